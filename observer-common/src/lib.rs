@@ -1,0 +1,17 @@
+//! What the kernel programs and user space agree on.
+//!
+//! - [`record`]: the structs that cross the border: maps, ring buffer.
+//! - [`attempt`]: which kernel facts begin, advance and end an attempt. It is
+//!   compiled into the kernel programs and property-tested in user space.
+//! - [`stat`]: indexes of the kernel's own counters.
+//!
+//! No dependency, no `std`, no padding byte: an uninitialised byte would be
+//! refused by the verifier, and its content would leak kernel stack.
+#![no_std]
+
+pub mod attempt;
+pub mod record;
+pub mod stat;
+
+/// Ports that one set of programs can watch.
+pub const MAX_PORTS: usize = 8;

@@ -1,0 +1,268 @@
+//! What the hooks share: beginning, looking up and ending an attempt.
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    },
+};
+use observer_common::{
+    attempt::SocketAtEnd,
+    record::{
+        AttemptRecord, DestinationCounters, DestinationKey, EndCode, OutcomeKey, PendingConnect, end, fact, phase,
+    },
+    stat,
+};
+
+use crate::{maps::*, sock};
+
+/// A new attempt; filled in where it lies, the stack is too small for it.
+static NO_ATTEMPT: AttemptRecord = AttemptRecord::NONE;
+const ETIMEDOUT: u16 = 110;
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper takes no argument and cannot fail.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The current process id; that of another task in softirq context.
+#[inline(always)]
+pub(crate) fn current_pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The attempt in flight on a socket.
+#[inline(always)]
+pub(crate) fn of(sk: u64) -> Option<&'static mut AttemptRecord> {
+    // SAFETY: hooks of one socket run under its lock or after its last user,
+    // so nobody else changes this element; the map outlives every program.
+    ATTEMPTS.get_ptr_mut(&sk).map(|record| unsafe { &mut *record })
+}
+
+/// A socket entered SYN-SENT, in the context of the task that connects.
+#[inline(always)]
+pub(crate) fn begin(sk: u64) {
+    let Some(dport) = sock::watched_dport(sk) else { return };
+    let pid = current_pid();
+    if pid == OBSERVER_PID.load() {
+        return;
+    }
+    if FOLLOW_CONNECT.load() != 0 {
+        // This connect() is an attempt: its result is no failure before SYN-SENT.
+        let _ = PENDING.remove(&bpf_get_current_pid_tgid());
+    }
+    if of(sk).is_some() {
+        // The end of this socket's earlier attempt was not seen.
+        finish(sk, end::REPLACED);
+    }
+    if let Some(record) = insert(sk, dport) {
+        identify(record, now(), pid);
+    }
+}
+
+/// Counts an attempt and puts its record, with the socket's addresses, into the
+/// map.
+#[inline(always)]
+fn insert(sk: u64, dport: u16) -> Option<&'static mut AttemptRecord> {
+    let sock::Addresses { family, saddr, daddr } = sock::addresses(sk)?;
+    count_attempt(&DestinationKey { daddr, dport, reserved: 0 });
+    if ATTEMPTS.insert(&sk, &NO_ATTEMPT, u64::from(BPF_NOEXIST)).is_err() {
+        count(stat::LOST_ATTEMPTS_FULL);
+        if let Some(was_full) = WAS_FULL.get_ptr_mut(0) {
+            // SAFETY: an element of a map; every writer writes the same value.
+            unsafe { *was_full = 1 };
+        }
+        return None;
+    }
+    let record = of(sk)?;
+    record.saddr = saddr;
+    record.daddr = daddr;
+    record.dport = dport;
+    record.netns = sock::netns(sk);
+    record.code.family = family;
+    record.code.phase = phase::SYN_SENT;
+    Some(record)
+}
+
+/// A transition out of SYN-SENT on a socket that is not in the map: its attempt
+/// began before the programs were attached, or that run was skipped.
+#[inline(always)]
+pub(crate) fn begin_late(sk: u64) -> Option<&'static mut AttemptRecord> {
+    // A map that was full explains it as well, and such an attempt is counted.
+    if WAS_FULL.get(0).is_none_or(|&was_full| was_full != 0) {
+        return None;
+    }
+    let record = insert(sk, sock::watched_dport(sk)?)?;
+    record.started_ns = now();
+    // SAFETY: the helper takes no argument and cannot fail.
+    record.cpu = unsafe { bpf_get_smp_processor_id() };
+    record.code.facts = fact::LATE_START;
+    count(stat::LATE_STARTS);
+    Some(record)
+}
+
+/// Writes down who connects, and when.
+#[inline(always)]
+fn identify(record: &mut AttemptRecord, started_ns: u64, pid: u32) {
+    record.started_ns = started_ns;
+    // SAFETY: the helpers take no argument and cannot fail.
+    (record.cgroup, record.cpu) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_smp_processor_id()) };
+    record.comm = sock::comm();
+    record.pid = pid;
+    record.uid = bpf_get_current_uid_gid() as u32;
+}
+
+/// The handshake of a socket completed.
+#[inline(always)]
+pub(crate) fn establish(sk: u64, record: &mut AttemptRecord) {
+    record.establish(now(), sock::read(sk, &TCP_TOTAL_RETRANS));
+    record.sport = sock::sport(sk);
+    count(stat::ESTABLISHED);
+    if let Some(counters) = DESTINATIONS.get_ptr_mut(&destination(record)) {
+        // SAFETY: an element of the map.
+        unsafe { add_one(&raw mut (*counters).established) };
+    }
+}
+
+/// Ends the attempt of a socket: counts its outcome, sends its event.
+#[inline(always)]
+pub(crate) fn finish(sk: u64, end: u8) {
+    let Some(record) = of(sk) else { return };
+    if end == end::DESTROYED || end == end::REPLACED {
+        count(stat::RECOVERED_ENDS);
+    }
+    let at_end = read_end(sk, record);
+    if record.sport == 0 {
+        record.sport = sock::sport(sk);
+    }
+    record.oif = sock::route_ifindex(sk);
+    if record.oif == sock::LOOPBACK_IFINDEX {
+        record.code.facts |= fact::LOOPBACK;
+    }
+    let is_answered = at_end.sk_err_soft != 0 || !matches!(at_end.sk_err, 0 | ETIMEDOUT);
+    if record.code.phase == phase::SYN_SENT && is_answered && record.code.facts & (fact::RST | fact::ICMP) == 0 {
+        recall_icmp(record);
+    }
+    record.finish(now(), end, &at_end);
+    publish(record);
+    let _ = ATTEMPTS.remove(&sk);
+}
+
+/// The socket died of an answer that was no RST and that it did not keep: an
+/// ICMP error that the packet hooks may have seen.
+#[inline(always)]
+fn recall_icmp(record: &mut AttemptRecord) {
+    let connection =
+        Connection { saddr: record.saddr, daddr: record.daddr, sport: record.sport, dport: record.dport };
+    // SAFETY: the copy may be torn if the same connection gets a second error
+    // at this moment; both are errors of this attempt.
+    let Some(&error) = (unsafe { ICMP_ERRORS.get(&connection) }) else { return };
+    if error.at_ns >= record.started_ns {
+        record.icmp(error.icmp_type, error.icmp_code, 0, error.ttl);
+        record.icmp_sender(error.from);
+        record.iif = error.iif;
+    }
+}
+
+/// A connect() call failed with `errno`. If it came as far as SYN-SENT, the
+/// state hook has counted it.
+#[inline(always)]
+pub(crate) fn fail_connect(pending: &PendingConnect, errno: u16) {
+    let pid = current_pid();
+    if pid == OBSERVER_PID.load() {
+        return;
+    }
+    let mut record = AttemptRecord {
+        daddr: pending.daddr,
+        dport: pending.dport,
+        sport: sock::sport(pending.sk),
+        netns: sock::netns(pending.sk),
+        code: EndCode { family: pending.family as u8, ..EndCode::default() },
+        ..AttemptRecord::default()
+    };
+    identify(&mut record, pending.started_ns, pid);
+    record.fail_connect(now(), errno);
+    count_attempt(&destination(&record));
+    publish(&record);
+}
+
+/// Reads what the outcome depends on, and no more: each read costs.
+#[inline(always)]
+fn read_end(sk: u64, record: &AttemptRecord) -> SocketAtEnd {
+    let mut at_end = SocketAtEnd { sk_err: sock::sk_err(sk), segs_out: 1, ..SocketAtEnd::default() };
+    if record.code.phase == phase::ESTABLISHED {
+        at_end.bytes_received = sock::read(sk, &TCP_BYTES_RECEIVED);
+        return at_end;
+    }
+    at_end.total_retrans = sock::read(sk, &TCP_TOTAL_RETRANS);
+    if record.code.facts & fact::RST != 0 {
+        return at_end;
+    }
+    at_end.sk_err_soft = sock::sk_err_soft(sk);
+    if at_end.sk_err == 0 || at_end.sk_err == ETIMEDOUT {
+        at_end.shutdown = sock::is_shut_down(sk);
+        at_end.segs_out = sock::read(sk, &TCP_SEGS_OUT);
+        at_end.exiting = at_end.shutdown && sock::is_exiting();
+    }
+    at_end
+}
+
+/// Counts the outcome of a finished attempt, and sends its event.
+#[inline(always)]
+fn publish(record: &AttemptRecord) {
+    count(stat::OUTCOMES);
+    let key = OutcomeKey { destination: destination(record), code: record.code };
+    if let Some(outcomes) = OUTCOMES.get_ptr_mut(&key) {
+        // SAFETY: an element of the map.
+        unsafe { add_one(outcomes) };
+    } else if OUTCOMES.insert(&key, &1, u64::from(BPF_NOEXIST)).is_err() {
+        // Full, or another CPU was first with the same key.
+        match OUTCOMES.get_ptr_mut(&key) {
+            // SAFETY: an element of the map.
+            Some(outcomes) => unsafe { add_one(outcomes) },
+            None => count(stat::OUTCOMES_FULL),
+        }
+    }
+    if !record.is_success() || SEND_SUCCESSES.load() != 0 {
+        send(record);
+    }
+}
+
+/// The wake-up is the dearest part of an event, so user space polls; it is
+/// woken only when its timer would come too late.
+#[inline(always)]
+fn send(record: &AttemptRecord) {
+    let is_filling = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load();
+    let flags = if is_filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    match EVENTS.output(record, u64::from(flags)) {
+        Ok(()) => count(stat::EVENTS),
+        Err(_) => count(stat::RING_FULL),
+    }
+}
+
+/// Counts the beginning of an attempt.
+#[inline(always)]
+fn count_attempt(key: &DestinationKey) {
+    count(stat::ATTEMPTS);
+    if let Some(counters) = DESTINATIONS.get_ptr_mut(key) {
+        // SAFETY: an element of the map.
+        unsafe { add_one(&raw mut (*counters).attempts) };
+        return;
+    }
+    let first = DestinationCounters { attempts: 1, established: 0 };
+    if DESTINATIONS.insert(key, &first, u64::from(BPF_NOEXIST)).is_err() {
+        match DESTINATIONS.get_ptr_mut(key) {
+            // SAFETY: an element of the map.
+            Some(counters) => unsafe { add_one(&raw mut (*counters).attempts) },
+            None => count(stat::DESTINATIONS_FULL),
+        }
+    }
+}
+
+#[inline(always)]
+fn destination(record: &AttemptRecord) -> DestinationKey {
+    DestinationKey { daddr: record.daddr, dport: record.dport, reserved: 0 }
+}

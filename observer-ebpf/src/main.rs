@@ -1,0 +1,44 @@
+//! The kernel programs of observer. They record facts and filter by port; they
+//! never judge.
+//!
+//! | hook | fact | since Linux |
+//! |---|---|---|
+//! | [`inet_sock_set_state`] | an attempt begins, its handshake completes, it ends | 4.16 |
+//! | [`tcp_receive_reset`] | a RST was accepted | 4.15 |
+//! | [`inet_sk_error_report`] | an ICMP error: type, code, sender | 5.14 |
+//! | [`tcp_destroy_sock`] | an end that was missed | 4.16 |
+//! | [`kfree_skb`] | a SYN was dropped by this host; no neighbour | 5.17 |
+//! | [`tcp_retransmit_skb`] | a SYN was retransmitted | 4.15 |
+//! | [`icmp_send`] | this host sent an ICMP error for a SYN | 5.12 |
+//! | [`connect`] | connect() failed before SYN-SENT | all |
+//! | [`icmp_err`] | ICMP type, code and sender, both families | 5.5, fentry |
+//! | [`tcp_reset`] | TTL and interface of a RST | 5.11, fentry |
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "BPF has no fetch-and-add through core::sync::atomic")]
+
+mod attempt;
+mod connect;
+mod icmp_err;
+mod icmp_send;
+mod inet_sk_error_report;
+mod inet_sock_set_state;
+mod kfree_skb;
+mod maps;
+mod sock;
+mod tcp_destroy_sock;
+mod tcp_receive_reset;
+mod tcp_reset;
+mod tcp_retransmit_skb;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Several helpers are GPL-only; the programs are dual-licensed for that.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

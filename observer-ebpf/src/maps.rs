@@ -1,0 +1,227 @@
+//! Maps, and what the loader sets before the programs are verified.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use observer_common::{
+    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, PendingConnect},
+    stat,
+};
+
+/// Attempts in flight by `struct sock *`. A socket has at most one; the cookie
+/// would be a better name but is 0 unless something asked for it.
+///
+/// Sizes here are defaults, the loader sets the real ones. No LRU: it evicts
+/// attempts in flight long before it is full, and says nothing of it. All
+/// preallocated: before Linux 6.1, allocating in a tracing program is unsafe.
+#[map]
+pub(crate) static ATTEMPTS: HashMap<u64, AttemptRecord> = HashMap::with_max_entries(65_536, 0);
+
+/// Exact counters by destination.
+#[map]
+pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> =
+    HashMap::with_max_entries(65_536, 0);
+
+/// Exact counters by destination and end code.
+#[map]
+pub(crate) static OUTCOMES: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// connect() calls that have not reached SYN-SENT, by `pid_tgid`.
+#[map]
+pub(crate) static PENDING: HashMap<u64, PendingConnect> = HashMap::with_max_entries(16_384, 0);
+
+/// ICMP errors by the connection that they quote, until its socket ends. An LRU:
+/// most of what passes here is nobody's attempt.
+#[map]
+pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Element 0 is 1 once an attempt found [`ATTEMPTS`] full. From then on the end
+/// of an unknown attempt is no sign of a beginning that was missed.
+#[map]
+pub(crate) static WAS_FULL: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The kernel's own counters, see [`stat`].
+#[map]
+pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
+
+/// Finished attempts on their way to user space.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// A connection as its packets name it: addresses with IPv4 as mapped, ports in
+/// host order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connection {
+    pub(crate) saddr: [u8; 16],
+    pub(crate) daddr: [u8; 16],
+    pub(crate) sport: u16,
+    pub(crate) dport: u16,
+}
+
+/// An ICMP error as the packet carried it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct IcmpError {
+    /// Sender, IPv4 as mapped.
+    pub(crate) from: [u8; 16],
+    /// When it came, as in `AttemptRecord`.
+    pub(crate) at_ns: u64,
+    /// Interface index by which it came in.
+    pub(crate) iif: u32,
+    /// ICMP type.
+    pub(crate) icmp_type: u8,
+    /// ICMP code.
+    pub(crate) icmp_code: u8,
+    /// TTL or hop limit.
+    pub(crate) ttl: u8,
+    /// Zero.
+    pub(crate) reserved: u8,
+}
+
+/// Adds one to a counter of [`stat`].
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    if let Some(counter) = STATS.get_ptr_mut(index) {
+        // SAFETY: a per-CPU element of a map; a run that interrupts this one
+        // on the same CPU could lose an addition, so it is atomic.
+        unsafe { add_one(counter) };
+    }
+}
+
+/// Adds one to a shared counter; `AtomicU64::fetch_add` does not exist on BPF.
+///
+/// # Safety
+/// `counter` must point into a map element.
+#[inline(always)]
+pub(crate) unsafe fn add_one(counter: *mut u64) {
+    // SAFETY: the caller's promise.
+    unsafe { core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $value:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Global<$type> = Global::new($value);
+        )*
+    };
+}
+
+globals! {
+    /// Watched destination ports, host order; 0 ends the list.
+    PORT_0: u16 = 25;
+    /// See [`PORT_0`].
+    PORT_1: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_2: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_3: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_4: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_5: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_6: u16 = 0;
+    /// See [`PORT_0`].
+    PORT_7: u16 = 0;
+    /// Process id of observer itself: its own connections are no attempts.
+    OBSERVER_PID: u32 = 0;
+    /// 1: successes too are sent as events.
+    SEND_SUCCESSES: u8 = 0;
+    /// 1: the hooks on connect() are attached.
+    FOLLOW_CONNECT: u8 = 0;
+    /// Bytes waiting in the ring buffer that wake user space before its timer.
+    WAKE_BYTES: u64 = 1 << 20;
+    /// `NETFILTER_DROP` of `enum skb_drop_reason`; 0: this kernel has none.
+    REASON_NETFILTER_DROP: u32 = 0;
+    /// `BPF_CGROUP_EGRESS` of the same: systemd's IPAddressDeny.
+    REASON_BPF_CGROUP_EGRESS: u32 = 0;
+    /// `NEIGH_FAILED` of the same.
+    REASON_NEIGH_FAILED: u32 = 0;
+    /// Byte offset of this member; the others below likewise.
+    SOCK_FAMILY: u32 = 0;
+    /// `sock.__sk_common.skc_dport`, network order.
+    SOCK_DPORT: u32 = 0;
+    /// `sock.__sk_common.skc_daddr`.
+    SOCK_DADDR: u32 = 0;
+    /// `sock.__sk_common.skc_rcv_saddr`.
+    SOCK_RCV_SADDR: u32 = 0;
+    /// `sock.__sk_common.skc_v6_daddr`.
+    SOCK_V6_DADDR: u32 = 0;
+    /// `sock.__sk_common.skc_v6_rcv_saddr`.
+    SOCK_V6_RCV_SADDR: u32 = 0;
+    /// `sock.__sk_common.skc_net`.
+    SOCK_NET: u32 = 0;
+    /// `sock.__sk_common.skc_state`.
+    SOCK_STATE: u32 = 0;
+    /// `sock.sk_err`.
+    SOCK_ERR: u32 = 0;
+    /// `sock.sk_err_soft`.
+    SOCK_ERR_SOFT: u32 = 0;
+    /// `sock.sk_shutdown`.
+    SOCK_SHUTDOWN: u32 = 0;
+    /// `sock.sk_protocol`.
+    SOCK_PROTOCOL: u32 = 0;
+    /// `sock.sk_error_queue`.
+    SOCK_ERROR_QUEUE: u32 = 0;
+    /// `sock.sk_dst_cache`.
+    SOCK_DST_CACHE: u32 = 0;
+    /// `inet_sock.inet_sport`, network order.
+    INET_SPORT: u32 = 0;
+    /// `tcp_sock.segs_out`.
+    TCP_SEGS_OUT: u32 = 0;
+    /// `tcp_sock.total_retrans`.
+    TCP_TOTAL_RETRANS: u32 = 0;
+    /// `tcp_sock.bytes_received`.
+    TCP_BYTES_RECEIVED: u32 = 0;
+    /// `net.ns.inum`.
+    NET_INUM: u32 = 0;
+    /// `dst_entry.dev`.
+    DST_DEV: u32 = 0;
+    /// `net_device.ifindex`.
+    DEV_IFINDEX: u32 = 0;
+    /// `sk_buff.sk`.
+    SKB_SK: u32 = 0;
+    /// `sk_buff.head`.
+    SKB_HEAD: u32 = 0;
+    /// `sk_buff.network_header`.
+    SKB_NETWORK_HEADER: u32 = 0;
+    /// `sk_buff.transport_header`.
+    SKB_TRANSPORT_HEADER: u32 = 0;
+    /// `sk_buff.skb_iif`.
+    SKB_IIF: u32 = 0;
+    /// `sk_buff.data`.
+    SKB_DATA: u32 = 0;
+    /// `sk_buff.cb`.
+    SKB_CB: u32 = 0;
+    /// `sk_buff_head.prev`.
+    QUEUE_PREV: u32 = 0;
+    /// `sock_exterr_skb.ee`.
+    EXTERR_EE: u32 = 0;
+    /// `task_struct.flags`.
+    TASK_FLAGS: u32 = 0;
+    /// `task_struct.group_leader`.
+    TASK_GROUP_LEADER: u32 = 0;
+    /// `task_struct.comm`.
+    TASK_COMM: u32 = 0;
+    /// `task_struct.files`.
+    TASK_FILES: u32 = 0;
+    /// `files_struct.fdt`.
+    FILES_FDT: u32 = 0;
+    /// `fdtable.fd`.
+    FDTABLE_FD: u32 = 0;
+    /// `fdtable.max_fds`.
+    FDTABLE_MAX_FDS: u32 = 0;
+    /// `file.private_data`.
+    FILE_PRIVATE_DATA: u32 = 0;
+    /// `socket.state`.
+    SOCKET_STATE: u32 = 0;
+    /// `socket.file`.
+    SOCKET_FILE: u32 = 0;
+    /// `socket.sk`.
+    SOCKET_SK: u32 = 0;
+}

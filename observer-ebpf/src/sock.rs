@@ -1,0 +1,248 @@
+//! The only reads of kernel memory.
+//!
+//! Members are found by offsets that the loader took from the running kernel's
+//! BTF. A read that fails gives zero: that is also what the kernel holds where
+//! a fact did not happen.
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task},
+};
+use observer_common::{
+    attempt::{is_mapped, mapped},
+    record::{COMM_LEN, FAMILY_V4, FAMILY_V6},
+};
+
+use crate::maps::*;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// `include/linux/sched.h`: the task is going away.
+const PF_EXITING: u32 = 0x4;
+/// `include/linux/sched.h`: an io_uring worker, since Linux 5.12. Bit 4 was
+/// unused before.
+const PF_IO_WORKER: u32 = 0x10;
+/// `include/net/sock.h`.
+const SHUTDOWN_MASK: u8 = 3;
+/// `LOOPBACK_IFINDEX` of `include/net/flow.h`: the same in every namespace.
+pub(crate) const LOOPBACK_IFINDEX: u32 = 1;
+
+/// Reads a member of a kernel struct.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(base: u64, offset: &Global<u32>) -> T {
+    read_at(base + u64::from(offset.load()))
+}
+
+/// Reads kernel memory at an address.
+#[inline(always)]
+pub(crate) fn read_at<T: Copy + Default>(addr: u64) -> T {
+    // SAFETY: the helper checks the address; T is plain data.
+    unsafe { bpf_probe_read_kernel(addr as *const T) }.unwrap_or_default()
+}
+
+/// The watched destination port of a socket, in host order.
+#[inline(always)]
+pub(crate) fn watched_dport(sk: u64) -> Option<u16> {
+    let dport = u16::from_be(read(sk, &SOCK_DPORT));
+    is_watched(dport).then_some(dport)
+}
+
+/// True if `port`, in host order, is watched.
+#[inline(always)]
+pub(crate) fn is_watched(port: u16) -> bool {
+    // Zeroes that end the list are known to the verifier: it removes their
+    // comparisons.
+    port != 0
+        && (port == PORT_0.load()
+            || is_port(&PORT_1, port)
+            || is_port(&PORT_2, port)
+            || is_port(&PORT_3, port)
+            || is_port(&PORT_4, port)
+            || is_port(&PORT_5, port)
+            || is_port(&PORT_6, port)
+            || is_port(&PORT_7, port))
+}
+
+#[inline(always)]
+fn is_port(slot: &Global<u16>, port: u16) -> bool {
+    let watched = slot.load();
+    watched != 0 && watched == port
+}
+
+/// Source and destination of a socket, as they are on the wire.
+pub(crate) struct Addresses {
+    pub(crate) family: u8,
+    pub(crate) saddr: [u8; 16],
+    pub(crate) daddr: [u8; 16],
+}
+
+/// The addresses of a socket in SYN-SENT or later.
+#[inline(always)]
+pub(crate) fn addresses(sk: u64) -> Option<Addresses> {
+    match read::<u16>(sk, &SOCK_FAMILY) {
+        AF_INET => Some(v4_addresses(sk)),
+        AF_INET6 => {
+            let daddr: [u8; 16] = read(sk, &SOCK_V6_DADDR);
+            if is_mapped(&daddr) {
+                return Some(Addresses { daddr, ..v4_addresses(sk) });
+            }
+            Some(Addresses { family: FAMILY_V6, saddr: read(sk, &SOCK_V6_RCV_SADDR), daddr })
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn v4_addresses(sk: u64) -> Addresses {
+    Addresses {
+        family: FAMILY_V4,
+        saddr: mapped(read(sk, &SOCK_RCV_SADDR)),
+        daddr: mapped(read(sk, &SOCK_DADDR)),
+    }
+}
+
+/// The local port, in host order.
+#[inline(always)]
+pub(crate) fn sport(sk: u64) -> u16 {
+    u16::from_be(read(sk, &INET_SPORT))
+}
+
+/// The inode number of a socket's network namespace.
+#[inline(always)]
+pub(crate) fn netns(sk: u64) -> u32 {
+    read(read(sk, &SOCK_NET), &NET_INUM)
+}
+
+/// `sk_err`.
+#[inline(always)]
+pub(crate) fn sk_err(sk: u64) -> u16 {
+    read::<u32>(sk, &SOCK_ERR) as u16
+}
+
+/// `sk_err_soft`.
+#[inline(always)]
+pub(crate) fn sk_err_soft(sk: u64) -> u16 {
+    read::<u32>(sk, &SOCK_ERR_SOFT) as u16
+}
+
+/// True if the application closed the socket both ways.
+#[inline(always)]
+pub(crate) fn is_shut_down(sk: u64) -> bool {
+    read::<u8>(sk, &SOCK_SHUTDOWN) & SHUTDOWN_MASK == SHUTDOWN_MASK
+}
+
+/// The TCP state.
+#[inline(always)]
+pub(crate) fn state(sk: u64) -> u8 {
+    read(sk, &SOCK_STATE)
+}
+
+/// The interface by which the route to the destination leaves; 0: no route.
+#[inline(always)]
+pub(crate) fn route_ifindex(sk: u64) -> u32 {
+    let dst: u64 = read(sk, &SOCK_DST_CACHE);
+    if dst == 0 {
+        return 0;
+    }
+    let dev: u64 = read(dst, &DST_DEV);
+    if dev == 0 { 0 } else { read(dev, &DEV_IFINDEX) }
+}
+
+/// True if the current task is exiting.
+#[inline(always)]
+pub(crate) fn is_exiting() -> bool {
+    read::<u32>(current(), &TASK_FLAGS) & PF_EXITING != 0
+}
+
+/// Name of the current task; of its process where the task is an io_uring
+/// worker, which has a name of the kernel's making.
+#[inline(always)]
+pub(crate) fn comm() -> [u8; COMM_LEN] {
+    let task = current();
+    let is_worker = read::<u32>(task, &TASK_FLAGS) & PF_IO_WORKER != 0;
+    let named: u64 = if is_worker { read(task, &TASK_GROUP_LEADER) } else { task };
+    read(named, &TASK_COMM)
+}
+
+#[inline(always)]
+fn current() -> u64 {
+    // SAFETY: the helper takes no argument and cannot fail.
+    unsafe { bpf_get_current_task() }
+}
+
+/// What an IP header says of its sender.
+pub(crate) struct Sender {
+    pub(crate) addr: [u8; 16],
+    pub(crate) ttl: u8,
+}
+
+/// The sender in a packet's IP header.
+#[inline(always)]
+pub(crate) fn sender(skb: u64) -> Option<Sender> {
+    let header = read::<u64>(skb, &SKB_HEAD) + u64::from(read::<u16>(skb, &SKB_NETWORK_HEADER));
+    match read_at::<u8>(header) >> 4 {
+        4 => Some(Sender { addr: mapped(read_at(header + 12)), ttl: read_at(header + 8) }),
+        6 => Some(Sender { addr: read_at(header + 8), ttl: read_at(header + 7) }),
+        _ => None,
+    }
+}
+
+/// Where a packet's transport header begins.
+#[inline(always)]
+pub(crate) fn transport_header(skb: u64) -> u64 {
+    read::<u64>(skb, &SKB_HEAD) + u64::from(read::<u16>(skb, &SKB_TRANSPORT_HEADER))
+}
+
+/// An ICMP error that a socket keeps for its application.
+pub(crate) struct QueuedError {
+    pub(crate) errno: u8,
+    pub(crate) icmp_type: u8,
+    pub(crate) icmp_code: u8,
+    pub(crate) skb: u64,
+}
+
+/// The newest ICMP error in a socket's error queue.
+#[inline(always)]
+pub(crate) fn newest_icmp_error(sk: u64) -> Option<QueuedError> {
+    const SO_EE_ORIGIN_ICMP: u8 = 2;
+    const SO_EE_ORIGIN_ICMP6: u8 = 3;
+    let queue = sk + u64::from(SOCK_ERROR_QUEUE.load());
+    let skb: u64 = read(queue, &QUEUE_PREV);
+    if skb == 0 || skb == queue {
+        return None;
+    }
+    // struct sock_extended_err, include/uapi/linux/errqueue.h: a stable ABI.
+    let ee = skb + u64::from(SKB_CB.load()) + u64::from(EXTERR_EE.load());
+    let [errno, _, _, _, origin, icmp_type, icmp_code, _] = read_at::<u64>(ee).to_le_bytes();
+    let is_icmp = origin == SO_EE_ORIGIN_ICMP || origin == SO_EE_ORIGIN_ICMP6;
+    is_icmp.then_some(QueuedError { errno, icmp_type, icmp_code, skb })
+}
+
+/// The socket behind a file descriptor of the current task, if it is a TCP
+/// socket that is not connecting already.
+#[inline(always)]
+pub(crate) fn unconnected_tcp(fd: u32) -> Option<u64> {
+    let table: u64 = read(read(current(), &TASK_FILES), &FILES_FDT);
+    if fd >= read::<u32>(table, &FDTABLE_MAX_FDS) {
+        return None;
+    }
+    let files: u64 = read(table, &FDTABLE_FD);
+    unconnected_tcp_of_file(read_at(files + u64::from(fd) * 8))
+}
+
+/// As [`unconnected_tcp`], for a `struct file *`.
+#[inline(always)]
+pub(crate) fn unconnected_tcp_of_file(file: u64) -> Option<u64> {
+    const IPPROTO_TCP: u16 = 6;
+    // include/uapi/linux/net.h: a stable ABI.
+    const SS_UNCONNECTED: u32 = 1;
+    let socket: u64 = read(file, &FILE_PRIVATE_DATA);
+    // Only a socket points back at its file.
+    if file == 0 || socket == 0 || read::<u64>(socket, &SOCKET_FILE) != file {
+        return None;
+    }
+    let sk: u64 = read(socket, &SOCKET_SK);
+    let is_new = read::<u32>(socket, &SOCKET_STATE) == SS_UNCONNECTED;
+    let is_tcp = read::<u16>(sk, &SOCK_PROTOCOL) == IPPROTO_TCP;
+    (sk != 0 && is_new && is_tcp).then_some(sk)
+}

@@ -1,0 +1,22 @@
+//! Builds the kernel programs and leaves their object in OUT_DIR.
+
+use anyhow::{Context as _, Result};
+use aya_build::{Package, Toolchain};
+
+fn main() -> Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-ebpf");
+    println!("cargo::rerun-if-changed={root}/src");
+    println!("cargo::rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-common/src"));
+    // build-std is unstable; the toolchain is a pinned stable one. The variable
+    // reaches the nested build only: set for the workspace, it would let every
+    // host crate use unstable features too.
+    // SAFETY: this build script is single-threaded here.
+    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    let pinned = std::env::var("RUSTUP_TOOLCHAIN").ok();
+    // Without rustup the one toolchain that is installed has no name to pass on.
+    let toolchain = Toolchain::Custom(pinned.as_deref().unwrap_or("stable"));
+    let package = Package { name: "observer-ebpf", root_dir: root, ..Package::default() };
+    aya_build::build_ebpf([package], toolchain).context(
+        "building the kernel programs failed; `./x setup` installs what it needs (bpf-linker, rust-src)",
+    )
+}

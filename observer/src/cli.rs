@@ -1,0 +1,276 @@
+//! What was typed. Values are checked here, so that whatever comes out of
+//! [`Cli::from_args`] makes sense; clap ends with code 2 otherwise.
+
+mod value;
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstream::ColorChoice;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use observer_common::MAX_PORTS;
+
+use crate::filter::Filter;
+use crate::format::Format;
+use crate::label::Label;
+
+/// See who refuses your mail, and how.
+#[derive(Debug, Parser)]
+#[command(name = "observer", version, about, long_about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// When to use colour
+    ///
+    /// With `auto`, only on a terminal, and not where NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const ABOUT: &str = "See who refuses your mail, and how.\n\n\
+    observer watches this host's outbound SMTP connection attempts inside the kernel. For each attempt that fails it \
+    says who said no (the destination, a firewall on the way, or this host itself), how (RST, ICMP, silence, a close \
+    without a banner), and which process had asked. It needs root, or CAP_BPF and CAP_PERFMON; `observer doctor` says \
+    what this kernel allows.";
+
+const EXAMPLES: &str = "Examples:\n  \
+    observer watch                                   every failing attempt to port 25\n  \
+    observer watch -d 203.0.113.0/24 --label refused who in that network refuses us\n  \
+    observer doctor                                  what this kernel and these privileges allow";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show failing connection attempts as they happen
+    #[command(long_about = WATCH_ABOUT, after_help = WATCH_EXAMPLES)]
+    Watch(Box<WatchArgs>),
+    /// Say what this kernel and these privileges allow, hook by hook
+    #[command(long_about = DOCTOR_ABOUT)]
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Show failing connection attempts as they happen.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Port to watch; may be repeated, or a list: 25,587
+    ///
+    /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
+    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    pub port: Vec<u16>,
+    /// What to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How long to watch, and how to show it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to ask of the kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+const WATCH_ABOUT: &str = "Show failing connection attempts as they happen, one line each: when, what, where to, how, \
+    and which process. Events go to standard output; at the end, on Ctrl-C, a summary with the exact counts goes to \
+    standard error. Nothing is sent anywhere, and no connection is touched.";
+
+const WATCH_EXAMPLES: &str = "Filters of different kinds add up; of one kind given twice, either will do. Filters \
+    decide what is shown; the summary counts everything.\n\n\
+    Examples:\n  \
+    observer watch --successes -d 203.0.113.5        all that happens with one host\n  \
+    observer watch --label timeout --label silent    who lets us wait\n  \
+    observer watch --cgroup system.slice/postfix.service --duration 10m\n  \
+    observer watch --format json | jq .dst.ip        for programs";
+
+/// What to show.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Show only attempts with this outcome; may be repeated
+    #[arg(long, value_name = "LABEL", value_delimiter = ',')]
+    pub label: Vec<Label>,
+    /// Show only attempts to this address or network; may be repeated
+    ///
+    /// An address (203.0.113.5, 2001:db8::1) or a prefix (203.0.113.0/24). Names are not looked up.
+    #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = value::destination)]
+    pub destination: Vec<IpNet>,
+    /// Show only attempts by this process id; may be repeated
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// Show only attempts by processes of exactly this name, such as `smtp`; may be repeated
+    ///
+    /// The kernel keeps the first 15 bytes of a name; the rest is ignored here too.
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<String>,
+    /// Show only attempts by this numeric user id; may be repeated
+    #[arg(long, value_name = "UID", value_delimiter = ',')]
+    pub uid: Vec<u32>,
+    /// Show only attempts by processes in this cgroup or below it; may be repeated
+    ///
+    /// Such as /system.slice/postfix.service; a path below /sys/fs/cgroup will do too.
+    #[arg(long, value_name = "PATH", value_parser = value::cgroup)]
+    pub cgroup: Vec<PathBuf>,
+    /// Show also attempts that went well, when their connection ends
+    #[arg(long)]
+    pub successes: bool,
+}
+
+/// How long to watch, and how to show it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// How to write events
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Stop after this many events were shown
+    #[arg(short = 'n', long, value_name = "N", value_parser = value::count)]
+    pub count: Option<NonZeroU64>,
+    /// Stop after this time, such as 30s, 5m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub duration: Option<Duration>,
+}
+
+/// What to ask of the kernel.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kernel")]
+pub struct KernelArgs {
+    /// Attach nothing to the connect() system call
+    ///
+    /// Without this flag, on kernels where fexit programs cannot be loaded, two tracepoints on connect() are attached.
+    /// While they are, every system call of this host, by any program, takes some 50 ns longer. With this flag that
+    /// cost is gone, and so are the connect() failures that never send a SYN: no route, not permitted, no source
+    /// address.
+    #[arg(long)]
+    pub no_syscall_hooks: bool,
+    /// Attempts that can be followed at the same time
+    ///
+    /// Attempts beyond that are counted as lost, never forgotten. The kernel reserves some 250 bytes for each.
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value::table_size)]
+    pub max_in_flight: u32,
+    /// Destinations (address and port) that can be told apart
+    ///
+    /// Attempts to destinations beyond that are counted in total only.
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value::table_size)]
+    pub max_destinations: u32,
+    /// Size of the buffer from the kernel to observer, such as 4M
+    ///
+    /// A power of two from 64K to 1G. Raise it if the summary says that the ring buffer was full.
+    #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = value::ring_size)]
+    pub ring_size: u32,
+}
+
+const DOCTOR_ABOUT: &str = "Say what this kernel and these privileges allow, hook by hook: what each hook gives, and \
+    what is lost without it. Hooks are attached for a moment and taken off again.";
+
+/// Say what this kernel and these privileges allow, hook by hook.
+#[derive(Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// As for `observer watch`: do not try the hooks on the connect() system call
+    #[arg(long)]
+    pub no_syscall_hooks: bool,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first. The error knows how to
+    /// print itself and ends with code 2, or 0 for `--help` and `--version`.
+    pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(args)?;
+        if let Command::Watch(watch) = &mut cli.command {
+            watch.port = distinct(&watch.port);
+            if watch.port.len() > MAX_PORTS {
+                let given = watch.port.len();
+                let text = format!("{given} ports given, and at most {MAX_PORTS} can be watched: leave some out");
+                return Err(Self::command().error(ErrorKind::TooManyValues, text));
+            }
+        }
+        Ok(cli)
+    }
+
+    /// The colour choice for anstream. `auto` is left to it: it knows terminals,
+    /// NO_COLOR and CLICOLOR_FORCE.
+    pub fn color_choice(&self) -> ColorChoice {
+        match self.color {
+            When::Auto => ColorChoice::Auto,
+            When::Always => ColorChoice::Always,
+            When::Never => ColorChoice::Never,
+        }
+    }
+
+    /// The completion script for a shell.
+    pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Self::command(), "observer", &mut script);
+        script
+    }
+
+    /// The manual page, commands included.
+    pub fn man() -> std::io::Result<Vec<u8>> {
+        let mut command = Self::command();
+        command.build();
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut page)?;
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let man = clap_mangen::Man::new(sub.clone());
+            man.render_name_section(&mut page)?;
+            man.render_synopsis_section(&mut page)?;
+            man.render_description_section(&mut page)?;
+            man.render_options_section(&mut page)?;
+        }
+        Ok(page)
+    }
+}
+
+impl WatchArgs {
+    /// What to show.
+    pub fn filter(&self) -> Filter {
+        let typed = &self.filter;
+        Filter {
+            labels: typed.label.clone(),
+            destinations: typed.destination.clone(),
+            pids: typed.pid.clone(),
+            comms: typed.comm.clone(),
+            uids: typed.uid.clone(),
+            cgroups: typed.cgroup.clone(),
+            successes: typed.successes,
+        }
+    }
+}
+
+/// Without repeats, in the order typed.
+fn distinct(ports: &[u16]) -> Vec<u16> {
+    let mut seen = Vec::new();
+    for &port in ports {
+        if !seen.contains(&port) {
+            seen.push(port);
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, Command, WatchArgs, When};
+use crate::format::Format;
+use crate::label::Label;
+
+fn parse(args: &[&str]) -> Result<Cli, String> {
+    let words = ["observer"].into_iter().chain(args.iter().copied());
+    Cli::from_args(words).map_err(|error| {
+        assert_eq!(error.exit_code(), 2, "{error}");
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().to_owned()
+    })
+}
+
+fn watch(args: &[&str]) -> WatchArgs {
+    let words: Vec<_> = ["watch"].into_iter().chain(args.iter().copied()).collect();
+    match parse(&words).unwrap().command {
+        Command::Watch(watch) => *watch,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn watch_error(args: &[&str]) -> String {
+    let words: Vec<_> = ["watch"].into_iter().chain(args.iter().copied()).collect();
+    parse(&words).unwrap_err()
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults() {
+    let watch = watch(&[]);
+    assert_eq!(watch.port, [25]);
+    assert_eq!(watch.output.format, Format::Text);
+    assert_eq!((watch.output.count, watch.output.duration), (None, None));
+    assert_eq!((watch.kernel.max_in_flight, watch.kernel.max_destinations), (65_536, 65_536));
+    assert_eq!(watch.kernel.ring_size, 4 << 20);
+    assert!(!watch.kernel.no_syscall_hooks);
+    assert_eq!(watch.filter(), crate::filter::Filter::default());
+}
+
+#[test]
+fn ports_are_merged_and_bounded() {
+    assert_eq!(watch(&["-p", "25", "--port", "587,25", "-p", "465"]).port, [25, 587, 465]);
+    assert_eq!(watch(&["-p", "1,2,3,4,5,6,7,8,8,8"]).port.len(), 8);
+    insta::assert_snapshot!(watch_error(&["-p", "1,2,3,4,5,6,7,8,9"]), @"error: 9 ports given, and at most 8 can be watched: leave some out");
+    insta::assert_snapshot!(watch_error(&["-p", "0"]), @"error: invalid value '0' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
+    insta::assert_snapshot!(watch_error(&["-p", "65536"]), @"error: invalid value '65536' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
+    insta::assert_snapshot!(watch_error(&["-p", "smtp"]), @"error: invalid value 'smtp' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
+}
+
+#[test]
+fn destinations_are_prefixes() {
+    for (typed, meant) in [
+        ("203.0.113.5", "203.0.113.5/32"),
+        ("203.0.113.5/24", "203.0.113.0/24"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("[2001:db8::1]", "2001:db8::1/128"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::ffff:203.0.113.5", "203.0.113.5/32"),
+        ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
+        ("::/0", "::/0"),
+    ] {
+        assert_eq!(watch(&["-d", typed]).filter.destination, [meant.parse().unwrap()], "{typed}");
+    }
+}
+
+#[test]
+fn bad_destinations_say_what_to_do() {
+    insta::assert_snapshot!(watch_error(&["-d", "203.0.113.0/33"]), @"error: invalid value '203.0.113.0/33' for '--destination <ADDR|CIDR>': prefix length '33' is not a number from 0 to 32");
+    insta::assert_snapshot!(watch_error(&["-d", "2001:db8::/x"]), @"error: invalid value '2001:db8::/x' for '--destination <ADDR|CIDR>': prefix length 'x' is not a number from 0 to 128");
+    insta::assert_snapshot!(watch_error(&["-d", "203.0.113.5:25"]), @"error: invalid value '203.0.113.5:25' for '--destination <ADDR|CIDR>': an address with a port: leave the port out and use --port");
+    insta::assert_snapshot!(watch_error(&["-d", "mx.example.net"]), @"error: invalid value 'mx.example.net' for '--destination <ADDR|CIDR>': no IP address or prefix: give one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/32; names are not looked up");
+}
+
+#[test]
+fn filters_repeat() {
+    let typed = watch(&[
+        "--label",
+        "refused",
+        "--label",
+        "timeout",
+        "--pid",
+        "1",
+        "--pid",
+        "2",
+        "--comm",
+        "smtp",
+        "--uid",
+        "0,89",
+        "--cgroup",
+        "/sys/fs/cgroup/system.slice/",
+        "--cgroup",
+        "user.slice",
+        "--successes",
+    ]);
+    let filter = typed.filter();
+    assert_eq!(filter.labels, [Label::Refused, Label::Timeout]);
+    assert_eq!((filter.pids, filter.uids), (vec![1, 2], vec![0, 89]));
+    assert_eq!(filter.comms, ["smtp"]);
+    assert_eq!(filter.cgroups, ["/system.slice", "/user.slice"].map(std::path::PathBuf::from));
+    assert!(filter.successes);
+}
+
+#[test]
+fn an_unknown_label_lists_the_known() {
+    let words = ["observer", "watch", "--label", "denied"];
+    let error = Cli::try_parse_from(words).unwrap_err().to_string();
+    for label in Label::ALL {
+        assert!(error.contains(label.as_str()), "{error}");
+    }
+}
+
+#[test]
+fn durations() {
+    for (typed, seconds) in [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("2 min", 120), ("PT30S", 30)] {
+        assert_eq!(watch(&["--duration", typed]).output.duration, Some(Duration::from_secs(seconds)), "{typed}");
+    }
+    insta::assert_snapshot!(watch_error(&["--duration", "0s"]), @"error: invalid value '0s' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
+    insta::assert_snapshot!(watch_error(&["--duration=-5s"]), @"error: invalid value '-5s' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
+    insta::assert_snapshot!(watch_error(&["--duration", "30"]), @"error: invalid value '30' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
+}
+
+#[test]
+fn sizes() {
+    for (typed, bytes) in [("65536", 1 << 16), ("64K", 1 << 16), ("4M", 1 << 22), ("8MiB", 1 << 23), ("1G", 1 << 30)] {
+        assert_eq!(watch(&["--ring-size", typed]).kernel.ring_size, bytes, "{typed}");
+    }
+    insta::assert_snapshot!(watch_error(&["--ring-size", "5M"]), @"error: invalid value '5M' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M or 8M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "4096"]), @"error: invalid value '4096' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "2G"]), @"error: invalid value '2G' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "18446744073709551615G"]), @"error: invalid value '18446744073709551615G' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--max-in-flight", "0"]), @"error: invalid value '0' for '--max-in-flight <N>': no table size: give a whole number from 1 to 4194304");
+    insta::assert_snapshot!(watch_error(&["--max-destinations", "5000000"]), @"error: invalid value '5000000' for '--max-destinations <N>': no table size: give a whole number from 1 to 4194304");
+    insta::assert_snapshot!(watch_error(&["-n", "0"]), @"error: invalid value '0' for '--count <N>': no count: give a whole number from 1");
+    insta::assert_snapshot!(watch_error(&["--cgroup", "../system.slice"]), @"error: invalid value '../system.slice' for '--cgroup <PATH>': no cgroup path: '..' has no meaning in one; give it in full");
+}
+
+#[test]
+fn colour_is_global() {
+    assert_eq!(parse(&["watch", "--color", "never"]).unwrap().color, When::Never);
+    assert_eq!(parse(&["--color", "always", "doctor"]).unwrap().color, When::Always);
+    assert_eq!(parse(&["man"]).unwrap().color_choice(), anstream::ColorChoice::Auto);
+}
+
+#[test]
+fn every_option_has_a_help_text() {
+    let mut root = Cli::command();
+    root.build();
+    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+    }
+}
+
+#[test]
+fn long_help_explains_more_than_short() {
+    let mut root = Cli::command();
+    for (name, part) in [("watch", "with the exact counts"), ("watch", "jq .dst.ip"), ("doctor", "taken off again")] {
+        let long = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        let unwrapped = long.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(unwrapped.contains(part), "{long}");
+    }
+}
+
+#[test]
+fn completions_and_manual_name_every_command() {
+    let script = String::from_utf8(Cli::completions(clap_complete::Shell::Bash)).unwrap();
+    let page = String::from_utf8(Cli::man().unwrap()).unwrap();
+    for name in ["watch", "doctor", "completions", "man"] {
+        assert!(script.contains(name) && page.contains(name), "{name}");
+    }
+    assert!(page.contains("no\\-syscall\\-hooks"), "{page}");
+}

@@ -1,0 +1,63 @@
+//! What the program does: reads clocks and signals, and writes to the world.
+
+mod doctor;
+mod watch;
+
+use std::fmt;
+use std::io::{self, Write as _};
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::kernel::AttachError;
+
+/// Why a command ended: one line for a person, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(what: &str, error: impl fmt::Display) -> Self {
+        Self { exit: Exit::Failure, text: format!("{what}: {error}") }
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        let exit = match error {
+            AttachError::Kernel(_) => Exit::Unavailable,
+            AttachError::Permission(_) => Exit::NoPermission,
+            AttachError::Other(_) => Exit::Failure,
+        };
+        Self { exit, text: error.to_string() }
+    }
+}
+
+/// Does what was typed. An error is one line on stderr.
+pub fn run(cli: &Cli) -> Exit {
+    cli.color_choice().write_global();
+    let done = match &cli.command {
+        Command::Watch(args) => watch::run(args, cli.color_choice()),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Completions { shell } => print(&Cli::completions(*shell)),
+        Command::Man => Cli::man().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page)),
+    };
+    match done {
+        Ok(()) => Exit::Success,
+        Err(failure) => {
+            // Nobody is left to tell if stderr is closed too.
+            let _ = writeln!(io::stderr(), "observer: {}", failure.text);
+            failure.exit
+        }
+    }
+}
+
+/// Writes to stdout. A reader that has gone away is no error.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new("cannot write to stdout", error)),
+        _ => Ok(()),
+    }
+}

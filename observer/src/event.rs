@@ -1,0 +1,328 @@
+//! The event, version 1: what every format is made from.
+//!
+//! Its JSON form is documented by `schema/observer.event.v1.json`. Additions
+//! are allowed within a version; a change of meaning is a new version.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use observer_common::record::{fact, phase};
+use serde::{Serialize, Serializer};
+
+use crate::attempt::Attempt;
+use crate::label::{Label, Origin, Reason, Verdict};
+
+/// Value of [`Event::schema`].
+pub const SCHEMA: &str = "observer.event.v1";
+
+/// One finished attempt, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Stable and unique per attempt: host, boot, start and CPU.
+    pub id: String,
+    /// When the attempt ended.
+    pub time: Timestamp,
+    /// This host's name.
+    pub host: String,
+    /// What a person reads first.
+    pub label: Label,
+    /// The mechanism.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Who said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Failures only: was it actively said no to, or was there silence?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_refusal: Option<bool>,
+    /// Symbolic name of the errno that the attempt died of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<String>,
+    /// Local end.
+    #[serde(skip_serializing_if = "Endpoint::is_empty")]
+    pub src: Endpoint,
+    /// Destination.
+    pub dst: Endpoint,
+    /// When the attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// From start to end.
+    #[serde(rename = "elapsed_ms", serialize_with = "as_ms", skip_serializing_if = "Option::is_none")]
+    pub elapsed: Option<Duration>,
+    /// From start to the completed handshake.
+    #[serde(rename = "handshake_ms", serialize_with = "as_ms", skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Duration>,
+    /// SYN retransmits.
+    pub syn_retransmits: u16,
+    /// What label, reason and origin rest on.
+    #[serde(skip_serializing_if = "Evidence::is_empty")]
+    pub evidence: Evidence,
+    /// Who connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// What is known of the destination so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Destination>,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// Address; IPv4-mapped addresses are written as IPv4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// Port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+impl Endpoint {
+    fn is_empty(&self) -> bool {
+        self.ip.is_none() && self.port.is_none()
+    }
+}
+
+/// What label, reason and origin rest on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// TTL or hop limit of the RST.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rst_ttl: Option<u8>,
+    /// Interface by which the RST or ICMP error came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iface: Option<String>,
+    /// Interface of the route to the destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route_iface: Option<String>,
+    /// ICMP type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_type: Option<u8>,
+    /// ICMP code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_code: Option<u8>,
+    /// Sender of the ICMP error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_from: Option<IpAddr>,
+    /// TTL or hop limit of the ICMP error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_ttl: Option<u8>,
+    /// SYNs that this host dropped itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_drops: Option<u16>,
+    /// Payload bytes received, where the connection was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+    /// Evidence that this kernel, or these privileges, withheld.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<&'static str>,
+}
+
+impl Evidence {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Name of the task, as it was; hostile.
+    pub comm: String,
+    /// Path of its cgroup, where it could be resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+}
+
+/// What is known of a destination at the time of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Destination {
+    /// Attempts begun, by the kernel's exact count.
+    pub attempts: u64,
+    /// Handshakes completed, by the kernel's exact count.
+    pub established: u64,
+    /// Events with the label `refused`.
+    pub refused: u64,
+    /// Events with the label `timeout`.
+    pub timeout: u64,
+    /// First failure seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failed: Option<Timestamp>,
+    /// Failures in a row, this one included.
+    pub streak: u64,
+}
+
+/// What the outside world adds to an attempt: looked up by the caller, so that
+/// this stage stays pure.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Name of `iif`.
+    pub iface: Option<String>,
+    /// Name of `oif`.
+    pub route_iface: Option<String>,
+    /// Path of the task's cgroup.
+    pub cgroup: Option<String>,
+    /// The destination's counters.
+    pub destination: Option<Destination>,
+}
+
+/// The host that events come from.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Name of the host, `/proc/sys/kernel/hostname`.
+    pub name: String,
+    /// First eight digits of `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+}
+
+/// Evidence that the attached hooks can deliver; what they can't is named in
+/// [`Evidence::missing`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// TTL and incoming interface of a RST.
+    pub rst_origin: bool,
+    /// Type, code and sender of an IPv4 ICMP error.
+    pub icmp_v4: bool,
+    /// Type, code and sender of an IPv6 ICMP error.
+    pub icmp_v6: bool,
+    /// SYNs that this host dropped itself.
+    pub syn_drops: bool,
+}
+
+impl Event {
+    /// The event for an attempt and its verdict.
+    pub fn new(attempt: &Attempt, verdict: Verdict, host: &Host, able: Capabilities, around: Surroundings) -> Self {
+        let evidence = evidence(attempt, verdict, able, &around);
+        let process = attempt.process.as_ref().map(|task| Process {
+            pid: task.pid,
+            uid: task.uid,
+            comm: task.comm.clone(),
+            cgroup: around.cgroup,
+            netns: attempt.netns,
+        });
+        Self {
+            schema: SCHEMA,
+            id: format!("{}-{}-{:x}.{:x}", host.name, host.boot, attempt.started_ns, attempt.cpu),
+            time: attempt.ended,
+            host: host.name.clone(),
+            label: verdict.label,
+            reason: verdict.reason,
+            origin: verdict.origin,
+            active_refusal: verdict.is_failure().then_some(verdict.active_refusal),
+            errno: errno(attempt).map(errno_name),
+            src: Endpoint { ip: attempt.saddr, port: attempt.sport },
+            dst: Endpoint { ip: Some(attempt.daddr), port: Some(attempt.dport) },
+            started: attempt.started,
+            elapsed: attempt.elapsed,
+            handshake: attempt.handshake,
+            syn_retransmits: attempt.syn_retransmits,
+            evidence,
+            process,
+            destination: around.destination,
+        }
+    }
+}
+
+fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Surroundings) -> Evidence {
+    let is_icmp = attempt.code.facts & fact::ICMP != 0;
+    Evidence {
+        rst_ttl: attempt.rst_ttl,
+        iface: around.iface.clone(),
+        route_iface: around.route_iface.clone(),
+        icmp_type: is_icmp.then_some(attempt.code.icmp_type),
+        icmp_code: is_icmp.then_some(attempt.code.icmp_code),
+        icmp_from: attempt.icmp_from,
+        icmp_ttl: attempt.icmp_ttl,
+        syn_drops: Some(attempt.syn_drops).filter(|&drops| drops > 0),
+        bytes_received: (attempt.code.phase == phase::ESTABLISHED).then_some(attempt.bytes_received),
+        missing: missing(attempt, verdict, able),
+    }
+}
+
+fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<&'static str> {
+    let has = |bit| attempt.code.facts & bit != 0;
+    let is_icmp = matches!(
+        verdict.reason,
+        Some(
+            Reason::IcmpPortUnreachable
+                | Reason::IcmpAdminProhibited
+                | Reason::IcmpProtocolUnreachable
+                | Reason::IcmpNetUnreachable
+                | Reason::IcmpHostUnreachable
+        )
+    );
+    let mut missing = Vec::new();
+    let mut need = |is_missing: bool, name| {
+        if is_missing {
+            missing.push(name);
+        }
+    };
+    need(has(fact::LATE_START), "start");
+    need(has(fact::LATE_START), "process");
+    need(verdict.reason == Some(Reason::Unknown), "end");
+    need(has(fact::RST) && attempt.rst_ttl.is_none(), "rst_ttl");
+    need(is_icmp && !has(fact::ICMP), "icmp_type");
+    need(is_icmp && !has(fact::ICMP_SENDER), "icmp_from");
+    need(verdict.label == Label::Timeout && !able.syn_drops, "syn_drops");
+    missing
+}
+
+/// The errno that the attempt died of: `sk_err`, or the error that a socket
+/// kept when the application closed it first.
+fn errno(attempt: &Attempt) -> Option<u16> {
+    let code = &attempt.code;
+    let soft = if code.phase == phase::SYN_SENT { u16::from(code.soft_err) } else { 0 };
+    [code.sk_err, soft].into_iter().find(|&errno| errno != 0)
+}
+
+/// Symbolic name of a Linux errno that a TCP connect or session can end with;
+/// other errnos keep their number, as `E113`.
+pub fn errno_name(errno: u16) -> String {
+    let name = match i32::from(errno) {
+        libc::EPERM => "EPERM",
+        libc::EINTR => "EINTR",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EINVAL => "EINVAL",
+        libc::EPIPE => "EPIPE",
+        libc::EPROTO => "EPROTO",
+        libc::EMSGSIZE => "EMSGSIZE",
+        libc::ENOPROTOOPT => "ENOPROTOOPT",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::EADDRINUSE => "EADDRINUSE",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::ENETDOWN => "ENETDOWN",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::ENOBUFS => "ENOBUFS",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::EHOSTDOWN => "EHOSTDOWN",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
+        _ => return format!("E{errno}"),
+    };
+    name.to_owned()
+}
+
+/// Milliseconds with microsecond precision.
+pub fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1_000.0
+}
+
+fn as_ms<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serializer.serialize_f64(milliseconds(*duration)),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,43 @@
+//! `observer.event.v1` as NDJSON: one object, one line.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+use crate::event::Event;
+use crate::sanitize::is_visible;
+
+/// Appends the event as one line, newline included. Characters that could
+/// deceive on a terminal are written as `\u` escapes, which parse back to
+/// themselves; newlines inside strings are among them.
+pub fn append(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let start = out.len();
+    let mut serializer = Serializer::with_formatter(&mut *out, SafeFormatter);
+    if let Err(error) = event.serialize(&mut serializer) {
+        out.truncate(start);
+        return Err(error);
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+/// serde_json's compact form; it escapes the C0 controls, this the rest.
+struct SafeFormatter;
+
+impl Formatter for SafeFormatter {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, hidden)) = rest.char_indices().find(|&(_, c)| !is_visible(c)) {
+            CompactFormatter.write_string_fragment(writer, &rest[..at])?;
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        CompactFormatter.write_string_fragment(writer, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

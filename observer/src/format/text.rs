@@ -1,0 +1,77 @@
+//! One line an event, for a person:
+//! `16:07:01.123Z refused     203.0.113.5:25        refused by the remote host: RST after 31 ms  smtp[1203] from 192.0.2.10`
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::event::{Endpoint, Event};
+use crate::format::phrase::{phrase, task_name};
+use crate::label::Label;
+
+/// Width of the longest label.
+const LABEL_WIDTH: usize = 11;
+/// Width of the longest IPv4 destination at a mail port; IPv6 may be longer and
+/// then moves the rest of its line.
+const DESTINATION_WIDTH: usize = 19;
+
+/// Appends the line, newline included. Times are UTC: a log crosses time zones.
+pub fn append(event: &Event, is_coloured: bool, out: &mut Vec<u8>) {
+    let style = if is_coloured { label_style(event.label) } else { Style::new() };
+    let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
+    let label = event.label.as_str();
+    let time = event.time.strftime("%H:%M:%S.%3fZ");
+    let destination = destination(&event.dst);
+    // Writing to a Vec cannot fail.
+    let _ = writeln!(
+        out,
+        "{time} {style}{label:<LABEL_WIDTH$}{style:#} {destination:<DESTINATION_WIDTH$} {}{}  {dim}{}{}{dim:#}",
+        phrase(event),
+        streak(event),
+        process(event),
+        source(&event.src),
+    );
+}
+
+/// Where to, as URLs and logs write it: `203.0.113.5:25`, `[2001:db8::1]:25`.
+pub fn destination(end: &Endpoint) -> String {
+    match (end.ip, end.port) {
+        (Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
+        (Some(ip), None) => ip.to_string(),
+        (None, Some(port)) => format!("?:{port}"),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+/// The colour of a label: red for a no, yellow for silence, magenta for what
+/// lies on our side or on the way.
+pub fn label_style(label: Label) -> Style {
+    let colour = match label {
+        Label::Refused | Label::Reset => AnsiColor::Red,
+        Label::Timeout | Label::Silent | Label::Closed => AnsiColor::Yellow,
+        Label::Unreachable | Label::Blocked => AnsiColor::Magenta,
+        Label::Cancelled => return Style::new().dimmed(),
+        Label::Connected => AnsiColor::Green,
+    };
+    colour.on_default().bold()
+}
+
+fn streak(event: &Event) -> String {
+    let streak = event.destination.as_ref().map(|destination| destination.streak).filter(|&streak| streak > 1);
+    streak.map(|streak| format!(", {streak} in a row")).unwrap_or_default()
+}
+
+fn process(event: &Event) -> String {
+    match &event.process {
+        Some(process) => format!("{}[{}]", task_name(&process.comm), process.pid),
+        None => "process not seen".to_owned(),
+    }
+}
+
+fn source(end: &Endpoint) -> String {
+    end.ip.map(|ip: IpAddr| format!(" from {ip}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The table of hooks: what each gives, and what is lost without it.
+
+use super::btf::Btf;
+
+/// How a kernel program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A raw tracepoint that reads this many arguments.
+    RawTracepoint {
+        /// Reading an argument that the kernel does not give fails at attach.
+        args: usize,
+    },
+    /// At the entry of a kernel function with at least this many parameters.
+    Fentry {
+        /// Parameters read.
+        params: usize,
+    },
+    /// At the return of a kernel function.
+    Fexit {
+        /// Parameters read.
+        params: usize,
+    },
+    /// A classic tracepoint of this category, through tracefs.
+    Tracepoint {
+        /// Category in tracefs.
+        category: &'static str,
+    },
+}
+
+impl Kind {
+    /// The kind as `doctor` shows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RawTracepoint { .. } => "raw tracepoint",
+            Self::Fentry { .. } => "fentry",
+            Self::Fexit { .. } => "fexit",
+            Self::Tracepoint { .. } => "tracepoint",
+        }
+    }
+}
+
+/// Which hooks stand or fall together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Without it there is nothing to observe.
+    Core,
+    /// More evidence; each is attached on its own.
+    Evidence,
+    /// connect() failures before SYN-SENT, the cheap pair.
+    ConnectFunction,
+    /// The same by system call, where the cheap pair does not load.
+    ConnectSyscall,
+}
+
+/// A kernel program and the kernel symbol that it is attached to.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Name of the program in the object.
+    pub program: &'static str,
+    /// Kernel symbol.
+    pub symbol: &'static str,
+    /// How it is attached.
+    pub kind: Kind,
+    /// What it belongs to.
+    pub group: Group,
+    /// First kernel that has it.
+    pub since: &'static str,
+    /// The facts that it gives.
+    pub gives: &'static str,
+    /// What nobody can tell without it.
+    pub lost_without: &'static str,
+}
+
+const fn raw(
+    symbol: &'static str,
+    args: usize,
+    group: Group,
+    since: &'static str,
+    gives: &'static str,
+    lost_without: &'static str,
+) -> Hook {
+    Hook { program: symbol, symbol, kind: Kind::RawTracepoint { args }, group, since, gives, lost_without }
+}
+
+/// Every hook, core first, in the order in which they are attached.
+///
+/// The state hook comes last of the core: an attempt that it begins is then
+/// seen by all the others.
+pub const HOOKS: &[Hook] = &[
+    raw("tcp_receive_reset", 1, Group::Core, "4.15", "a RST was accepted", "refused/rst, reset/*"),
+    raw("tcp_destroy_sock", 1, Group::Core, "4.16", "ends that a skipped run missed", "everything"),
+    raw("inet_sock_set_state", 3, Group::Core, "4.16", "start, handshake and end of every attempt", "everything"),
+    raw(
+        "inet_sk_error_report",
+        1,
+        Group::Evidence,
+        "5.14",
+        "ICMP errors: type, code and sender (IPv4)",
+        "exact ICMP code; who sent it",
+    ),
+    raw(
+        "kfree_skb",
+        3,
+        Group::Evidence,
+        "5.17",
+        "SYNs dropped by this host's firewall; no neighbour",
+        "blocked/local-firewall, unreachable/no-neighbour",
+    ),
+    raw("tcp_retransmit_skb", 1, Group::Evidence, "4.15", "SYN retransmits, as they happen", "nothing"),
+    raw("icmp_send", 2, Group::Evidence, "5.12", "ICMP errors that this host sends itself (IPv4)", "nothing"),
+    Hook {
+        program: "tcp_reset",
+        symbol: "tcp_reset",
+        kind: Kind::Fentry { params: 2 },
+        group: Group::Evidence,
+        since: "5.11",
+        gives: "TTL and interface of a RST",
+        lost_without: "origin suspected-middlebox by TTL",
+    },
+    Hook {
+        program: "tcp_v4_err",
+        symbol: "tcp_v4_err",
+        kind: Kind::Fentry { params: 2 },
+        group: Group::Evidence,
+        since: "5.5",
+        gives: "ICMP errors before 5.18 (IPv4)",
+        lost_without: "ICMP code and sender before 5.18",
+    },
+    Hook {
+        program: "tcp_v6_err",
+        symbol: "tcp_v6_err",
+        kind: Kind::Fentry { params: 6 },
+        group: Group::Evidence,
+        since: "5.5",
+        gives: "ICMPv6 errors: type, code and sender",
+        lost_without: "ICMPv6 code 1/5 and 1/6 told from 1/1; who sent an ICMPv6 error",
+    },
+    Hook {
+        program: "connect_file_enter",
+        symbol: "__sys_connect_file",
+        kind: Kind::Fentry { params: 4 },
+        group: Group::ConnectFunction,
+        since: "5.10",
+        gives: "connect() that fails before SYN-SENT",
+        lost_without: LOST_WITHOUT_CONNECT,
+    },
+    Hook {
+        program: "connect_file_exit",
+        symbol: "__sys_connect_file",
+        kind: Kind::Fexit { params: 4 },
+        group: Group::ConnectFunction,
+        since: "5.10",
+        gives: "its errno",
+        lost_without: LOST_WITHOUT_CONNECT,
+    },
+    Hook {
+        program: "sys_enter_connect",
+        symbol: "sys_enter_connect",
+        kind: Kind::Tracepoint { category: "syscalls" },
+        group: Group::ConnectSyscall,
+        since: "all",
+        gives: "connect() that fails before SYN-SENT (not by io_uring)",
+        lost_without: LOST_WITHOUT_CONNECT,
+    },
+    Hook {
+        program: "sys_exit_connect",
+        symbol: "sys_exit_connect",
+        kind: Kind::Tracepoint { category: "syscalls" },
+        group: Group::ConnectSyscall,
+        since: "all",
+        gives: "its errno; costs every system call of the host some 50 ns",
+        lost_without: LOST_WITHOUT_CONNECT,
+    },
+];
+
+const LOST_WITHOUT_CONNECT: &str = "unreachable/no-route, route-prohibited; blocked/permission-denied, no-source-address";
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is attached.
+    Attached,
+    /// It is not wanted or not needed here; why.
+    Skipped(String),
+    /// This kernel does not have it, or refused it; why.
+    Failed(String),
+}
+
+/// A hook and what became of it.
+#[derive(Clone, Debug)]
+pub struct HookReport {
+    /// The hook.
+    pub hook: &'static Hook,
+    /// What became of it.
+    pub status: Status,
+}
+
+impl HookReport {
+    /// True if it is attached.
+    pub fn is_attached(&self) -> bool {
+        self.status == Status::Attached
+    }
+}
+
+/// True for the named BTF types that [`Hook::absence`] asks for.
+pub(super) fn is_wanted(name: &str) -> bool {
+    let symbol = name.strip_prefix("btf_trace_").unwrap_or(name);
+    HOOKS.iter().any(|hook| hook.symbol == symbol)
+}
+
+impl Hook {
+    /// Why this kernel cannot have the hook, as far as BTF knows.
+    pub(super) fn absence(&self, btf: &Btf) -> Option<String> {
+        let (has, wants, what) = match self.kind {
+            Kind::RawTracepoint { args } => (btf.tracepoint_args(self.symbol), args, "arguments"),
+            Kind::Fentry { params } | Kind::Fexit { params } => (btf.function_params(self.symbol), params, "parameters"),
+            Kind::Tracepoint { .. } => return None,
+        };
+        match has {
+            None => Some("this kernel does not have it".to_owned()),
+            Some(has) if has < wants => Some(format!("this kernel gives it {has} {what}, {wants} are needed")),
+            Some(_) => None,
+        }
+    }
+}
+
+impl HookReport {
+    /// True if observer cannot run without it.
+    pub(super) fn is_core_lost(&self) -> bool {
+        self.hook.group == Group::Core && !self.is_attached()
+    }
+}

@@ -1,0 +1,115 @@
+//! Which numbers of the running kernel the programs need, and where BTF has
+//! them.
+
+use super::btf::Btf;
+
+/// A global of the kernel programs that holds a member's byte offset.
+struct Member {
+    global: &'static str,
+    of: &'static str,
+    path: &'static [&'static str],
+    /// Without it the core cannot run; otherwise its fact reads as absent.
+    is_core: bool,
+}
+
+const fn core(global: &'static str, of: &'static str, path: &'static [&'static str]) -> Member {
+    Member { global, of, path, is_core: true }
+}
+
+const fn optional(global: &'static str, of: &'static str, path: &'static [&'static str]) -> Member {
+    Member { global, of, path, is_core: false }
+}
+
+const MEMBERS: &[Member] = &[
+    core("SOCK_FAMILY", "sock", &["__sk_common", "skc_family"]),
+    core("SOCK_DPORT", "sock", &["__sk_common", "skc_dport"]),
+    core("SOCK_DADDR", "sock", &["__sk_common", "skc_daddr"]),
+    core("SOCK_RCV_SADDR", "sock", &["__sk_common", "skc_rcv_saddr"]),
+    core("SOCK_V6_DADDR", "sock", &["__sk_common", "skc_v6_daddr"]),
+    core("SOCK_V6_RCV_SADDR", "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
+    core("SOCK_NET", "sock", &["__sk_common", "skc_net"]),
+    core("SOCK_STATE", "sock", &["__sk_common", "skc_state"]),
+    core("SOCK_ERR", "sock", &["sk_err"]),
+    core("SOCK_ERR_SOFT", "sock", &["sk_err_soft"]),
+    core("SOCK_SHUTDOWN", "sock", &["sk_shutdown"]),
+    optional("SOCK_PROTOCOL", "sock", &["sk_protocol"]),
+    core("SOCK_ERROR_QUEUE", "sock", &["sk_error_queue"]),
+    core("SOCK_DST_CACHE", "sock", &["sk_dst_cache"]),
+    core("INET_SPORT", "inet_sock", &["inet_sport"]),
+    core("TCP_SEGS_OUT", "tcp_sock", &["segs_out"]),
+    core("TCP_TOTAL_RETRANS", "tcp_sock", &["total_retrans"]),
+    core("TCP_BYTES_RECEIVED", "tcp_sock", &["bytes_received"]),
+    core("NET_INUM", "net", &["ns", "inum"]),
+    core("DST_DEV", "dst_entry", &["dev"]),
+    core("DEV_IFINDEX", "net_device", &["ifindex"]),
+    core("SKB_SK", "sk_buff", &["sk"]),
+    core("SKB_HEAD", "sk_buff", &["head"]),
+    core("SKB_NETWORK_HEADER", "sk_buff", &["network_header"]),
+    core("SKB_TRANSPORT_HEADER", "sk_buff", &["transport_header"]),
+    core("SKB_DATA", "sk_buff", &["data"]),
+    core("SKB_IIF", "sk_buff", &["skb_iif"]),
+    core("SKB_CB", "sk_buff", &["cb"]),
+    core("QUEUE_PREV", "sk_buff_head", &["prev"]),
+    core("EXTERR_EE", "sock_exterr_skb", &["ee"]),
+    core("TASK_FLAGS", "task_struct", &["flags"]),
+    core("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),
+    core("TASK_COMM", "task_struct", &["comm"]),
+    optional("TASK_FILES", "task_struct", &["files"]),
+    optional("FILES_FDT", "files_struct", &["fdt"]),
+    optional("FDTABLE_FD", "fdtable", &["fd"]),
+    optional("FDTABLE_MAX_FDS", "fdtable", &["max_fds"]),
+    optional("FILE_PRIVATE_DATA", "file", &["private_data"]),
+    optional("SOCKET_STATE", "socket", &["state"]),
+    optional("SOCKET_FILE", "socket", &["file"]),
+    optional("SOCKET_SK", "socket", &["sk"]),
+];
+
+/// Globals that hold the value of an enumerator; 0 where the kernel has none.
+const ENUMERATORS: &[(&str, &str, &str)] = &[
+    ("REASON_NETFILTER_DROP", "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP"),
+    ("REASON_BPF_CGROUP_EGRESS", "skb_drop_reason", "SKB_DROP_REASON_BPF_CGROUP_EGRESS"),
+    ("REASON_NEIGH_FAILED", "skb_drop_reason", "SKB_DROP_REASON_NEIGH_FAILED"),
+];
+
+/// The numbers of one kernel.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Name and value of every global to set.
+    pub(super) globals: Vec<(&'static str, u32)>,
+    /// Optional members that this kernel's BTF does not have.
+    pub(super) absent: Vec<String>,
+    /// All members on the way from a file descriptor to its socket are there.
+    pub(super) can_follow_connect: bool,
+    /// `enum skb_drop_reason` has NETFILTER_DROP.
+    pub(super) has_drop_reasons: bool,
+}
+
+/// True for the named types that [`Layout::read`] and the hook table ask for.
+pub(super) fn is_wanted(name: &str) -> bool {
+    MEMBERS.iter().any(|member| member.of == name)
+        || name == "skb_drop_reason"
+        || super::hooks::is_wanted(name)
+}
+
+impl Layout {
+    /// Finds every number in the kernel's BTF.
+    ///
+    /// # Errors
+    /// Names the first member that the core needs and BTF does not have.
+    pub(super) fn read(btf: &Btf) -> Result<Self, String> {
+        let mut globals = Vec::with_capacity(MEMBERS.len() + ENUMERATORS.len());
+        let mut absent = Vec::new();
+        for member in MEMBERS {
+            match btf.offset(member.of, member.path) {
+                Some(offset) => globals.push((member.global, offset)),
+                None if member.is_core => return Err(format!("struct {}.{}", member.of, member.path.join("."))),
+                None => absent.push(format!("struct {}.{}", member.of, member.path.join("."))),
+            }
+        }
+        let reasons = ENUMERATORS.iter().map(|&(global, of, name)| (global, btf.enumerator(of, name).unwrap_or(0)));
+        globals.extend(reasons);
+        let has_drop_reasons =
+            globals.iter().any(|&(global, value)| global == "REASON_NETFILTER_DROP" && value != 0);
+        Ok(Self { globals, can_follow_connect: absent.is_empty(), absent, has_drop_reasons })
+    }
+}

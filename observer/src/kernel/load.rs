@@ -1,0 +1,193 @@
+//! Loads the programs and attaches each hook on its own.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, TracePoint};
+use aya::{Ebpf, EbpfLoader};
+use observer_common::MAX_PORTS;
+
+use super::btf::Btf;
+use super::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
+use super::layout::Layout;
+use super::{AttachError, Settings};
+
+/// The kernel programs, built by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+const PORT_GLOBALS: [&str; MAX_PORTS] = ["PORT_0", "PORT_1", "PORT_2", "PORT_3", "PORT_4", "PORT_5", "PORT_6", "PORT_7"];
+
+/// Loads the object with this kernel's numbers. Nothing is attached yet.
+pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -> Result<Ebpf, AttachError> {
+    let mut ports = [0_u16; MAX_PORTS];
+    for (slot, port) in ports.iter_mut().zip(&settings.ports) {
+        *slot = *port;
+    }
+    let own_pid = if settings.watch_self { 0 } else { std::process::id() };
+    let send_successes = u8::from(settings.successes);
+    let follow = u8::from(follow_connect);
+    let wake_bytes = u64::from(settings.ring_bytes / 4);
+    let mut loader = EbpfLoader::new();
+    for (global, value) in &layout.globals {
+        loader.override_global(global, value, true);
+    }
+    for (global, port) in PORT_GLOBALS.iter().zip(&ports) {
+        loader.override_global(global, port, true);
+    }
+    loader
+        .override_global("OBSERVER_PID", &own_pid, true)
+        .override_global("SEND_SUCCESSES", &send_successes, true)
+        .override_global("FOLLOW_CONNECT", &follow, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true)
+        .map_max_entries("ATTEMPTS", settings.max_in_flight)
+        .map_max_entries("DESTINATIONS", settings.max_destinations)
+        .map_max_entries("OUTCOMES", settings.max_destinations)
+        .map_max_entries("EVENTS", settings.ring_bytes);
+    loader.load(OBJECT).map_err(|error| AttachError::of_load(&error))
+}
+
+/// Attaches every hook that this kernel has, that settings want and that is
+/// needed beside the others.
+pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &Layout) -> Vec<HookReport> {
+    let mut vmlinux = Vmlinux::default();
+    let mut reports: Vec<HookReport> = Vec::with_capacity(HOOKS.len());
+    for hook in HOOKS {
+        let status = match refusal(hook, btf, settings, layout, &reports) {
+            Some(status) => status,
+            None => attach_one(ebpf, hook, &mut vmlinux),
+        };
+        reports.push(HookReport { hook, status });
+    }
+    reports
+}
+
+/// Why a hook is not even tried.
+fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before: &[HookReport]) -> Option<Status> {
+    let is_pair_attached = |group| {
+        let mut pair = before.iter().filter(|report| report.hook.group == group).peekable();
+        pair.peek().is_some() && pair.all(HookReport::is_attached)
+    };
+    let is_connect = matches!(hook.group, Group::ConnectFunction | Group::ConnectSyscall);
+    if is_connect && !layout.can_follow_connect {
+        return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
+    }
+    if hook.group == Group::ConnectSyscall {
+        if is_pair_attached(Group::ConnectFunction) {
+            return Some(Status::Skipped("__sys_connect_file does its work for less".to_owned()));
+        }
+        if !settings.syscall_hooks {
+            return Some(Status::Skipped("switched off by --no-syscall-hooks".to_owned()));
+        }
+    }
+    if hook.symbol == "kfree_skb" && !layout.has_drop_reasons {
+        return Some(Status::Failed("this kernel gives no drop reasons".to_owned()));
+    }
+    hook.absence(btf).map(Status::Failed)
+}
+
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Status {
+    let attached = match hook.kind {
+        Kind::RawTracepoint { .. } => raw_tracepoint(ebpf, hook),
+        Kind::Fentry { .. } | Kind::Fexit { .. } => function(ebpf, hook, vmlinux),
+        Kind::Tracepoint { category } => tracepoint(ebpf, hook, category),
+    };
+    match attached {
+        Ok(()) => Status::Attached,
+        Err(cause) => Status::Failed(cause),
+    }
+}
+
+fn raw_tracepoint(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let program: &mut RawTracePoint = program(ebpf, hook)?;
+    program.load().map_err(|error| cause(&error))?;
+    program.attach(hook.symbol).map(drop).map_err(|error| cause(&error))
+}
+
+fn function(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Result<(), String> {
+    let btf = vmlinux.get()?;
+    if matches!(hook.kind, Kind::Fexit { .. }) {
+        let program: &mut FExit = program(ebpf, hook)?;
+        program.load(hook.symbol, btf).map_err(|error| vmlinux_cause(&error))?;
+        program.attach().map(drop).map_err(|error| cause(&error))
+    } else {
+        let program: &mut FEntry = program(ebpf, hook)?;
+        program.load(hook.symbol, btf).map_err(|error| vmlinux_cause(&error))?;
+        program.attach().map(drop).map_err(|error| cause(&error))
+    }
+}
+
+fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str) -> Result<(), String> {
+    let program: &mut TracePoint = program(ebpf, hook)?;
+    program.load().map_err(|error| cause(&error))?;
+    if Path::new(TRACEFS).join("events").exists() {
+        return program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error));
+    }
+    // tracefs is needed only to learn the tracepoint's number. A thread of its
+    // own has a mount namespace of its own, and both end here.
+    thread::scope(|scope| {
+        let attach = scope.spawn(|| {
+            mount_tracefs_privately().map_err(|error| {
+                format!("tracefs is not mounted, nor can it be here ({error}): mount -t tracefs tracefs {TRACEFS}")
+            })?;
+            program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error))
+        });
+        attach.join().map_err(|_| "the attaching thread panicked".to_owned())?
+    })
+}
+
+fn mount_tracefs_privately() -> io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: this thread shares no file descriptor table afterwards with
+    // nobody's knowledge: only its mount namespace and working directory split.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount("tracefs", TRACEFS, "tracefs", MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RDONLY, None)?;
+    Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, hook: &Hook) -> Result<&'a mut P, String>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(hook.program).ok_or_else(|| format!("no program {} in the object", hook.program))?;
+    program.try_into().map_err(|error: ProgramError| cause(&error))
+}
+
+/// One line: the kernel's own error, and the end of what its verifier said.
+fn cause(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| !line.starts_with("processed ") && !line.trim().is_empty());
+            format!("{io_error}{}", last.map(|line| format!(": {line}")).unwrap_or_default())
+        }
+        ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
+        error => error.to_string(),
+    }
+}
+
+fn vmlinux_cause(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+            "refused by this machine's policy (EPERM)".to_owned()
+        }
+        error => cause(error),
+    }
+}
+
+/// aya's own view of the kernel's BTF, which fentry and fexit need: parsed when
+/// the first of them is loaded, and dropped with the last.
+#[derive(Default)]
+struct Vmlinux(Option<aya::Btf>);
+
+impl Vmlinux {
+    fn get(&mut self) -> Result<&aya::Btf, String> {
+        if self.0.is_none() {
+            self.0 = Some(aya::Btf::from_sys_fs().map_err(|error| error.to_string())?);
+        }
+        self.0.as_ref().ok_or_else(|| "no BTF".to_owned())
+    }
+}

@@ -1,0 +1,259 @@
+//! The kernel's side of the border: the only user of aya.
+//!
+//! [`Session`] holds the attached programs; dropping it detaches them. It gives
+//! out raw records and counters and judges nothing.
+
+pub mod btf;
+pub mod hooks;
+mod layout;
+mod load;
+mod privilege;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::{Ebpf, EbpfError};
+use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, EndCode, OutcomeKey};
+use observer_common::stat;
+use tokio::io::unix::AsyncFd;
+
+use crate::event::Capabilities;
+use crate::ledger::Counters;
+use btf::Btf;
+
+use hooks::HookReport;
+use layout::Layout;
+pub use privilege::{Environment, environment};
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// What to load and attach.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Destination ports to watch, at most `MAX_PORTS`.
+    pub ports: Vec<u16>,
+    /// Successes too become events.
+    pub successes: bool,
+    /// Attach the tracepoints on connect() where fexit does not load.
+    pub syscall_hooks: bool,
+    /// Attempts that can be in flight at once.
+    pub max_in_flight: u32,
+    /// Entries of each of the per-destination counter maps.
+    pub max_destinations: u32,
+    /// Size of the ring buffer; a power of two of pages.
+    pub ring_bytes: u32,
+    /// Connections of this process are attempts like any other.
+    pub watch_self: bool,
+}
+
+/// Why nothing could be attached; each says the cure.
+#[derive(Debug)]
+pub enum AttachError {
+    /// The kernel or its BTF lacks what the core needs.
+    Kernel(String),
+    /// Not enough privileges.
+    Permission(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(text) | Self::Permission(text) | Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+impl AttachError {
+    fn of_load(error: &EbpfError) -> Self {
+        let text = one_line(&chain(error));
+        if text.contains("os error 1)") {
+            return Self::Permission(format!("the kernel refused to load BPF maps: {text}; {}", privilege::CURE));
+        }
+        Self::Other(format!("loading the kernel programs failed: {text}"))
+    }
+}
+
+/// The attached kernel programs.
+pub struct Session {
+    ebpf: Ebpf,
+    ring: AsyncFd<RingFd>,
+    reports: Vec<HookReport>,
+}
+
+/// A ring buffer that tokio can wait for.
+struct RingFd(RingBuf<MapData>);
+
+impl AsRawFd for RingFd {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Session {
+    /// Loads and attaches. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`AttachError`]; nothing stays attached then.
+    pub fn attach(settings: &Settings) -> Result<Self, AttachError> {
+        privilege::check(&environment())?;
+        let btf = read_btf()?;
+        let layout = Layout::read(&btf)
+            .map_err(|member| AttachError::Kernel(format!("this kernel's BTF lacks {member}, which observer needs")))?;
+        let mut ebpf = load::load(settings, &layout, layout.can_follow_connect)?;
+        let reports = load::attach(&mut ebpf, &btf, settings, &layout);
+        if let Some(report) = reports.iter().find(|report| report.is_core_lost()) {
+            let hooks::Status::Failed(cause) = &report.status else {
+                return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
+            };
+            let symbol = report.hook.symbol;
+            return Err(AttachError::Kernel(format!("the hook {symbol} could not be attached: {cause}")));
+        }
+        let ring = ebpf.take_map("EVENTS").ok_or_else(|| AttachError::Other("no map EVENTS".to_owned()))?;
+        let ring = RingBuf::try_from(ring).map_err(|error| AttachError::Other(error.to_string()))?;
+        // SAFETY: the descriptor is the map's own; AsyncFd owns the map, and so
+        // the descriptor stays open while it is registered.
+        let ring = unsafe { AsyncFd::register(RingFd(ring)) };
+        let ring = ring.map_err(|error| AttachError::Other(error.to_string()))?;
+        Ok(Self { ebpf, ring, reports })
+    }
+
+    /// What became of each hook.
+    pub fn reports(&self) -> &[HookReport] {
+        &self.reports
+    }
+
+    /// Evidence that the attached hooks can deliver.
+    pub fn capabilities(&self) -> Capabilities {
+        let has = |symbol| self.reports.iter().any(|report| report.hook.symbol == symbol && report.is_attached());
+        Capabilities {
+            rst_origin: has("tcp_reset"),
+            icmp_v4: has("inet_sk_error_report") || has("tcp_v4_err"),
+            icmp_v6: has("tcp_v6_err"),
+            syn_drops: has("kfree_skb"),
+        }
+    }
+
+    /// Waits until the kernel says that the ring buffer fills up.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub async fn filling(&self) -> io::Result<()> {
+        self.ring.readable().await.map(|mut guard| guard.clear_ready())
+    }
+
+    /// Hands every record that waits in the ring buffer to `take`, at most
+    /// `limit`. True if there may be more.
+    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> bool {
+        let ring = &mut self.ring.get_mut().0;
+        for _ in 0..limit {
+            match ring.next() {
+                Some(item) => take(&item),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The exact counters of one destination.
+    pub fn destination(&self, key: &DestinationKey) -> Option<DestinationCounters> {
+        let map = self.ebpf.map("DESTINATIONS")?;
+        let map: HashMap<_, Key<DestinationKey>, Value<DestinationCounters>> = HashMap::try_from(map).ok()?;
+        map.get(&Key(*key), 0).ok().map(|value| value.0)
+    }
+
+    /// All counters, read now. While attempts come and go, the parts are some
+    /// microseconds apart.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let per_cpu: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("STATS")?)?;
+        let mut stats = [0; stat::COUNT as usize];
+        for (index, sum) in (0..).zip(&mut stats) {
+            *sum = per_cpu.get(&index, 0)?.iter().sum();
+        }
+        let attempts: HashMap<_, u64, Value<AttemptRecord>> = HashMap::try_from(self.map("ATTEMPTS")?)?;
+        let outcomes: HashMap<_, Key<OutcomeKey>, u64> = HashMap::try_from(self.map("OUTCOMES")?)?;
+        let destinations: HashMap<_, Key<DestinationKey>, Value<DestinationCounters>> =
+            HashMap::try_from(self.map("DESTINATIONS")?)?;
+        Ok(Counters {
+            stats,
+            in_flight: attempts.keys().filter(Result::is_ok).count() as u64,
+            outcomes: outcomes.iter().filter_map(Result::ok).map(|(key, count)| (key.0, count)).collect(),
+            destinations: destinations.iter().filter_map(Result::ok).map(|(key, value)| (key.0, value.0)).collect(),
+        })
+    }
+
+    /// Runs of the kernel programs that the kernel skipped because the same
+    /// program was running on that CPU (`recursion_misses`). An end that was
+    /// skipped is caught by a later hook.
+    pub fn skipped_runs(&self) -> u64 {
+        self.ebpf.programs().filter_map(|(_, program)| program.fd().ok()).map(|fd| recursion_misses(fd.as_fd())).sum()
+    }
+
+    fn map(&self, name: &str) -> Result<&aya::maps::Map, MapError> {
+        self.ebpf.map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+    }
+}
+
+fn recursion_misses(fd: impl AsFd) -> u64 {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A map key of the ABI crate; aya asks for its own marker trait.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Key<T>(T);
+
+/// As [`Key`], for values.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Value<T>(T);
+
+// SAFETY: plain data without padding, asserted in observer-common.
+unsafe impl aya::Pod for Key<DestinationKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Key<OutcomeKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Value<DestinationCounters> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Value<AttemptRecord> {}
+const _: () = assert!(size_of::<OutcomeKey>() == size_of::<DestinationKey>() + size_of::<EndCode>());
+
+fn read_btf() -> Result<Btf, AttachError> {
+    let data = fs::read(VMLINUX).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => AttachError::Kernel(format!(
+            "no {VMLINUX}: observer needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF=y; Debian 11, Ubuntu 20.10, RHEL 8.2 and later have it)"
+        )),
+        io::ErrorKind::PermissionDenied => {
+            AttachError::Permission(format!("{VMLINUX} cannot be read: {error}; {}", privilege::CURE))
+        }
+        _ => AttachError::Kernel(format!("{VMLINUX} cannot be read: {error}")),
+    })?;
+    Btf::parse(data, layout::is_wanted).map_err(|error| AttachError::Kernel(format!("{VMLINUX}: {error}")))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,122 @@
+//! What this host allows, asked before anything is tried.
+
+use std::fs;
+
+use super::AttachError;
+
+/// What helps against missing privileges.
+pub(super) const CURE: &str = "run observer as root, or give it CAP_BPF and CAP_PERFMON";
+
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// The parts of this host that decide what observer can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// `/proc/sys/kernel/osrelease`.
+    pub release: String,
+    /// The kernel's BTF is there.
+    pub has_btf: bool,
+    /// Effective capabilities, a bit each.
+    pub capabilities: u64,
+    /// The lockdown mode in force, if the kernel has lockdown.
+    pub lockdown: Option<String>,
+    /// `/proc/sys/kernel/unprivileged_bpf_disabled`.
+    pub unprivileged_bpf_disabled: Option<String>,
+    /// tracefs is mounted where programs look for it.
+    pub has_tracefs: bool,
+    /// Soft limit of RLIMIT_MEMLOCK in bytes; `None`: unlimited.
+    pub memlock: Option<u64>,
+}
+
+impl Environment {
+    /// True if the effective capabilities hold this one.
+    pub fn has(&self, capability: u32) -> bool {
+        self.capabilities & (1 << capability) != 0
+    }
+
+    /// True if programs can be loaded: CAP_BPF and CAP_PERFMON, or
+    /// CAP_SYS_ADMIN, which older kernels ask for and which contains both.
+    pub fn can_load(&self) -> bool {
+        self.has(CAP_SYS_ADMIN) || (self.has(CAP_BPF) && self.has(CAP_PERFMON))
+    }
+}
+
+/// Reads this host's state.
+pub fn environment() -> Environment {
+    let read = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    Environment {
+        release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        has_btf: fs::metadata(super::VMLINUX).is_ok(),
+        capabilities: read("/proc/self/status").as_deref().and_then(effective_capabilities).unwrap_or(0),
+        lockdown: read("/sys/kernel/security/lockdown").as_deref().and_then(lockdown_mode),
+        unprivileged_bpf_disabled: read("/proc/sys/kernel/unprivileged_bpf_disabled"),
+        has_tracefs: fs::metadata("/sys/kernel/tracing/events").is_ok(),
+        memlock: rustix::process::getrlimit(rustix::process::Resource::Memlock).current,
+    }
+}
+
+/// Refuses before the kernel does, with a message that names the cause.
+pub(super) fn check(environment: &Environment) -> Result<(), AttachError> {
+    if !environment.can_load() {
+        return Err(AttachError::Permission(format!("not permitted to load kernel programs: {CURE}")));
+    }
+    if environment.lockdown.as_deref() == Some("confidentiality") {
+        return Err(AttachError::Kernel(
+            "kernel lockdown is in confidentiality mode, which forbids every program to read kernel memory: \
+             boot with lockdown=integrity or less"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
+/// `none [integrity] confidentiality` means integrity.
+fn lockdown_mode(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(mode, _)| mode.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Environment {
+        Environment {
+            release: "6.18".to_owned(),
+            has_btf: true,
+            capabilities: 1 << CAP_BPF | 1 << CAP_PERFMON,
+            lockdown: None,
+            unprivileged_bpf_disabled: None,
+            has_tracefs: false,
+            memlock: None,
+        }
+    }
+
+    #[test]
+    fn two_capabilities_are_enough_and_one_is_not() {
+        assert!(check(&host()).is_ok());
+        let error = check(&Environment { capabilities: 1 << CAP_BPF, ..host() }).unwrap_err();
+        assert!(matches!(&error, AttachError::Permission(text) if text.contains("CAP_PERFMON")));
+    }
+
+    #[test]
+    fn confidentiality_is_refused_and_integrity_is_not() {
+        let lockdown = |mode: &str| Environment { lockdown: lockdown_mode(mode), ..host() };
+        assert!(check(&lockdown("none [integrity] confidentiality")).is_ok());
+        let error = check(&lockdown("none integrity [confidentiality]")).unwrap_err();
+        assert!(matches!(error, AttachError::Kernel(_)));
+    }
+
+    #[test]
+    fn reads_capabilities() {
+        assert_eq!(effective_capabilities("CapPrm:\t0\nCapEff:\t000000c000000000\n"), Some(0xc0_0000_0000));
+        assert_eq!(effective_capabilities("CapEff: nonsense"), None);
+    }
+}

@@ -1,0 +1,41 @@
+//! observer: sees every outbound SMTP connection attempt in the kernel and says
+//! who refused it, and how.
+//!
+//! # Architecture
+//! Data flows one way, and each stage imports only from its left:
+//!
+//! ```text
+//! kernel -> decode -> attempt -> label -> aggregate -> event -> format -> ui
+//! ```
+//!
+//! - [`kernel`] is the only user of aya. The programs record facts, and count
+//!   every outcome exactly; they never judge.
+//! - [`decode`], [`attempt`], [`label`], [`origin`], [`aggregate`], [`event`],
+//!   [`filter`], [`ledger`], [`mod@format`] and the texts in [`ui`] are pure:
+//!   synchronous, no clock, no I/O. Time comes in as an argument.
+//! - [`pipeline`] strings them together; [`surroundings`] looks up what the
+//!   outside world adds (interface names, cgroup paths).
+//! - [`command`] reads clocks and signals and writes to the world.
+//!
+//! One function, [`label::label`], judges events and counters alike, so that
+//! the ledger `attempts = outcomes + in flight + lost` can be checked.
+
+pub mod aggregate;
+pub mod attempt;
+pub mod cli;
+pub mod command;
+pub mod decode;
+pub mod event;
+pub mod exit;
+pub mod filter;
+pub mod format;
+pub mod kernel;
+pub mod label;
+pub mod ledger;
+pub mod origin;
+pub mod pipeline;
+#[cfg(test)]
+mod sample;
+pub mod sanitize;
+pub mod surroundings;
+pub mod ui;

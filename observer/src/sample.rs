@@ -1,0 +1,188 @@
+//! Events and attempts for tests, complete and plausible.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use observer_common::record::{EndCode, FAMILY_V4, FAMILY_V6, end, fact, phase};
+use proptest::prelude::*;
+
+use crate::attempt::{Attempt, Task};
+use crate::event::{Capabilities, Destination, Event, Host, Surroundings};
+use crate::label::{Label, Origin, Reason, Verdict, label};
+
+pub(crate) const PORT: u16 = 25;
+
+pub(crate) fn time() -> Timestamp {
+    "2026-11-23T16:07:01.123456789Z".parse().unwrap()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A refused attempt: a RST after 31.402 ms.
+pub(crate) fn attempt() -> Attempt {
+    let elapsed = Duration::from_micros(31_402);
+    Attempt {
+        started_ns: 4_500_000_000,
+        cpu: 1,
+        started: Some(time() - elapsed),
+        ended: time(),
+        elapsed: Some(elapsed),
+        handshake: None,
+        saddr: Some(ip("192.0.2.10")),
+        sport: Some(45890),
+        daddr: ip("203.0.113.5"),
+        dport: PORT,
+        syn_retransmits: 0,
+        syn_drops: 0,
+        bytes_received: 0,
+        code: EndCode {
+            facts: fact::RST,
+            sk_err: libc::ECONNREFUSED as u16,
+            phase: phase::SYN_SENT,
+            end: end::CLOSE,
+            family: FAMILY_V4,
+            ..EndCode::default()
+        },
+        rst_ttl: Some(57),
+        icmp_ttl: None,
+        icmp_from: None,
+        iif: Some(2),
+        oif: Some(2),
+        process: Some(Task { pid: 1203, uid: 89, comm: "smtp".to_owned(), cgroup: 4242 }),
+        netns: 4_026_531_840,
+    }
+}
+
+pub(crate) fn host() -> Host {
+    Host { name: "mx1".to_owned(), boot: "6f0c2d9e".to_owned() }
+}
+
+pub(crate) fn surroundings() -> Surroundings {
+    Surroundings {
+        iface: Some("eth0".to_owned()),
+        route_iface: Some("eth0".to_owned()),
+        cgroup: Some("/system.slice/postfix.service".to_owned()),
+        destination: None,
+    }
+}
+
+pub(crate) fn able() -> Capabilities {
+    Capabilities { rst_origin: true, icmp_v4: true, icmp_v6: true, syn_drops: true }
+}
+
+/// The event that an attempt becomes, judged as given.
+pub(crate) fn judged(attempt: &Attempt, verdict: Verdict) -> Event {
+    Event::new(attempt, verdict, &host(), able(), surroundings())
+}
+
+/// An event of [`attempt`] whose label and reason are set by hand.
+pub(crate) fn event(label: Label, reason: Option<Reason>) -> Event {
+    let origin = (label != Label::Connected).then_some(Origin::Remote);
+    let active_refusal = matches!(label, Label::Refused | Label::Reset);
+    judged(&attempt(), Verdict { label, reason, origin, active_refusal })
+}
+
+/// Errnos that attempts end with, and one that they do not.
+const ERRNOS: [i32; 15] = [
+    0,
+    libc::EPERM,
+    libc::EINTR,
+    libc::EACCES,
+    libc::EINVAL,
+    libc::EPIPE,
+    libc::ENOPROTOOPT,
+    libc::EADDRNOTAVAIL,
+    libc::ENETUNREACH,
+    libc::ECONNABORTED,
+    libc::ECONNRESET,
+    libc::ETIMEDOUT,
+    libc::ECONNREFUSED,
+    libc::EHOSTUNREACH,
+    255,
+];
+
+/// Strings that try to break out of a line, a terminal or a JSON string.
+pub(crate) fn hostile() -> impl Strategy<Value = String> {
+    let nasty = prop::sample::select(vec![
+        "\x1b]0;x\x07",
+        "\n{\"label\":\"connected\"}",
+        "\u{202e}",
+        "\u{9b}31m",
+        "\"",
+        "\\",
+        "\0",
+        "\u{e0041}",
+        "</script>",
+    ]);
+    (any::<String>(), nasty, any::<String>()).prop_map(|(before, nasty, after)| format!("{before}{nasty}{after}"))
+}
+
+/// Any deciding facts, bits spread so that each judgement comes up.
+pub(crate) fn any_code() -> impl Strategy<Value = EndCode> {
+    let bits = prop::collection::vec(0u32..19, 0..4);
+    let errno = || prop::sample::select(ERRNOS.to_vec());
+    (bits, errno(), errno(), 0u8..3, 0u8..6, 0u8..5, 0u8..16, any::<bool>()).prop_map(
+        |(bits, sk_err, soft, phase, end, icmp_type, icmp_code, is_v6)| EndCode {
+            facts: bits.into_iter().fold(0, |facts, bit| facts | 1 << bit),
+            sk_err: sk_err as u16,
+            phase,
+            end,
+            icmp_type,
+            icmp_code,
+            soft_err: soft as u8,
+            family: if is_v6 { FAMILY_V6 } else { FAMILY_V4 },
+        },
+    )
+}
+
+fn suspicious(verdict: Verdict) -> Verdict {
+    match (verdict.reason, verdict.origin) {
+        (Some(Reason::Rst), Some(Origin::Remote)) => Verdict { origin: Some(Origin::SuspectedMiddlebox), ..verdict },
+        _ => verdict,
+    }
+}
+
+/// Any event, with hostile strings wherever a string comes from others.
+pub(crate) fn any_event() -> impl Strategy<Value = Event> {
+    let numbers = (any::<u64>(), any::<u32>(), any::<u16>(), any::<Option<u8>>(), any::<bool>());
+    let times = (prop::option::of(0u64..1 << 40), prop::option::of(0u64..1 << 40));
+    let addresses = (prop::option::of(any::<IpAddr>()), any::<IpAddr>(), prop::option::of(any::<IpAddr>()));
+    let strings = (hostile(), hostile(), prop::option::of(hostile()));
+    (any_code(), numbers, times, addresses, strings).prop_map(|(code, numbers, times, addresses, strings)| {
+        let (big, medium, small, ttl, flag) = numbers;
+        let attempt = Attempt {
+            started_ns: big,
+            started: flag.then(time),
+            elapsed: times.0.map(Duration::from_nanos),
+            handshake: times.1.map(Duration::from_nanos),
+            saddr: addresses.0,
+            sport: Some(small),
+            daddr: addresses.1,
+            dport: small,
+            syn_retransmits: small,
+            syn_drops: small,
+            bytes_received: big,
+            code,
+            rst_ttl: ttl,
+            icmp_ttl: ttl,
+            icmp_from: addresses.2,
+            process: flag.then_some(Task { pid: medium, uid: medium, comm: strings.1, cgroup: big }),
+            ..attempt()
+        };
+        let destination = Destination {
+            attempts: big,
+            established: big,
+            refused: 1,
+            timeout: 2,
+            first_failed: flag.then(time),
+            streak: u64::from(small),
+        };
+        let around = Surroundings { cgroup: strings.2, destination: flag.then_some(destination), ..surroundings() };
+        let verdict = if flag { suspicious(label(&code)) } else { label(&code) };
+        let able = Capabilities { syn_drops: flag, ..able() };
+        Event::new(&attempt, verdict, &Host { name: strings.0, ..host() }, able, around)
+    })
+}

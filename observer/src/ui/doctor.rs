@@ -1,0 +1,217 @@
+//! What the doctor found: the host, and the hooks one by one.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::table::{Align, columns};
+use crate::kernel::Environment;
+use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::sanitize::sanitize;
+
+const CAPABILITIES: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_ADMIN", 21)];
+
+/// The findings for a person. Without reports, the hooks were not tried.
+pub fn text(environment: &Environment, reports: &[HookReport]) -> String {
+    let mut text = host(environment);
+    if reports.is_empty() {
+        text.push_str("\nhooks were not tried\n");
+        return text;
+    }
+    for (title, is_core) in [("core, needed to observe at all", true), ("optional, more evidence", false)] {
+        let _ = writeln!(text, "\n{title}:");
+        text.push_str(&hooks(reports, is_core));
+    }
+    text.push_str(&losses(reports));
+    text
+}
+
+/// The findings for a program: one JSON object, newline included.
+pub fn json(environment: &Environment, reports: &[HookReport]) -> String {
+    let findings = Findings {
+        kernel: &environment.release,
+        btf: environment.has_btf,
+        can_load: environment.can_load(),
+        capabilities: held(environment).collect(),
+        lockdown: environment.lockdown.as_deref(),
+        unprivileged_bpf_disabled: environment.unprivileged_bpf_disabled.as_deref(),
+        tracefs: environment.has_tracefs,
+        memlock_bytes: environment.memlock,
+        hooks: reports.iter().map(|report| Finding::new(report, reports)).collect(),
+    };
+    // Serialising plain structs of strings cannot fail.
+    serde_json::to_string(&findings).unwrap_or_default() + "\n"
+}
+
+#[derive(Serialize)]
+struct Findings<'a> {
+    kernel: &'a str,
+    btf: bool,
+    can_load: bool,
+    capabilities: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lockdown: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unprivileged_bpf_disabled: Option<&'a str>,
+    tracefs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memlock_bytes: Option<u64>,
+    hooks: Vec<Finding<'a>>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    symbol: &'static str,
+    program: &'static str,
+    kind: &'static str,
+    is_core: bool,
+    since_kernel: &'static str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    gives: &'static str,
+    lost_without: &'static str,
+    is_lost: bool,
+}
+
+impl<'a> Finding<'a> {
+    fn new(report: &'a HookReport, all: &[HookReport]) -> Self {
+        let hook = report.hook;
+        let (status, cause) = status(report);
+        Self {
+            symbol: hook.symbol,
+            program: hook.program,
+            kind: hook.kind.as_str(),
+            is_core: is_core(report),
+            since_kernel: hook.since,
+            status,
+            cause,
+            gives: hook.gives,
+            lost_without: hook.lost_without,
+            is_lost: is_lost(report, all),
+        }
+    }
+}
+
+fn host(environment: &Environment) -> String {
+    let optional = |value: &Option<String>, absent: &str| {
+        value.as_deref().map_or_else(|| absent.to_owned(), |value| sanitize(value).into_owned())
+    };
+    let rows = [
+        ("kernel", sanitize(&environment.release).into_owned()),
+        ("BTF", either(environment.has_btf, "yes", "no: observer needs it to find its way in the kernel")),
+        ("privileges", privileges(environment)),
+        ("lockdown", optional(&environment.lockdown, "not in this kernel, or not readable")),
+        ("unprivileged bpf", unprivileged(environment.unprivileged_bpf_disabled.as_deref())),
+        (
+            "tracefs",
+            either(
+                environment.has_tracefs,
+                "mounted",
+                "not mounted: tracepoints on connect() need it, observer then mounts it for itself",
+            ),
+        ),
+        ("memlock", memlock(environment.memlock)),
+    ];
+    columns([Align::Left, Align::Left], &rows.map(|(name, value)| [name.to_owned(), value]))
+}
+
+fn either(is_so: bool, yes: &str, no: &str) -> String {
+    if is_so { yes } else { no }.to_owned()
+}
+
+fn held(environment: &Environment) -> impl Iterator<Item = &'static str> {
+    CAPABILITIES.iter().filter(|(_, bit)| environment.has(*bit)).map(|(name, _)| *name)
+}
+
+fn privileges(environment: &Environment) -> String {
+    let held: Vec<_> = held(environment).collect();
+    let held = if held.is_empty() { "none that matter".to_owned() } else { held.join(", ") };
+    match environment.can_load() {
+        true => format!("{held}: enough"),
+        false => format!("{held}: not enough, run as root, or with CAP_BPF and CAP_PERFMON"),
+    }
+}
+
+fn unprivileged(disabled: Option<&str>) -> String {
+    match disabled {
+        Some("0") => "allowed (observer does not need it)".to_owned(),
+        Some(_) => "off".to_owned(),
+        None => "not known".to_owned(),
+    }
+}
+
+fn memlock(limit: Option<u64>) -> String {
+    match limit {
+        None => "unlimited".to_owned(),
+        Some(bytes) => format!("{} KiB; counts for maps before Linux 5.11 only", bytes >> 10),
+    }
+}
+
+fn is_core(report: &HookReport) -> bool {
+    report.hook.group == Group::Core
+}
+
+fn status(report: &HookReport) -> (&'static str, Option<&str>) {
+    match &report.status {
+        Status::Attached => ("attached", None),
+        Status::Skipped(why) => ("skipped", Some(why)),
+        Status::Failed(cause) => ("failed", Some(cause)),
+    }
+}
+
+/// True if what the hook gives is not to be had. The two pairs on connect()
+/// stand in for each other.
+fn is_lost(report: &HookReport, all: &[HookReport]) -> bool {
+    let stand_in = match report.hook.group {
+        Group::ConnectFunction => Group::ConnectSyscall,
+        Group::ConnectSyscall => Group::ConnectFunction,
+        Group::Core | Group::Evidence => return !report.is_attached() && report.hook.lost_without != "nothing",
+    };
+    let mut others = all.iter().filter(|other| other.hook.group == stand_in).peekable();
+    let is_covered = others.peek().is_some() && others.all(HookReport::is_attached);
+    !report.is_attached() && !is_covered
+}
+
+fn hooks(reports: &[HookReport], core: bool) -> String {
+    let chosen: Vec<_> = reports.iter().filter(|report| is_core(report) == core).collect();
+    let row = |report: &&HookReport| {
+        let hook = report.hook;
+        [&format!("  {}", status(report).0), hook.symbol, hook.kind.as_str(), hook.since, hook.gives].map(str::to_owned)
+    };
+    let mut rows = vec![["  status", "hook", "kind", "since", "gives"].map(str::to_owned)];
+    rows.extend(chosen.iter().map(row));
+    let table = columns([Align::Left; 5], &rows);
+    let mut lines = table.lines();
+    let mut text = lines.next().map(|header| format!("{header}\n")).unwrap_or_default();
+    for (line, report) in lines.zip(chosen) {
+        let _ = writeln!(text, "{line}");
+        if let Some(cause) = status(report).1 {
+            // A verifier's log is for --json.
+            let _ = writeln!(text, "    why: {}", sanitize(cause.lines().next().unwrap_or_default()));
+        }
+    }
+    text
+}
+
+fn losses(reports: &[HookReport]) -> String {
+    let mut lost: Vec<_> = Vec::new();
+    for report in reports.iter().filter(|report| is_lost(report, reports)) {
+        if !lost.contains(&report.hook.lost_without) {
+            lost.push(report.hook.lost_without);
+        }
+    }
+    let attached = reports.iter().filter(|report| report.is_attached()).count();
+    let mut text = format!("\n{attached} of {} hooks attached; ", reports.len());
+    if lost.is_empty() {
+        return text + "nothing is lost\n";
+    }
+    text.push_str("lost on this host:\n");
+    for lost in lost {
+        let _ = writeln!(text, "  {lost}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

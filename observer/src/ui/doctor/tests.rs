@@ -1,0 +1,167 @@
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use super::{json, text};
+use crate::kernel::Environment;
+use crate::kernel::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
+use crate::sanitize::is_visible;
+
+const STATE: Hook = Hook {
+    program: "inet_sock_set_state",
+    symbol: "inet_sock_set_state",
+    kind: Kind::RawTracepoint { args: 3 },
+    group: Group::Core,
+    since: "4.16",
+    gives: "start and end",
+    lost_without: "everything",
+};
+const RESET: Hook = Hook {
+    program: "tcp_reset",
+    symbol: "tcp_reset",
+    kind: Kind::Fentry { params: 2 },
+    group: Group::Evidence,
+    since: "5.11",
+    gives: "TTL of a RST",
+    lost_without: "suspected-middlebox by TTL",
+};
+const FUNCTION: Hook = Hook {
+    program: "connect_file_exit",
+    symbol: "__sys_connect_file",
+    kind: Kind::Fexit { params: 4 },
+    group: Group::ConnectFunction,
+    since: "5.10",
+    gives: "failing connect()",
+    lost_without: "unreachable/no-route",
+};
+const SYSCALL: Hook = Hook {
+    program: "sys_exit_connect",
+    symbol: "sys_exit_connect",
+    kind: Kind::Tracepoint { category: "syscalls" },
+    group: Group::ConnectSyscall,
+    since: "all",
+    ..FUNCTION
+};
+
+fn report(hook: &'static Hook, status: Status) -> HookReport {
+    HookReport { hook, status }
+}
+
+fn environment() -> Environment {
+    Environment {
+        release: "6.12.1".to_owned(),
+        has_btf: true,
+        capabilities: 1 << 39 | 1 << 38,
+        lockdown: Some("none".to_owned()),
+        unprivileged_bpf_disabled: Some("2".to_owned()),
+        has_tracefs: true,
+        memlock: Some(8 << 20),
+    }
+}
+
+fn failed(cause: &str) -> Status {
+    Status::Failed(cause.to_owned())
+}
+
+fn partial() -> Vec<HookReport> {
+    vec![
+        report(&STATE, Status::Attached),
+        report(&RESET, failed("Operation not permitted\nverifier log")),
+        report(&FUNCTION, failed("Operation not permitted")),
+        report(&SYSCALL, Status::Attached),
+    ]
+}
+
+#[test]
+fn a_kernel_without_fentry() {
+    assert_snapshot!(text(&environment(), &partial()), @"
+    kernel            6.12.1
+    BTF               yes
+    privileges        CAP_BPF, CAP_PERFMON: enough
+    lockdown          none
+    unprivileged bpf  off
+    tracefs           mounted
+    memlock           8192 KiB; counts for maps before Linux 5.11 only
+
+    core, needed to observe at all:
+      status    hook                 kind            since  gives
+      attached  inet_sock_set_state  raw tracepoint  4.16   start and end
+
+    optional, more evidence:
+      status    hook                kind        since  gives
+      failed    tcp_reset           fentry      5.11   TTL of a RST
+        why: Operation not permitted
+      failed    __sys_connect_file  fexit       5.10   failing connect()
+        why: Operation not permitted
+      attached  sys_exit_connect    tracepoint  all    failing connect()
+
+    2 of 4 hooks attached; lost on this host:
+      suspected-middlebox by TTL
+    ");
+}
+
+#[test]
+fn everything_attached() {
+    let all: Vec<_> = HOOKS
+        .iter()
+        .map(|hook| match hook.group {
+            Group::ConnectSyscall => report(hook, Status::Skipped("not needed".to_owned())),
+            _ => report(hook, Status::Attached),
+        })
+        .collect();
+    assert!(text(&environment(), &all).contains("hooks attached; nothing is lost\n"));
+}
+
+#[test]
+fn without_either_pair_connect_failures_are_lost_and_said_once() {
+    let reports = [
+        report(&FUNCTION, failed("x")),
+        report(&SYSCALL, Status::Skipped("switched off by --no-syscall-hooks".to_owned())),
+    ];
+    let text = text(&environment(), &reports);
+    assert_eq!(text.matches("unreachable/no-route").count(), 1, "{text}");
+    assert!(text.contains("why: switched off"), "{text}");
+}
+
+#[test]
+fn a_bare_host() {
+    let bare = Environment {
+        has_btf: false,
+        capabilities: 0,
+        lockdown: None,
+        unprivileged_bpf_disabled: None,
+        has_tracefs: false,
+        memlock: None,
+        ..environment()
+    };
+    assert_snapshot!(text(&bare, &[]), @"
+    kernel            6.12.1
+    BTF               no: observer needs it to find its way in the kernel
+    privileges        none that matter: not enough, run as root, or with CAP_BPF and CAP_PERFMON
+    lockdown          not in this kernel, or not readable
+    unprivileged bpf  not known
+    tracefs           not mounted: tracepoints on connect() need it, observer then mounts it for itself
+    memlock           unlimited
+
+    hooks were not tried
+    ");
+}
+
+#[test]
+fn causes_cannot_break_out() {
+    let reports = [report(&RESET, failed("\x1b[2J\u{202e}"))];
+    let text = text(&Environment { release: "\x1b]0;x\x07".to_owned(), ..environment() }, &reports);
+    assert!(text.lines().all(|line| line.chars().all(is_visible)), "{text:?}");
+}
+
+#[test]
+fn json_says_the_same() {
+    let findings: Value = serde_json::from_str(&json(&environment(), &partial())).unwrap();
+    assert_eq!(findings["kernel"], "6.12.1");
+    assert_eq!(findings["can_load"], true);
+    assert_eq!(findings["capabilities"], serde_json::json!(["CAP_BPF", "CAP_PERFMON"]));
+    let hooks = findings["hooks"].as_array().unwrap();
+    let seen: Vec<_> = hooks.iter().map(|hook| (hook["status"].as_str().unwrap(), hook["is_lost"] == true)).collect();
+    assert_eq!(seen, [("attached", false), ("failed", true), ("failed", false), ("attached", false)]);
+    assert_eq!(hooks[1]["cause"], "Operation not permitted\nverifier log");
+    assert_eq!(hooks[0].get("cause"), None);
+}

@@ -1,0 +1,74 @@
+//! Puts events out.
+
+use std::io::{self, ErrorKind, Write};
+
+use crate::event::Event;
+use crate::format::Format;
+
+/// Bytes kept back until a flush: more than a pipe holds gains nothing.
+const BUFFER: usize = 64 << 10;
+
+/// Whether anybody still reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Shown {
+    /// Go on.
+    Yes,
+    /// The reader closed the pipe: stop, quietly.
+    ReaderGone,
+}
+
+/// Formats events and writes them to one place.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
+    out: W,
+    format: Format,
+    is_coloured: bool,
+    pending: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// A writer to `out`, which need not be buffered.
+    pub fn new(out: W, format: Format, is_coloured: bool) -> Self {
+        Self { out, format, is_coloured, pending: Vec::new() }
+    }
+
+    /// Takes an event; it is surely written only after [`Self::flush`]. Never
+    /// writes a part of a line, unless the write itself fails.
+    ///
+    /// # Errors
+    /// Those of the write, but not a closed pipe; a full disk says what to do.
+    /// What was pending then is dropped, so that the next call does not repeat it.
+    pub fn event(&mut self, event: &Event) -> io::Result<Shown> {
+        self.format.append(event, self.is_coloured, &mut self.pending)?;
+        if self.pending.len() < BUFFER {
+            return Ok(Shown::Yes);
+        }
+        self.send(false)
+    }
+
+    /// Writes what is pending; to be called after each batch.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn flush(&mut self) -> io::Result<Shown> {
+        self.send(true)
+    }
+
+    fn send(&mut self, is_flush: bool) -> io::Result<Shown> {
+        let written = self.out.write_all(&self.pending);
+        self.pending.clear();
+        let written = written.and_then(|()| if is_flush { self.out.flush() } else { Ok(()) });
+        match written {
+            Ok(()) => Ok(Shown::Yes),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Shown::ReaderGone),
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Err(io::Error::new(error.kind(), format!("{error}; free some space, or write elsewhere")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Write};
+use std::rc::Rc;
+
+use super::{BUFFER, Shown, Writer};
+use crate::event::Event;
+use crate::format::Format;
+use crate::label::{Label, Reason};
+use crate::sample;
+
+fn event() -> Event {
+    sample::event(Label::Refused, Some(Reason::Rst))
+}
+
+/// Takes a few bytes a call, and remembers them and the flushes.
+#[derive(Clone, Default)]
+struct Slow(Rc<RefCell<(Vec<u8>, usize)>>);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(7);
+        self.0.borrow_mut().0.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.borrow_mut().1 += 1;
+        Ok(())
+    }
+}
+
+/// Fails every write, and counts the attempts.
+struct Failing(ErrorKind, usize);
+
+impl Write for Failing {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        self.1 += 1;
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_batch_is_flushed_once_and_whole() {
+    let out = Slow::default();
+    let mut writer = Writer::new(out.clone(), Format::Json, true);
+    for _ in 0..3 {
+        assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+    }
+    assert_eq!(out.0.borrow().0.len(), 0, "nothing before the flush");
+    assert_eq!(writer.flush().unwrap(), Shown::Yes);
+    let (bytes, flushes) = out.0.borrow().clone();
+    assert_eq!((String::from_utf8(bytes).unwrap().lines().count(), flushes), (3, 1));
+}
+
+#[test]
+fn a_long_batch_does_not_pile_up() {
+    let out = Slow::default();
+    let mut writer = Writer::new(out.clone(), Format::Text, false);
+    for _ in 0..2_000 {
+        assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+        assert!(writer.pending.len() < BUFFER);
+    }
+    assert!(out.0.borrow().0.len() >= BUFFER);
+    assert_eq!(writer.flush().unwrap(), Shown::Yes);
+    let bytes = out.0.borrow().0.clone();
+    assert_eq!(String::from_utf8(bytes).unwrap().lines().count(), 2_000);
+}
+
+#[test]
+fn colour_is_for_text_only() {
+    for (format, is_coloured, expected) in
+        [(Format::Text, true, true), (Format::Text, false, false), (Format::Json, true, false)]
+    {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, format, is_coloured);
+        assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+        assert_eq!(writer.flush().unwrap(), Shown::Yes);
+        assert_eq!(out.contains(&0x1b), expected, "{format:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let (reader, pipe) = io::pipe().unwrap();
+    drop(reader);
+    let mut writer = Writer::new(pipe, Format::Text, false);
+    assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+    assert_eq!(writer.flush().unwrap(), Shown::ReaderGone);
+}
+
+#[test]
+fn a_full_disk_is_one_line_that_says_what_to_do() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut writer = Writer::new(full, Format::Json, false);
+    assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+    let error = writer.flush().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    assert_eq!(error.to_string(), "No space left on device (os error 28); free some space, or write elsewhere");
+}
+
+#[test]
+fn what_failed_is_not_written_again() {
+    let mut writer = Writer::new(Failing(ErrorKind::Other, 0), Format::Text, false);
+    assert_eq!(writer.event(&event()).unwrap(), Shown::Yes);
+    assert_eq!(writer.flush().unwrap_err().kind(), ErrorKind::Other);
+    assert_eq!(writer.flush().unwrap(), Shown::Yes);
+    assert_eq!(writer.out.1, 1);
+}

@@ -1,0 +1,196 @@
+//! The client: one process, one attempt, and what it saw.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::Uid;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Case, Family, Mode};
+use crate::connect::{Ending, converse, establish};
+use crate::role::{die_with, name_thread, own_pid};
+use crate::scenario::{Scenario, Verdict};
+use crate::{cgroup, sock};
+
+/// What one attempt's process is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) case: String,
+    pub(crate) port: u16,
+    pub(crate) comm: String,
+    pub(crate) uid: u32,
+    /// The cgroup to join first.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// What a client saw of its own attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observation {
+    /// The case's name.
+    pub case: String,
+    /// The client's process id (tgid).
+    pub pid: u32,
+    /// The process's name.
+    pub comm: String,
+    /// Its user.
+    pub uid: u32,
+    /// The source address, if the socket ever knew it.
+    pub src_ip: Option<IpAddr>,
+    /// The source port, if the socket ever told: a blocking connect that failed
+    /// without bind() did not.
+    pub src_port: Option<u16>,
+    /// The destination, IPv4 for mapped sockets.
+    pub dst_ip: IpAddr,
+    /// The destination port.
+    pub dst_port: u16,
+    /// The errno of connect() or of the session; `None` where the client saw none.
+    pub errno: Option<String>,
+    /// CLOCK_REALTIME just before connect, in nanoseconds.
+    pub started_realtime_ns: u64,
+    /// CLOCK_MONOTONIC just before connect, in nanoseconds.
+    pub started_monotonic_ns: u64,
+    /// Nanoseconds until the client's own outcome; for a connection, until its close.
+    pub elapsed_ns: u64,
+    /// The kernel's own count of retransmitted segments (TCP_INFO) before the
+    /// close; `None` where a failed connect() has cleared it, or the client died.
+    pub retransmits: Option<u32>,
+}
+
+/// Runs one attempt and writes the observation to stdout.
+pub(crate) fn run(order: &Order, parent: i32) -> Result<()> {
+    let case = Case::by_name(&order.case).with_context(|| format!("no case {}", order.case))?;
+    name_thread(&order.comm)?;
+    if let Some(cgroup) = &order.cgroup {
+        cgroup::join(cgroup)?;
+    }
+    if order.uid != 0 {
+        let uid = Uid::from_raw(order.uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).context("setresuid")?;
+        die_with(parent)?; // A change of user clears the death signal.
+    }
+    // Held until the end: the only port that the attempt may use.
+    let holder = (case.scenario == Scenario::PortsExhausted).then(|| hold_port(case.family)).transpose()?;
+    let socket = prepare(case, holder.as_ref())?;
+    perform(order, case, &socket)
+}
+
+fn perform(order: &Order, case: Case, socket: &OwnedFd) -> Result<()> {
+    let to = case.family.address(case.destination(), order.port);
+    let mut seen = Observation {
+        case: order.case.clone(),
+        pid: own_pid().cast_unsigned(),
+        comm: order.comm.clone(),
+        uid: order.uid,
+        src_ip: None,
+        src_port: None,
+        dst_ip: case.destination(),
+        dst_port: order.port,
+        errno: None,
+        started_realtime_ns: now_ns(ClockId::Realtime),
+        started_monotonic_ns: now_ns(ClockId::Monotonic),
+        elapsed_ns: 0,
+        retransmits: None,
+    };
+    note_source(&mut seen, socket);
+    if case.scenario == Scenario::Killed {
+        report(&seen)?; // It will not live to say more.
+    }
+    let clock = Instant::now();
+    let ending = establish(socket, &to, case.mode, case.patience(), || note_source(&mut seen, socket))?;
+    let errno = match ending {
+        Ending::Failed(errno) => Some(errno),
+        Ending::GaveUp => None,
+        Ending::Connected => session(case.scenario, socket)?,
+    };
+    note_source(&mut seen, socket);
+    // The kernel disconnects a socket whose connect() it has failed, and forgets.
+    if !matches!(ending, Ending::Failed(_)) || case.mode == Mode::NonBlocking {
+        seen.retransmits = Some(sock::retransmits(socket)?);
+    }
+    seen.errno = errno.map(sock::errno_name);
+    seen.elapsed_ns = nanoseconds(clock.elapsed());
+    report(&seen)
+}
+
+/// Not only for those that were accepted: io_uring calls an IPv4 socket connected
+/// that the own firewall rejects by ICMP, and the session then meets the errno.
+fn session(scenario: Scenario, socket: &OwnedFd) -> Result<Option<rustix::io::Errno>> {
+    let wait = if scenario == Scenario::Silent { Duration::from_secs(1) } else { Duration::from_secs(5) };
+    let line: &[u8] = if scenario == Scenario::Success { b"QUIT\r\n" } else { b"EHLO client.example.net\r\n" };
+    if scenario == Scenario::Stalled {
+        sockopt::set_tcp_user_timeout(socket, 2000).context("TCP_USER_TIMEOUT")?;
+    }
+    converse(socket, wait, line)
+}
+
+/// A socket for the case, bound and tuned as the case wants it.
+fn prepare(case: Case, holder: Option<&(OwnedFd, u16)>) -> Result<OwnedFd> {
+    let socket = open(case.family, case.mode == Mode::NonBlocking)?;
+    if let Some(source) = case.source() {
+        bind(&socket, &case.family.address(source, 0)).with_context(|| format!("bind to {source}"))?;
+    }
+    if matches!(case.scenario, Scenario::DropTimeout | Scenario::LocalFirewall(_, Verdict::Drop)) {
+        sock::set_syn_count(&socket, 1)?; // Gives up after 1 s + 2 s.
+    }
+    if let Some((_, port)) = holder {
+        sock::set_only_port(&socket, *port)?;
+    }
+    Ok(socket)
+}
+
+pub(crate) fn open(family: Family, nonblocking: bool) -> Result<OwnedFd> {
+    let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = if nonblocking { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK } else { SocketFlags::CLOEXEC };
+    socket_with(domain, SocketType::STREAM, flags, None).context("socket")
+}
+
+/// Occupies a port for every address.
+fn hold_port(family: Family) -> Result<(OwnedFd, u16)> {
+    let socket = open(family, false)?;
+    let any: IpAddr = match family {
+        Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 | Family::Mapped => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    bind(&socket, &SocketAddr::new(any, 0)).context("bind the held port")?;
+    let port = local(&socket).context("the held port")?.port();
+    Ok((socket, port))
+}
+
+/// The socket's own address, IPv4 for mapped sockets.
+pub(crate) fn local(socket: &OwnedFd) -> Option<SocketAddr> {
+    let address = SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+fn note_source(seen: &mut Observation, socket: &OwnedFd) {
+    if let Some(local) = local(socket) {
+        if !local.ip().is_unspecified() {
+            seen.src_ip = Some(local.ip());
+        }
+        if local.port() != 0 {
+            seen.src_port = Some(local.port());
+        }
+    }
+}
+
+fn report(seen: &Observation) -> Result<()> {
+    let mut line = serde_json::to_vec(seen).context("write the observation")?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line).and_then(|()| stdout.flush()).context("report")
+}
+
+pub(crate) fn now_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,40 @@
+//! The network lab of `observer`: a client, a router and a server in network
+//! namespaces of their own, and attempts whose outcome is known beforehand.
+//!
+//! - [`Lab::up`] builds it in well under a second; dropping it removes it.
+//! - [`matrix`] lists every [`Case`]; [`Lab::run`] runs cases and returns what
+//!   each client saw; [`Scenario::truth`] says what is true of it. Truth comes
+//!   from the scenario and the client alone, never from the program under test.
+//! - [`Lab::storm`] makes thousands of mixed attempts, [`Lab::blast`] refused ones
+//!   at full speed, [`Lab::demo`] a mail host's traffic.
+//!
+//! The lab starts the program that links it again, with a role: its `main` calls
+//! [`dispatch_role`] first. Traffic stays within the namespaces.
+
+mod addr;
+mod attempt;
+mod blast;
+mod case;
+mod cgroup;
+mod connect;
+mod demo;
+mod icmp;
+mod lab;
+mod ns;
+mod relay;
+mod role;
+mod rules;
+mod scenario;
+mod server;
+mod sock;
+mod storm;
+
+pub use addr::{Ip, destination, router, sources};
+pub use attempt::Observation;
+pub use case::{Case, Family, Mode, matrix};
+pub use icmp::Unreachable;
+pub use lab::{Demo, Lab, LabConfig};
+pub use ns::Namespace;
+pub use role::dispatch_role;
+pub use scenario::{Hop, Scenario, Tool, Truth, Verdict};
+pub use storm::{Storm, StormAttempt};

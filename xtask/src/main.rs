@@ -1,0 +1,86 @@
+//! Developer entry points of observer, run as `./x VERB` or `cargo xtask VERB`.
+//!
+//! A verb is a file in `verb/`, whose first line says what it does (`./x --help`
+//! prints it), and an arm of [`Verb`].
+
+mod cargo;
+mod checks;
+mod foreground;
+mod privilege;
+mod report;
+mod verb {
+    pub(crate) mod demo;
+    pub(crate) mod lint;
+    pub(crate) mod test;
+    pub(crate) mod watch;
+}
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Developer entry points of observer
+#[derive(Debug, Parser)]
+#[command(name = "./x", bin_name = "./x", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Demo(verb::demo::Demo),
+    Lint(verb::lint::Lint),
+    Test(verb::test::Test),
+    Watch(verb::watch::Watch),
+}
+
+impl Verb {
+    fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Demo(demo) => demo.run(),
+            Self::Lint(lint) => lint.run(),
+            Self::Test(test) => test.run(),
+            Self::Watch(watch) => watch.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    observer_lab::dispatch_role();
+    Cli::parse().verb.run().unwrap_or_else(|error| {
+        eprintln!("x: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_is_a_file_that_says_what_it_does() {
+        let mut verbs: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        verbs.sort();
+        let mut files = Vec::new();
+        for entry in fs::read_dir(cargo::root().join("xtask/src/verb")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("//! "), "{} does not begin with what it does", path.display());
+            files.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+        }
+        files.sort();
+        assert_eq!(verbs, files);
+    }
+
+    #[test]
+    fn command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

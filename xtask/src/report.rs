@@ -1,0 +1,228 @@
+//! Runs steps, counts what passed and failed, and sums up.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+/// The steps that were run, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    took: Duration,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// A check, such as a lint, is one pass or one failure; a step of tests is many.
+    Ran(Tally),
+    /// And whether that is a failure.
+    NotRun { reason: String, is_failure: bool },
+}
+
+/// Tests by their result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    const PASS: Self = Self { passed: 1, failed: 0, ignored: 0 };
+    const FAILURE: Self = Self { passed: 0, failed: 1, ignored: 0 };
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+
+    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`, which is how
+    /// every test program of Rust ends.
+    fn from_line(line: &str) -> Option<Self> {
+        let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let count = |what: &str| {
+            let (number, _) =
+                counts.split("; ").find_map(|part| part.split_once(' ').filter(|(_, word)| *word == what))?;
+            number.parse().ok()
+        };
+        Some(Self { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
+    }
+}
+
+impl Report {
+    /// Runs a command that passes or fails as a whole. True if it passed.
+    pub(crate) fn check(&mut self, name: &str, command: &mut Command) -> bool {
+        self.step(name, command, |command| {
+            let status = command.status().context("start it")?;
+            Ok(if status.success() { Tally::PASS } else { Tally::FAILURE })
+        })
+    }
+
+    /// Runs a command that runs test programs, and counts their tests. No test at
+    /// all is a failure. True if all passed.
+    pub(crate) fn tests(&mut self, name: &str, command: &mut Command) -> bool {
+        self.step(name, command, run_tests)
+    }
+
+    /// Notes a step that could not be run.
+    pub(crate) fn not_run(&mut self, name: &str, reason: &str, is_failure: bool) {
+        println!("\n==> {name}: NOT RUN: {reason}");
+        let outcome = Outcome::NotRun { reason: reason.to_owned(), is_failure };
+        self.steps.push(Step { name: name.to_owned(), took: Duration::ZERO, outcome });
+    }
+
+    fn step(&mut self, name: &str, command: &mut Command, run: impl FnOnce(&mut Command) -> Result<Tally>) -> bool {
+        println!("\n==> {name}: {}", line(command));
+        let start = Instant::now();
+        let tally = run(command).unwrap_or_else(|error| {
+            println!("{error:#}");
+            Tally::FAILURE
+        });
+        let outcome = Outcome::Ran(tally);
+        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), outcome });
+        tally.failed == 0
+    }
+
+    fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        for step in &self.steps {
+            match &step.outcome {
+                Outcome::Ran(tally) => total.add(*tally),
+                Outcome::NotRun { is_failure: true, .. } => total.add(Tally::FAILURE),
+                Outcome::NotRun { is_failure: false, .. } => {}
+            }
+        }
+        total
+    }
+
+    /// Prints a line for each step, and `N passed, N failed` last.
+    pub(crate) fn finish(&self) -> ExitCode {
+        println!("\n{self}");
+        if self.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
+        for Step { name, took, outcome } in &self.steps {
+            let seconds = took.as_secs_f64();
+            match outcome {
+                Outcome::Ran(Tally { passed, failed, ignored }) => {
+                    let word = if *failed == 0 { "ok" } else { "FAILED" };
+                    write!(f, "{word:<8} {name:<width$} {seconds:>7.1} s  {passed} passed, {failed} failed")?;
+                    if *ignored > 0 {
+                        write!(f, ", {ignored} ignored")?;
+                    }
+                    writeln!(f)?;
+                }
+                Outcome::NotRun { reason, .. } => writeln!(f, "{:<8} {name:<width$} {:>9}  {reason}", "NOT RUN", "")?,
+            }
+        }
+        let Tally { passed, failed, .. } = self.total();
+        write!(f, "{passed} passed, {failed} failed")
+    }
+}
+
+/// Passes a test command's output on and counts.
+fn run_tests(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("start it")?;
+    let output = BufReader::new(child.stdout.take().context("its stdout")?);
+    let mut tally = Tally::default();
+    for line in output.split(b'\n') {
+        let line = line.context("read its output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some(counts) = Tally::from_line(&line) {
+            tally.add(counts);
+        }
+    }
+    let status = child.wait().context("wait for it")?;
+    if tally.failed == 0 && !status.success() {
+        println!("it failed, {status}, although no test said so");
+        tally.failed = 1;
+    }
+    if tally.passed + tally.failed == 0 {
+        println!("there was no test in it");
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+/// A command as a person would type it.
+fn line(command: &Command) -> String {
+    let mut line = String::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            line += &format!("{}={:?} ", name.display(), value.to_string_lossy());
+        }
+    }
+    let program = std::path::Path::new(command.get_program());
+    line += &program.file_name().unwrap_or_default().to_string_lossy();
+    for argument in command.get_args() {
+        line += &format!(" {}", argument.display());
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn result_line_is_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 2 ignored; 0 measured; 7 filtered out; finished in 0.10s";
+        assert_eq!(Tally::from_line(line), Some(Tally { passed: 12, failed: 3, ignored: 2 }));
+    }
+
+    #[test]
+    fn other_lines_are_not_counted() {
+        for line in ["", "test result: ", "test a::b ... ok", "12 passed; 3 failed; 2 ignored", "test result: ok. many"]
+        {
+            assert_eq!(Tally::from_line(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn total_adds_checks_and_tests_of_all_steps() {
+        let mut report = Report::default();
+        assert!(report.check("lint", &mut shell("true")));
+        let line = "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured";
+        assert!(report.tests("tests", &mut shell(&format!("echo '{line}'; echo '{line}'"))));
+        assert_eq!(report.total(), Tally { passed: 5, failed: 0, ignored: 2 });
+        assert_eq!(report.to_string().lines().last(), Some("5 passed, 0 failed"));
+    }
+
+    #[test]
+    fn failures_are_counted_however_they_come() {
+        let mut report = Report::default();
+        assert!(!report.check("check", &mut shell("false")));
+        assert!(!report.check("absent", &mut Command::new("/nonexistent/program")));
+        assert!(
+            !report.tests("failing", &mut shell("echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; false"))
+        );
+        assert!(
+            !report.tests("crashing", &mut shell("echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; kill -9 $$"))
+        );
+        assert!(!report.tests("empty", &mut shell("true")));
+        report.not_run("required", "not root", true);
+        report.not_run("optional", "not root", false);
+        assert_eq!(report.total(), Tally { passed: 2, failed: 7, ignored: 0 });
+    }
+}

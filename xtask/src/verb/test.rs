@@ -1,0 +1,78 @@
+//! run every check and every test, in the kernel too
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::cargo::{self, HOST_CRATES};
+use crate::report::Report;
+use crate::{checks, privilege};
+
+/// Run every check and every test, in the kernel too
+///
+/// Formatting, lints, unit and integration tests, documentation, and the tests that need root: they load the kernel
+/// programs and make traffic in network namespaces of their own. As another user than root, sudo runs those. Goes on
+/// after a failure, except of the build, and ends with the line `N passed, N failed`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Test {
+    /// Fail if the tests that need root cannot be run; implied by CI=true in the environment
+    #[arg(long)]
+    require_privileged: bool,
+}
+
+const PRIVILEGED: &str = "tests that need root";
+
+impl Test {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let privileged_tests = cargo::privileged_tests()?;
+        let mut report = Report::default();
+        checks::lint(&mut report, &privileged_tests);
+        if build(&mut report, &privileged_tests) {
+            report.tests("tests", cargo::command("test").args(HOST_CRATES).arg("--no-fail-fast"));
+            report.check("documentation", &mut documentation());
+            self.privileged(&mut report, &privileged_tests);
+        } else {
+            for step in ["tests", "documentation", PRIVILEGED] {
+                report.not_run(step, "the build failed", true);
+            }
+        }
+        Ok(report.finish())
+    }
+
+    fn privileged(&self, report: &mut Report, names: &[String]) {
+        let is_required = self.require_privileged || cargo::is_ci();
+        if names.is_empty() {
+            return report.not_run(PRIVILEGED, "the workspace has none: no [[test]] with test = false", is_required);
+        }
+        let mut command = test_command(names);
+        if !privilege::is_root() {
+            if !privilege::can_sudo() {
+                return report.not_run(PRIVILEGED, "neither root nor sudo: run `sudo ./x test`", is_required);
+            }
+            // Cargo and the compiler stay this user's.
+            command.args(["--config", "target.'cfg(all())'.runner = ['sudo', '--preserve-env', '--']"]);
+        }
+        report.tests(PRIVILEGED, command.arg("--no-fail-fast"));
+    }
+}
+
+fn build(report: &mut Report, privileged_tests: &[String]) -> bool {
+    let plain = report.check("build", cargo::command("test").args(HOST_CRATES).arg("--no-run"));
+    let mut privileged = test_command(privileged_tests);
+    plain && (privileged_tests.is_empty() || report.check("build, tests that need root", privileged.arg("--no-run")))
+}
+
+fn test_command(names: &[String]) -> Command {
+    let mut command = cargo::command("test");
+    command.args(HOST_CRATES);
+    for name in names {
+        command.args(["--test", name]);
+    }
+    command
+}
+
+fn documentation() -> Command {
+    let mut command = cargo::command("doc");
+    command.args(HOST_CRATES).arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
+    command
+}
