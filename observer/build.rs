@@ -16,7 +16,6 @@ fn main() -> Result<()> {
     // Without rustup the one toolchain that is installed has no name to pass on.
     let toolchain = Toolchain::Custom(pinned.as_deref().unwrap_or("stable"));
     let package = Package { name: "observer-ebpf", root_dir: root, ..Package::default() };
-    aya_build::build_ebpf([package], toolchain).context(
-        "building the kernel programs failed; `./x setup` installs what it needs (bpf-linker, rust-src)",
-    )
+    aya_build::build_ebpf([package], toolchain)
+        .context("building the kernel programs failed; `./x setup` installs what it needs (bpf-linker, rust-src)")
 }

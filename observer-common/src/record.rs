@@ -64,7 +64,8 @@ pub mod fact {
     pub const SHUTDOWN: u32 = 1 << 12;
     /// No segment was ever handed to IP (`segs_out` is 0).
     pub const NO_SEGS_OUT: u32 = 1 << 13;
-    /// The task that ended the attempt was exiting (PF_EXITING).
+    /// The task that ended the attempt was exiting, or was the kernel's own,
+    /// cleaning up behind one.
     pub const EXITING: u32 = 1 << 14;
     /// At least one byte of payload came from the peer.
     pub const BYTES_RECEIVED: u32 = 1 << 15;
@@ -74,6 +75,9 @@ pub mod fact {
     pub const RST_FROM_LOOPBACK: u32 = 1 << 17;
     /// The attempt's beginning was not seen; identity and start are unknown.
     pub const LATE_START: u32 = 1 << 18;
+    /// A SYN (IPv6) was freed on its way out of this host, without a reason
+    /// given: neighbour discovery does that when nobody answers.
+    pub const SYN_FREED: u32 = 1 << 19;
 }
 
 /// The few facts that decide an attempt's label, reason and origin.

@@ -155,8 +155,7 @@ pub(crate) fn finish(sk: u64, end: u8) {
 /// ICMP error that the packet hooks may have seen.
 #[inline(always)]
 fn recall_icmp(record: &mut AttemptRecord) {
-    let connection =
-        Connection { saddr: record.saddr, daddr: record.daddr, sport: record.sport, dport: record.dport };
+    let connection = Connection { saddr: record.saddr, daddr: record.daddr, sport: record.sport, dport: record.dport };
     // SAFETY: the copy may be torn if the same connection gets a second error
     // at this moment; both are errors of this attempt.
     let Some(&error) = (unsafe { ICMP_ERRORS.get(&connection) }) else { return };

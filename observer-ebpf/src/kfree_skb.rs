@@ -1,11 +1,11 @@
 //! `kfree_skb(skb, location, reason, ...)`: a packet was dropped, and why.
 //!
 //! A SYN of ours that netfilter or a cgroup program of this host dropped never
-//! left; one freed by neighbour resolution had nobody to go to. The reasons'
-//! values differ by kernel. Since Linux 5.17.
+//! left; one freed by neighbour resolution had nobody to go to (IPv6 gives no
+//! reason for that). The reasons' values differ by kernel. Since Linux 5.17.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use observer_common::record::fact;
+use observer_common::record::{fact, phase};
 
 use crate::{attempt, maps::*, sock};
 
@@ -15,15 +15,20 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     let is = |value: u32| value != 0 && reason == value;
     let is_firewall = is(REASON_NETFILTER_DROP.load()) || is(REASON_BPF_CGROUP_EGRESS.load());
     let is_neighbour = is(REASON_NEIGH_FAILED.load());
-    if !is_firewall && !is_neighbour {
+    if !is_firewall && !is_neighbour && !is(REASON_NOT_SPECIFIED.load()) {
         return 0;
     }
-    if let Some(record) = attempt::of(sock::read(ctx.arg(0), &SKB_SK)) {
-        if is_firewall {
-            record.drop_syn();
-        } else {
-            record.code.facts |= fact::NEIGH_FAILED;
-        }
+    let sk: u64 = sock::read(ctx.arg(0), &SKB_SK);
+    if sk == 0 {
+        return 0;
+    }
+    let Some(record) = attempt::of(sk) else { return 0 };
+    if is_firewall {
+        record.drop_syn();
+    } else if is_neighbour {
+        record.code.facts |= fact::NEIGH_FAILED;
+    } else if record.code.phase == phase::SYN_SENT && !record.is_v4() {
+        record.code.facts |= fact::SYN_FREED;
     }
     0
 }

@@ -21,8 +21,7 @@ pub(crate) static ATTEMPTS: HashMap<u64, AttemptRecord> = HashMap::with_max_entr
 
 /// Exact counters by destination.
 #[map]
-pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> =
-    HashMap::with_max_entries(65_536, 0);
+pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> = HashMap::with_max_entries(65_536, 0);
 
 /// Exact counters by destination and end code.
 #[map]
@@ -140,8 +139,10 @@ globals! {
     REASON_NETFILTER_DROP: u32 = 0;
     /// `BPF_CGROUP_EGRESS` of the same: systemd's IPAddressDeny.
     REASON_BPF_CGROUP_EGRESS: u32 = 0;
-    /// `NEIGH_FAILED` of the same.
+    /// `NEIGH_FAILED` of the same (IPv4).
     REASON_NEIGH_FAILED: u32 = 0;
+    /// `NOT_SPECIFIED` of the same: what IPv6 neighbour discovery says.
+    REASON_NOT_SPECIFIED: u32 = 0;
     /// Byte offset of this member; the others below likewise.
     SOCK_FAMILY: u32 = 0;
     /// `sock.__sk_common.skc_dport`, network order.

@@ -19,6 +19,9 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// `include/linux/sched.h`: the task is going away.
 const PF_EXITING: u32 = 0x4;
+/// `include/linux/sched.h`: a task of the kernel's own. It closes the sockets
+/// that a dead process's io_uring held.
+const PF_KTHREAD: u32 = 0x20_0000;
 /// `include/linux/sched.h`: an io_uring worker, since Linux 5.12. Bit 4 was
 /// unused before.
 const PF_IO_WORKER: u32 = 0x10;
@@ -94,11 +97,7 @@ pub(crate) fn addresses(sk: u64) -> Option<Addresses> {
 
 #[inline(always)]
 fn v4_addresses(sk: u64) -> Addresses {
-    Addresses {
-        family: FAMILY_V4,
-        saddr: mapped(read(sk, &SOCK_RCV_SADDR)),
-        daddr: mapped(read(sk, &SOCK_DADDR)),
-    }
+    Addresses { family: FAMILY_V4, saddr: mapped(read(sk, &SOCK_RCV_SADDR)), daddr: mapped(read(sk, &SOCK_DADDR)) }
 }
 
 /// The local port, in host order.
@@ -148,10 +147,10 @@ pub(crate) fn route_ifindex(sk: u64) -> u32 {
     if dev == 0 { 0 } else { read(dev, &DEV_IFINDEX) }
 }
 
-/// True if the current task is exiting.
+/// True if the current task is exiting, or cleans up behind one that did.
 #[inline(always)]
 pub(crate) fn is_exiting() -> bool {
-    read::<u32>(current(), &TASK_FLAGS) & PF_EXITING != 0
+    read::<u32>(current(), &TASK_FLAGS) & (PF_EXITING | PF_KTHREAD) != 0
 }
 
 /// Name of the current task; of its process where the task is an io_uring

@@ -297,7 +297,9 @@ fn label_icmp(code: &EndCode) -> Option<Verdict> {
     let by_type = (code.facts & fact::ICMP != 0).then(|| icmp_reason(code)).flatten();
     let errno = if is_soft_only(code) { u16::from(code.soft_err) } else { code.sk_err };
     let (label, reason) = by_type.or_else(|| errno_reason(errno))?;
-    if reason == Reason::IcmpHostUnreachable && code.facts & fact::ICMP_FROM_SOURCE != 0 {
+    // "Address unreachable" from this host itself: its own neighbour failure.
+    let is_own = code.facts & (fact::ICMP_FROM_SOURCE | fact::SYN_FREED) != 0;
+    if reason == Reason::IcmpHostUnreachable && is_own {
         return Some(Verdict::new(Label::Unreachable, Reason::NoNeighbour, Origin::Local, false));
     }
     Some(Verdict::new(label, reason, icmp_origin(code), label == Label::Refused))
@@ -360,7 +362,11 @@ fn label_silence(code: &EndCode) -> Verdict {
     match code.sk_err {
         ETIMEDOUT => timeout(Reason::SynTimeout),
         0 if code.end != end::CLOSE && !has(fact::SHUTDOWN) => {
-            if waited { timeout(Reason::Unknown) } else { cancelled(Reason::Unknown) }
+            if waited {
+                timeout(Reason::Unknown)
+            } else {
+                cancelled(Reason::Unknown)
+            }
         }
         0 if !has(fact::SHUTDOWN) && has(fact::NO_SEGS_OUT) => {
             Verdict::new(Label::Blocked, Reason::PortsExhausted, Origin::Local, false)

@@ -52,4 +52,3 @@ impl Pipeline {
 fn destination(record: &AttemptRecord) -> DestinationKey {
     DestinationKey { daddr: record.daddr, dport: record.dport, reserved: 0 }
 }
-

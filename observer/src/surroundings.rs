@@ -113,7 +113,9 @@ fn find_inode(mount: &Path, wanted: u64) -> Option<String> {
             return Some(format!("/{}", below.to_string_lossy()));
         }
         let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
-        left.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        left.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
     }
     None
 }

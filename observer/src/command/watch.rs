@@ -44,7 +44,8 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(&stdout, color));
     announce(args, &session);
-    let mut watch = Watch { session, pipeline, writer, names: Names::new(), args, shown: 0, delivered: 0, malformed: 0 };
+    let mut watch =
+        Watch { session, pipeline, writer, names: Names::new(), args, shown: 0, delivered: 0, malformed: 0 };
     let ended = watch.until(&mut stop).await;
     // The summary is true also when stdout was not writable any more.
     watch.summarize()?;

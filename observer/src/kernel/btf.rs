@@ -147,7 +147,7 @@ impl Btf {
             bits = bits.checked_add(member_bits)?;
             id = member_id;
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        (bits.is_multiple_of(8)).then_some(bits / 8)
     }
 
     /// Value of an enumerator.

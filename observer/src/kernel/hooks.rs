@@ -173,7 +173,8 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
-const LOST_WITHOUT_CONNECT: &str = "unreachable/no-route, route-prohibited; blocked/permission-denied, no-source-address";
+const LOST_WITHOUT_CONNECT: &str =
+    "unreachable/no-route, route-prohibited; blocked/permission-denied, no-source-address";
 
 /// What became of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +214,9 @@ impl Hook {
     pub(super) fn absence(&self, btf: &Btf) -> Option<String> {
         let (has, wants, what) = match self.kind {
             Kind::RawTracepoint { args } => (btf.tracepoint_args(self.symbol), args, "arguments"),
-            Kind::Fentry { params } | Kind::Fexit { params } => (btf.function_params(self.symbol), params, "parameters"),
+            Kind::Fentry { params } | Kind::Fexit { params } => {
+                (btf.function_params(self.symbol), params, "parameters")
+            }
             Kind::Tracepoint { .. } => return None,
         };
         match has {

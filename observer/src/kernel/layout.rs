@@ -69,6 +69,7 @@ const ENUMERATORS: &[(&str, &str, &str)] = &[
     ("REASON_NETFILTER_DROP", "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP"),
     ("REASON_BPF_CGROUP_EGRESS", "skb_drop_reason", "SKB_DROP_REASON_BPF_CGROUP_EGRESS"),
     ("REASON_NEIGH_FAILED", "skb_drop_reason", "SKB_DROP_REASON_NEIGH_FAILED"),
+    ("REASON_NOT_SPECIFIED", "skb_drop_reason", "SKB_DROP_REASON_NOT_SPECIFIED"),
 ];
 
 /// The numbers of one kernel.
@@ -86,9 +87,7 @@ pub(super) struct Layout {
 
 /// True for the named types that [`Layout::read`] and the hook table ask for.
 pub(super) fn is_wanted(name: &str) -> bool {
-    MEMBERS.iter().any(|member| member.of == name)
-        || name == "skb_drop_reason"
-        || super::hooks::is_wanted(name)
+    MEMBERS.iter().any(|member| member.of == name) || name == "skb_drop_reason" || super::hooks::is_wanted(name)
 }
 
 impl Layout {
@@ -108,8 +107,7 @@ impl Layout {
         }
         let reasons = ENUMERATORS.iter().map(|&(global, of, name)| (global, btf.enumerator(of, name).unwrap_or(0)));
         globals.extend(reasons);
-        let has_drop_reasons =
-            globals.iter().any(|&(global, value)| global == "REASON_NETFILTER_DROP" && value != 0);
+        let has_drop_reasons = globals.iter().any(|&(global, value)| global == "REASON_NETFILTER_DROP" && value != 0);
         Ok(Self { globals, can_follow_connect: absent.is_empty(), absent, has_drop_reasons })
     }
 }

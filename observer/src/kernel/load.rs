@@ -17,7 +17,8 @@ use super::{AttachError, Settings};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
 
 const TRACEFS: &str = "/sys/kernel/tracing";
-const PORT_GLOBALS: [&str; MAX_PORTS] = ["PORT_0", "PORT_1", "PORT_2", "PORT_3", "PORT_4", "PORT_5", "PORT_6", "PORT_7"];
+const PORT_GLOBALS: [&str; MAX_PORTS] =
+    ["PORT_0", "PORT_1", "PORT_2", "PORT_3", "PORT_4", "PORT_5", "PORT_6", "PORT_7"];
 
 /// Loads the object with this kernel's numbers. Nothing is attached yet.
 pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -> Result<Ebpf, AttachError> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Family, Mode};
 use crate::connect::{Ending, converse, establish};
-use crate::role::{die_with, name_thread, own_pid};
+use crate::role::{die_with, hurry, name_thread, own_pid};
 use crate::scenario::{Scenario, Verdict};
 use crate::{cgroup, sock};
 
@@ -66,6 +66,7 @@ pub struct Observation {
 pub(crate) fn run(order: &Order, parent: i32) -> Result<()> {
     let case = Case::by_name(&order.case).with_context(|| format!("no case {}", order.case))?;
     name_thread(&order.comm)?;
+    hurry();
     if let Some(cgroup) = &order.cgroup {
         cgroup::join(cgroup)?;
     }

@@ -1,0 +1,43 @@
+//! Real sockets, real kernel programs: needs root.
+//!
+//! - `matrix`: every way for an attempt to end, in every family and mode.
+//! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
+//! - `input`: what a user or a host can get wrong, and a closed or full stdout.
+//!
+//! Truth is the scenario and what the clients saw, never observer. A run without
+//! root fails and says so.
+
+#[path = "kernel/input.rs"]
+mod input;
+#[path = "kernel/matrix.rs"]
+mod matrix;
+#[path = "kernel/storm.rs"]
+mod storm;
+#[path = "kernel/watcher.rs"]
+mod watcher;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    observer_lab::dispatch_role();
+    let mut args = Arguments::from_args();
+    // The machine's network, and its CPUs, are shared by all trials.
+    args.test_threads = Some(1);
+    if !rustix::process::geteuid().is_root() && !args.list {
+        eprintln!("kernel tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
+        return ExitCode::FAILURE;
+    }
+    let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
+    trials.extend([
+        Trial::test("storm", run(storm::every_attempt_has_one_outcome)),
+        Trial::test("storm_of_losses", run(storm::losses_are_counted_by_cause)),
+    ]);
+    trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn run(trial: fn() -> anyhow::Result<()>) -> impl FnOnce() -> Result<(), libtest_mimic::Failed> {
+    move || trial().map_err(|error| format!("{error:?}").into())
+}

@@ -1,0 +1,223 @@
+//! The confusion matrix: every scenario × family × mode.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use observer_lab::{Case, Lab, LabConfig, Mode, Observation, Truth, matrix};
+use serde_json::Value;
+
+use crate::watcher::{OBSERVER, Watcher, number, text};
+
+const PORT: u16 = 25;
+
+/// Rounds for cases of which only the time differs: on a busy machine a client
+/// can be woken late. What differs in every round is wrong.
+const ROUNDS: usize = 4;
+
+pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
+    let lab = Lab::up(LabConfig::default())?;
+    let able = Able::of_this_kernel()?;
+    let mut cases: Vec<Case> = matrix().into_iter().filter(|case| case.since() <= able.release).collect();
+    let mut table = Table { cases: cases.len(), ..Table::default() };
+    for round in 1..=ROUNDS {
+        cases = run_round(&lab, &able, &cases, &mut table, round == ROUNDS)?;
+        if cases.is_empty() {
+            break;
+        }
+        println!("{} cases took longer in the client than in the kernel, and run once more", cases.len());
+    }
+    table.print();
+    ensure!(table.wrong.is_empty(), "{} cases are wrong:\n{}", table.wrong.len(), table.wrong.join("\n"));
+    Ok(())
+}
+
+/// Runs the cases once. Returns those of which only the time differed, unless
+/// this was the last round.
+fn run_round(lab: &Lab, able: &Able, cases: &[Case], table: &mut Table, is_last: bool) -> Result<Vec<Case>> {
+    let watcher = Watcher::start(&["--successes"])?;
+    let observations = lab.run(cases, PORT)?;
+    watcher.wait_for(cases.iter().filter(|case| able.sees(case)).count(), Duration::from_secs(10))?;
+    // Events beyond those expected would come now.
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = watcher.stop()?;
+    let mut by_pid: HashMap<u64, Vec<&Value>> = HashMap::new();
+    for event in &seen.events {
+        by_pid.entry(number(event, "/process/pid").unwrap_or(0.0) as u64).or_default().push(event);
+    }
+    let mut late = Vec::new();
+    for (case, saw) in cases.iter().zip(&observations) {
+        let events = by_pid.remove(&u64::from(saw.pid)).unwrap_or_default();
+        if !table.add(case, saw, &events, able, is_last) {
+            late.push(*case);
+        }
+    }
+    ensure!(by_pid.is_empty(), "events of no case: {by_pid:?}");
+    println!("{}", seen.line("ledger:")?);
+    seen.ensure_balanced()?;
+    Ok(late)
+}
+
+/// What this kernel lets observer see, by `observer doctor`.
+pub(crate) struct Able {
+    release: (u32, u32),
+    connect_function: bool,
+    tcp_reset: bool,
+    icmp_v6: bool,
+}
+
+impl Able {
+    pub(crate) fn of_this_kernel() -> Result<Self> {
+        let output = std::process::Command::new(OBSERVER).args(["doctor", "--json"]).output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let hooks = report.pointer("/hooks").and_then(Value::as_array).cloned().unwrap_or_default();
+        ensure!(!hooks.is_empty(), "doctor names no hooks: {report}");
+        let has = |symbol: &str| {
+            let mut of_symbol =
+                hooks.iter().filter(|hook| text(hook, "/symbol") == symbol || text(hook, "/name") == symbol);
+            of_symbol.any(|hook| text(hook, "/status") == "attached")
+        };
+        Ok(Self {
+            release: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
+            connect_function: has("__sys_connect_file"),
+            tcp_reset: has("tcp_reset"),
+            icmp_v6: has("tcp_v6_err"),
+        })
+    }
+
+    /// Where fexit does not load, an io_uring connect that fails before SYN-SENT
+    /// leaves no trace: neither a state transition nor a system call.
+    fn sees(&self, case: &Case) -> bool {
+        self.connect_function || case.mode != Mode::IoUring || !is_before_syn(case)
+    }
+}
+
+fn is_before_syn(case: &Case) -> bool {
+    matches!(
+        case.scenario.truth().reason,
+        Some("no-route" | "route-prohibited" | "permission-denied" | "no-source-address")
+    )
+}
+
+#[derive(Default)]
+struct Table {
+    cells: BTreeMap<String, BTreeMap<String, u32>>,
+    wrong: Vec<String>,
+    unseen: Vec<String>,
+    cases: usize,
+}
+
+impl Table {
+    /// Judges one case. False if only the time differs and there is another
+    /// round for it.
+    fn add(&mut self, case: &Case, saw: &Observation, events: &[&Value], able: &Able, is_last: bool) -> bool {
+        let truth = case.scenario.truth();
+        let expected = outcome(truth.label, truth.reason.unwrap_or(""));
+        let row = self.cells.entry(expected).or_default();
+        if events.is_empty() && !able.sees(case) {
+            *row.entry("(not visible to this kernel)".to_owned()).or_default() += 1;
+            self.unseen.push(case.name());
+            return true;
+        }
+        let [event] = events else {
+            *row.entry(format!("({} events)", events.len())).or_default() += 1;
+            self.wrong.push(format!("{}: {} events, not 1: {events:?}", case.name(), events.len()));
+            return true;
+        };
+        let mut wrong = differences(case, &truth, saw, event, able);
+        if let Some(late) = elapsed_difference(saw, event) {
+            if wrong.is_empty() && !is_last {
+                return false;
+            }
+            wrong.push(late);
+        }
+        *row.entry(outcome(text(event, "/label"), text(event, "/reason"))).or_default() += 1;
+        if !wrong.is_empty() {
+            self.wrong.push(format!("{}: {}\n    {event}\n    {saw:?}", case.name(), wrong.join("; ")));
+        }
+        true
+    }
+
+    fn print(&self) {
+        println!("\n{:<42} seen as", "truth");
+        for (truth, row) in &self.cells {
+            for (seen, count) in row {
+                let mark = if truth == seen { "" } else { "   <--" };
+                println!("{truth:<42} {seen:<42} {count:>4}{mark}");
+            }
+        }
+        let right = self.cases - self.wrong.len() - self.unseen.len();
+        println!(
+            "{right} of {} cases right, {} wrong, {} not visible to this kernel",
+            self.cases,
+            self.wrong.len(),
+            self.unseen.len()
+        );
+        for name in &self.unseen {
+            println!("    not visible: {name} (fexit does not load here)");
+        }
+    }
+}
+
+fn outcome(label: &str, reason: &str) -> String {
+    format!("{label} {reason}").trim_end().to_owned()
+}
+
+/// Everything in which an event differs from the truth.
+fn differences(case: &Case, truth: &Truth, saw: &Observation, event: &Value, able: &Able) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut check = |what: &str, got: String, expected: String| {
+        if got != expected {
+            wrong.push(format!("{what} {got}, not {expected}"));
+        }
+    };
+    check("label", text(event, "/label").into(), truth.label.into());
+    check("reason", text(event, "/reason").into(), truth.reason.unwrap_or("").into());
+    if let Some(active) = truth.active_refusal {
+        check(
+            "active_refusal",
+            format!("{:?}", event.pointer("/active_refusal")),
+            format!("{:?}", Some(&Value::Bool(active))),
+        );
+    }
+    check("comm", text(event, "/process/comm").into(), saw.comm.clone());
+    check("uid", format!("{:?}", number(event, "/process/uid")), format!("{:?}", Some(f64::from(saw.uid))));
+    check("destination", text(event, "/dst/ip").into(), saw.dst_ip.to_string());
+    check(
+        "destination port",
+        format!("{:?}", number(event, "/dst/port")),
+        format!("{:?}", Some(f64::from(saw.dst_port))),
+    );
+    if let Some(ip) = saw.src_ip.filter(|ip| !ip.is_unspecified() && !is_before_syn(case)) {
+        check("source", text(event, "/src/ip").into(), ip.to_string());
+    }
+    if let Some(port) = saw.src_port.filter(|&port| port != 0) {
+        check("source port", format!("{:?}", number(event, "/src/port")), format!("{:?}", Some(f64::from(port))));
+    }
+    if let Some(retransmits) = saw.retransmits.filter(|_| event.pointer("/handshake_ms").is_none()) {
+        check(
+            "retransmits",
+            format!("{:?}", number(event, "/syn_retransmits")),
+            format!("{:?}", Some(f64::from(retransmits))),
+        );
+    }
+    let origin = text(event, "/origin");
+    let origins: &[&str] = if truth.origins.is_empty() { &[""] } else { truth.origins };
+    if !origins.contains(&origin) || (origin == "unknown" && able.icmp_v6) {
+        wrong.push(format!("origin {origin}, not one of {origins:?}"));
+    }
+    if able.tcp_reset && truth.reason == Some("rst") && number(event, "/evidence/rst_ttl").is_none() {
+        wrong.push("no rst_ttl, though tcp_reset is attached".to_owned());
+    }
+    wrong
+}
+
+/// Within 5 ms or 5 %.
+fn elapsed_difference(saw: &Observation, event: &Value) -> Option<String> {
+    let client = saw.elapsed_ns as f64 / 1e6;
+    let observer = number(event, "/elapsed_ms").unwrap_or(f64::NAN);
+    let is_near = (observer - client).abs() <= f64::max(5.0, client * 0.05);
+    (!is_near).then(|| format!("elapsed {observer} ms, the client saw {client:.3} ms"))
+}

@@ -1,0 +1,122 @@
+//! `observer watch` as a child process.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+/// The binary under test.
+pub(crate) const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
+
+/// A running `observer watch --format json`.
+pub(crate) struct Watcher {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    stdout: NamedTempFile,
+}
+
+/// What it wrote.
+pub(crate) struct Seen {
+    /// Its events.
+    pub(crate) events: Vec<Value>,
+    /// Its closing summary.
+    pub(crate) summary: String,
+}
+
+impl Watcher {
+    /// Starts it with these arguments and waits until it watches.
+    pub(crate) fn start(args: &[&str]) -> Result<Self> {
+        let stdout = NamedTempFile::new()?;
+        let mut child = Command::new(OBSERVER)
+            .args(["watch", "--format", "json"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(File::options().write(true).open(stdout.path())?)
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(OBSERVER)?;
+        let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
+        let mut line = String::new();
+        stderr.read_line(&mut line)?;
+        if !line.contains("watching") {
+            let _ = child.kill();
+            bail!("observer did not start: {line}");
+        }
+        Ok(Self { child, stderr, stdout })
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until that many events are written, or the time is over: a count
+    /// that never comes is the caller's to find out.
+    pub(crate) fn wait_for(&self, events: usize, at_most: Duration) -> Result<()> {
+        let deadline = Instant::now() + at_most;
+        while Instant::now() < deadline {
+            let lines = std::fs::read(self.stdout.path())?.iter().filter(|&&byte| byte == b'\n').count();
+            if lines >= events {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Ends it with SIGINT.
+    pub(crate) fn stop(mut self) -> Result<Seen> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        let mut summary = String::new();
+        self.stderr.read_to_string(&mut summary)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "observer ended with {status}: {summary}");
+        let text = std::fs::read_to_string(self.stdout.path())?;
+        let events: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+        Ok(Seen { events: events.context("an event is no JSON")?, summary })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Seen {
+    /// Fails unless the summary's ledger balances.
+    pub(crate) fn ensure_balanced(&self) -> Result<()> {
+        let ledger = self.line("ledger:")?;
+        ensure!(ledger.contains("balances") && !ledger.contains("NOT"), "{ledger}");
+        Ok(())
+    }
+
+    /// The number behind a word of the summary, as in `attempts 10000`.
+    pub(crate) fn number(&self, word: &str) -> Result<u64> {
+        let mut words = self.summary.split_whitespace().skip_while(|&found| found != word);
+        let number = words.nth(1).with_context(|| format!("no number behind '{word}' in: {}", self.summary))?;
+        number.trim_matches(|c: char| !c.is_ascii_digit()).parse().with_context(|| format!("{word} {number}"))
+    }
+
+    /// The line of the summary that begins so.
+    pub(crate) fn line(&self, start: &str) -> Result<&str> {
+        let mut lines = self.summary.lines();
+        lines.find(|line| line.starts_with(start)).with_context(|| format!("no line '{start}' in: {}", self.summary))
+    }
+}
+
+/// A string member of an event, such as `/dst/ip`; empty if there is none.
+pub(crate) fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A number of an event; `None` if there is none.
+pub(crate) fn number(event: &Value, pointer: &str) -> Option<f64> {
+    event.pointer(pointer).and_then(Value::as_f64)
+}
