@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
     trials.extend([
         Trial::test("storm", run(storm::every_attempt_has_one_outcome)),
-        Trial::test("storm_of_losses", run(storm::losses_are_counted_by_cause)),
+        Trial::test("storm_full_ring", run(storm::a_full_ring_loses_events_and_no_count)),
+        Trial::test("storm_full_table", run(storm::a_full_table_loses_attempts_and_no_count)),
     ]);
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     libtest_mimic::run(&args, trials).exit_code()

@@ -32,7 +32,7 @@ fn usage_is_refused_with_2() -> Result<()> {
         (vec!["watch", "--port", "0"], "65535"),
         (vec!["watch", "--port", "smtp"], "smtp"),
         (vec!["watch", "--label", "nonsense"], "nonsense"),
-        (vec!["watch", "--duration", "-3s"], "-3s"),
+        (vec!["watch", "--duration=-3s"], "-3s"),
         (vec!["watch", "--ring-size", "5000"], "5000"),
         (vec!["whatever"], "whatever"),
     ] {

@@ -1,10 +1,11 @@
 //! Thousands of attempts at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Lab, LabConfig, Scenario, Storm, StormAttempt};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::watcher::{Seen, Watcher, number, text};
@@ -16,8 +17,7 @@ type Key = (u64, String, u64, String);
 /// Every attempt gets exactly one outcome, equal to what its own client saw, and
 /// the ledger balances to the attempt.
 pub(crate) fn every_attempt_has_one_outcome() -> Result<()> {
-    let storm = Storm { seed: seed(), ..Storm::default() };
-    let (attempts, seen) = run(&storm, &["--successes"])?;
+    let (attempts, seen) = run(&["--successes"], Reader::Runs)?;
     let wrong = compare(&attempts, &seen);
     ensure!(
         wrong.is_empty(),
@@ -25,25 +25,55 @@ pub(crate) fn every_attempt_has_one_outcome() -> Result<()> {
         wrong.len(),
         wrong[..wrong.len().min(10)].join("\n")
     );
-    ensure!(seen.number("attempts")? == attempts.len() as u64, "attempts: {}", seen.line("ledger:")?);
-    ensure!(seen.number("outcomes")? == attempts.len() as u64, "outcomes: {}", seen.line("ledger:")?);
+    counters_are_exact(&attempts, &seen)
+}
+
+/// A tiny ring buffer that nobody reads: events are lost and counted, and the
+/// counters stay exact.
+pub(crate) fn a_full_ring_loses_events_and_no_count() -> Result<()> {
+    let (attempts, seen) = run(&["--successes", "--ring-size", "64K"], Reader::Stands)?;
+    counters_are_exact(&attempts, &seen)?;
+    let events = seen.line("events:")?;
+    let lost = attempts.len() - seen.events.len();
+    ensure!(lost > 0, "64 KiB held {} events", attempts.len());
+    ensure!(events.contains(&format!("ring buffer full {lost}")), "{lost} events are missing: {events}");
+    Ok(())
+}
+
+/// A tiny table of attempts in flight: what finds no room is lost and counted.
+pub(crate) fn a_full_table_loses_attempts_and_no_count() -> Result<()> {
+    let (attempts, seen) = run(&["--successes", "--max-in-flight", "64"], Reader::Runs)?;
+    let ledger = seen.line("ledger:")?;
+    ensure!(seen.number("attempts")? == attempts.len() as u64, "attempts are not exact: {ledger}");
+    let lost = seen.number("lost")?;
+    ensure!(lost > 0 && ledger.contains(&format!("attempt table full {lost}")), "a loss without its cause: {ledger}");
+    ensure!(seen.number("outcomes")? == seen.events.len() as u64, "outcomes and events differ: {ledger}");
     seen.ensure_balanced()
 }
 
-/// A tiny ring buffer and a tiny table: what is lost is counted by cause, and
-/// what is counted stays exact.
-pub(crate) fn losses_are_counted_by_cause() -> Result<()> {
-    let storm = Storm { seed: seed(), ..Storm::default() };
-    let (attempts, seen) = run(&storm, &["--successes", "--ring-size", "64K", "--max-in-flight", "64"])?;
-    let ledger = seen.line("ledger:")?;
-    ensure!(seen.number("attempts")? == attempts.len() as u64, "attempts are not exact: {ledger}");
-    ensure!(seen.number("lost")? > 0, "a table of 64 lost nothing: {ledger}");
-    ensure!(ledger.contains("attempt table full"), "a loss without its cause: {ledger}");
-    let delivered = seen.events.len() as u64;
-    let outcomes = seen.number("outcomes")?;
-    let events_lost = outcomes - delivered;
-    ensure!(events_lost == 0 || seen.line("events:")?.contains("ring buffer full"), "{}", seen.line("events:")?);
+/// The kernel's counters equal the clients' own counts, outcome by outcome.
+fn counters_are_exact(attempts: &[StormAttempt], seen: &Seen) -> Result<()> {
+    let mut truth: BTreeMap<String, u64> = BTreeMap::new();
+    for attempt in attempts {
+        *truth.entry(outcome(attempt)?).or_default() += 1;
+    }
+    ensure!(seen.outcomes() == truth, "the clients saw {truth:?}, the kernel counted {:?}", seen.outcomes());
+    ensure!(seen.number("attempts")? == attempts.len() as u64, "{}", seen.line("ledger:")?);
     seen.ensure_balanced()
+}
+
+fn outcome(attempt: &StormAttempt) -> Result<String> {
+    let truth = Scenario::by_name(&attempt.scenario).context("no such scenario")?.truth();
+    Ok(format!("{} {}", truth.label, truth.reason.unwrap_or("")).trim_end().to_owned())
+}
+
+/// What observer does meanwhile.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    /// It reads the ring buffer.
+    Runs,
+    /// It is stopped until all is over.
+    Stands,
 }
 
 fn seed() -> u64 {
@@ -53,12 +83,20 @@ fn seed() -> u64 {
     })
 }
 
-fn run(storm: &Storm, args: &[&str]) -> Result<(Vec<StormAttempt>, Seen)> {
-    println!("storm of {} attempts: OBSERVER_STORM_SEED={}", storm.attempts, storm.seed);
+fn run(args: &[&str], reader: Reader) -> Result<(Vec<StormAttempt>, Seen)> {
+    let storm = Storm { seed: seed(), ..Storm::default() };
+    println!("storm of {} attempts, {args:?}: OBSERVER_STORM_SEED={}", storm.attempts, storm.seed);
     let lab = Lab::up(LabConfig::default())?;
     let watcher = Watcher::start(args)?;
-    let attempts = lab.storm(storm.clone())?;
-    watcher.wait_for(attempts.len(), Duration::from_secs(3))?;
+    if reader == Reader::Stands {
+        watcher.signal(Signal::STOP)?;
+    }
+    let attempts = lab.storm(storm)?;
+    if reader == Reader::Stands {
+        watcher.signal(Signal::CONT)?;
+    } else {
+        watcher.wait_for(attempts.len(), Duration::from_secs(3))?;
+    }
     std::thread::sleep(Duration::from_millis(300));
     let seen = watcher.stop()?;
     println!("{}", seen.summary);
@@ -106,8 +144,8 @@ fn distance(attempt: &StormAttempt, event: &Value) -> u64 {
 }
 
 fn difference(attempt: &StormAttempt, event: &Value) -> Result<()> {
-    let truth = Scenario::by_name(&attempt.scenario).context("no such scenario")?.truth();
-    let is_same = text(event, "/label") == truth.label && text(event, "/reason") == truth.reason.unwrap_or("");
-    ensure!(is_same, "{} {}: {attempt:?} was seen as {event}", truth.label, truth.reason.unwrap_or(""));
+    let truth = outcome(attempt)?;
+    let seen = format!("{} {}", text(event, "/label"), text(event, "/reason"));
+    ensure!(seen.trim_end() == truth, "{truth}: {attempt:?} was seen as {event}");
     Ok(())
 }

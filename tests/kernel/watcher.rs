@@ -1,5 +1,6 @@
 //! `observer watch` as a child process.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -54,6 +55,11 @@ impl Watcher {
         self.child.id()
     }
 
+    /// Stops reading, or goes on.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)?)
+    }
+
     /// Waits until that many events are written, or the time is over: a count
     /// that never comes is the caller's to find out.
     pub(crate) fn wait_for(&self, events: usize, at_most: Duration) -> Result<()> {
@@ -70,8 +76,7 @@ impl Watcher {
 
     /// Ends it with SIGINT.
     pub(crate) fn stop(mut self) -> Result<Seen> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        self.signal(rustix::process::Signal::INT)?;
         let mut summary = String::new();
         self.stderr.read_to_string(&mut summary)?;
         let status = self.child.wait()?;
@@ -97,11 +102,33 @@ impl Seen {
         Ok(())
     }
 
-    /// The number behind a word of the summary, as in `attempts 10000`.
+    /// The number behind a word of the ledger, as in `attempts 10000`.
     pub(crate) fn number(&self, word: &str) -> Result<u64> {
-        let mut words = self.summary.split_whitespace().skip_while(|&found| found != word);
-        let number = words.nth(1).with_context(|| format!("no number behind '{word}' in: {}", self.summary))?;
-        number.trim_matches(|c: char| !c.is_ascii_digit()).parse().with_context(|| format!("{word} {number}"))
+        let ledger = self.line("ledger:")?;
+        let mut words = ledger.split_whitespace().skip_while(|&found| found != word);
+        let number = words.nth(1).with_context(|| format!("no number behind '{word}': {ledger}"))?;
+        number.trim_matches(|c: char| !c.is_ascii_digit()).parse().with_context(|| format!("{word} {number}: {ledger}"))
+    }
+
+    /// The summary's count of each outcome, as `label reason`.
+    pub(crate) fn outcomes(&self) -> BTreeMap<String, u64> {
+        let rows = self.summary.lines().skip_while(|line| !line.starts_with("outcome ")).skip(1);
+        let mut label = "";
+        let mut outcomes = BTreeMap::new();
+        for row in rows.take_while(|row| !row.is_empty()) {
+            let mut words = row.split_whitespace();
+            if !row.starts_with(' ') {
+                label = words.next().unwrap_or("");
+            }
+            let rest: Vec<&str> = words.collect();
+            let (reason, count) = match rest[..] {
+                [reason, count, _] => (reason, count),
+                [count, _] => ("", count),
+                _ => continue,
+            };
+            outcomes.insert(format!("{label} {reason}").trim_end().to_owned(), count.parse().unwrap_or(0));
+        }
+        outcomes
     }
 
     /// The line of the summary that begins so.
