@@ -148,7 +148,47 @@ pub(crate) fn finish(sk: u64, end: u8) {
     }
     record.finish(now(), end, &at_end);
     publish(record);
+    if FOLLOW_URING.load() != 0 && record.code.facts & fact::RST == 0 {
+        remember_end(sk, record);
+    }
     let _ = ATTEMPTS.remove(&sk);
+}
+
+/// How long after the end the application is told of it, at most.
+const JUST_NS: u64 = 100_000_000;
+
+#[inline(always)]
+fn remember_end(sk: u64, record: &AttemptRecord) {
+    // Without a port, connect() fails in SYN-SENT with no `sk_err`.
+    let errno = if record.code.facts & fact::NO_SEGS_OUT != 0 { EADDRNOTAVAIL } else { i32::from(record.code.sk_err) };
+    if is_connect_errno(errno) {
+        let _ = JUST_ENDED.insert(&sk, &record.ended_ns, 0);
+    }
+}
+
+/// True if an attempt of this socket has been counted a moment ago.
+#[inline(always)]
+pub(crate) fn has_just_ended(sk: u64) -> bool {
+    // SAFETY: a torn read of a time at most misjudges a moment.
+    let Some(&ended_ns) = (unsafe { JUST_ENDED.get(&sk) }) else { return false };
+    let _ = JUST_ENDED.remove(&sk);
+    now().saturating_sub(ended_ns) < JUST_NS
+}
+
+const EADDRNOTAVAIL: i32 = 99;
+
+/// The errnos with which connect() fails before SYN-SENT.
+#[inline(always)]
+pub(crate) fn is_connect_errno(errno: i32) -> bool {
+    const EPERM: i32 = 1;
+    const ENOMEM: i32 = 12;
+    const EACCES: i32 = 13;
+    const EINVAL: i32 = 22;
+    const ENETDOWN: i32 = 100;
+    const ENETUNREACH: i32 = 101;
+    const ENOBUFS: i32 = 105;
+    const EHOSTUNREACH: i32 = 113;
+    matches!(errno, EPERM | ENOMEM | EACCES | EINVAL | EADDRNOTAVAIL | ENETDOWN | ENETUNREACH | ENOBUFS | EHOSTUNREACH)
 }
 
 /// The socket died of an answer that was no RST and that it did not keep: an

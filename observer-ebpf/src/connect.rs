@@ -4,7 +4,8 @@
 //! Two pairs of hooks give the same facts, and one is attached: fentry and fexit
 //! of `__sys_connect_file` (since Linux 5.10; sees io_uring), or the tracepoints
 //! `syscalls:sys_enter_connect` and `sys_exit_connect` (everywhere, but they
-//! cost every system call of the host, and io_uring passes them by).
+//! cost every system call of the host, and io_uring passes them by: see
+//! [`crate::io_uring_complete`]).
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
@@ -76,16 +77,17 @@ pub(crate) fn connect_file_exit(ctx: FExitContext) -> i32 {
     0
 }
 
-struct Target {
-    family: u8,
-    daddr: [u8; 16],
-    dport: u16,
+/// Where a connect() call goes to.
+pub(crate) struct Target {
+    pub(crate) family: u8,
+    pub(crate) daddr: [u8; 16],
+    pub(crate) dport: u16,
 }
 
 /// The destination in a `struct sockaddr`, if its port is watched. `head` is its
 /// first eight bytes, `v6` reads the sixteen behind them.
 #[inline(always)]
-fn target(head: [u8; 8], len: u32, v6: impl Fn() -> [u8; 16]) -> Option<Target> {
+pub(crate) fn target(head: [u8; 8], len: u32, v6: impl Fn() -> [u8; 16]) -> Option<Target> {
     let [f0, f1, p0, p1, a, b, c, d] = head;
     let dport = u16::from_be_bytes([p0, p1]);
     if !sock::is_watched(dport) {

@@ -11,6 +11,7 @@
 //! | [`tcp_retransmit_skb`] | a SYN was retransmitted | 4.15 |
 //! | [`icmp_send`] | this host sent an ICMP error for a SYN | 5.12 |
 //! | [`connect`] | connect() failed before SYN-SENT | all |
+//! | [`io_uring_complete`] | the same by io_uring | 6.10 |
 //! | [`icmp_err`] | ICMP type, code and sender, both families | 5.5, fentry |
 //! | [`tcp_reset`] | TTL and interface of a RST | 5.11, fentry |
 #![no_std]
@@ -24,6 +25,7 @@ mod icmp_err;
 mod icmp_send;
 mod inet_sk_error_report;
 mod inet_sock_set_state;
+mod io_uring_complete;
 mod kfree_skb;
 mod maps;
 mod sock;

@@ -36,6 +36,11 @@ pub(crate) static PENDING: HashMap<u64, PendingConnect> = HashMap::with_max_entr
 #[map]
 pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::with_max_entries(4_096, 0);
 
+/// Sockets whose attempt ended with an errno that connect() could also have
+/// failed with before SYN-SENT, and when; the next hook must not count it again.
+#[map]
+pub(crate) static JUST_ENDED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
+
 /// Element 0 is 1 once an attempt found [`ATTEMPTS`] full. From then on the end
 /// of an unknown attempt is no sign of a beginning that was missed.
 #[map]
@@ -133,6 +138,8 @@ globals! {
     SEND_SUCCESSES: u8 = 0;
     /// 1: the hooks on connect() are attached.
     FOLLOW_CONNECT: u8 = 0;
+    /// 1: the hook on io_uring's completions is attached.
+    FOLLOW_URING: u8 = 0;
     /// Bytes waiting in the ring buffer that wake user space before its timer.
     WAKE_BYTES: u64 = 1 << 20;
     /// `NETFILTER_DROP` of `enum skb_drop_reason`; 0: this kernel has none.
@@ -225,4 +232,12 @@ globals! {
     SOCKET_FILE: u32 = 0;
     /// `socket.sk`.
     SOCKET_SK: u32 = 0;
+    /// `io_kiocb.opcode`.
+    URING_OPCODE: u32 = 0;
+    /// `io_connect.addr`; the struct lies at the start of `io_kiocb`.
+    URING_ADDR: u32 = 0;
+    /// `io_connect.addr_len`.
+    URING_ADDR_LEN: u32 = 0;
+    /// `io_connect.in_progress`.
+    URING_IN_PROGRESS: u32 = 0;
 }

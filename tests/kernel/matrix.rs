@@ -62,6 +62,7 @@ fn run_round(lab: &Lab, able: &Able, cases: &[Case], table: &mut Table, is_last:
 pub(crate) struct Able {
     release: (u32, u32),
     connect_function: bool,
+    io_uring_complete: bool,
     tcp_reset: bool,
     icmp_v6: bool,
 }
@@ -82,15 +83,17 @@ impl Able {
         Ok(Self {
             release: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             connect_function: has("__sys_connect_file"),
+            io_uring_complete: has("io_uring_complete"),
             tcp_reset: has("tcp_reset"),
             icmp_v6: has("tcp_v6_err"),
         })
     }
 
-    /// Where fexit does not load, an io_uring connect that fails before SYN-SENT
-    /// leaves no trace: neither a state transition nor a system call.
+    /// Where neither fexit loads nor io_uring's completions can be followed, an
+    /// io_uring connect that fails before SYN-SENT leaves no trace: neither a
+    /// state transition nor a system call.
     fn sees(&self, case: &Case) -> bool {
-        self.connect_function || case.mode != Mode::IoUring || !is_before_syn(case)
+        self.connect_function || self.io_uring_complete || case.mode != Mode::IoUring || !is_before_syn(case)
     }
 }
 
@@ -156,7 +159,7 @@ impl Table {
             self.unseen.len()
         );
         for name in &self.unseen {
-            println!("    not visible: {name} (fexit does not load here)");
+            println!("    not visible: {name} (neither fexit nor io_uring_complete is attached)");
         }
     }
 }

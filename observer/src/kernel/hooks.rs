@@ -153,6 +153,14 @@ pub const HOOKS: &[Hook] = &[
         gives: "its errno",
         lost_without: LOST_WITHOUT_CONNECT,
     },
+    raw(
+        "io_uring_complete",
+        3,
+        Group::ConnectSyscall,
+        "6.10",
+        "the same by io_uring; costs every completion of an io_uring",
+        LOST_WITHOUT_CONNECT,
+    ),
     Hook {
         program: "sys_enter_connect",
         symbol: "sys_enter_connect",
@@ -221,6 +229,10 @@ impl Hook {
         };
         match has {
             None => Some("this kernel does not have it".to_owned()),
+            // Earlier kernels give it more arguments, of other kinds.
+            Some(has) if self.symbol == "io_uring_complete" && has != wants => {
+                Some(format!("this kernel gives it {has} arguments, not {wants}"))
+            }
             Some(has) if has < wants => Some(format!("this kernel gives it {has} {what}, {wants} are needed")),
             Some(_) => None,
         }

@@ -62,6 +62,10 @@ const MEMBERS: &[Member] = &[
     optional("SOCKET_STATE", "socket", &["state"]),
     optional("SOCKET_FILE", "socket", &["file"]),
     optional("SOCKET_SK", "socket", &["sk"]),
+    optional("URING_OPCODE", "io_kiocb", &["opcode"]),
+    optional("URING_ADDR", "io_connect", &["addr"]),
+    optional("URING_ADDR_LEN", "io_connect", &["addr_len"]),
+    optional("URING_IN_PROGRESS", "io_connect", &["in_progress"]),
 ];
 
 /// Globals that hold the value of an enumerator; 0 where the kernel has none.
@@ -81,6 +85,8 @@ pub(super) struct Layout {
     pub(super) absent: Vec<String>,
     /// All members on the way from a file descriptor to its socket are there.
     pub(super) can_follow_connect: bool,
+    /// All members of an io_uring connect request are there.
+    pub(super) can_follow_uring: bool,
     /// `enum skb_drop_reason` has NETFILTER_DROP.
     pub(super) has_drop_reasons: bool,
 }
@@ -108,6 +114,13 @@ impl Layout {
         let reasons = ENUMERATORS.iter().map(|&(global, of, name)| (global, btf.enumerator(of, name).unwrap_or(0)));
         globals.extend(reasons);
         let has_drop_reasons = globals.iter().any(|&(global, value)| global == "REASON_NETFILTER_DROP" && value != 0);
-        Ok(Self { globals, can_follow_connect: absent.is_empty(), absent, has_drop_reasons })
+        let lacks_uring = |member: &String| member.starts_with("struct io_");
+        Ok(Self {
+            globals,
+            can_follow_connect: absent.iter().all(lacks_uring),
+            can_follow_uring: absent.is_empty(),
+            absent,
+            has_drop_reasons,
+        })
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
     let own_pid = if settings.watch_self { 0 } else { std::process::id() };
     let send_successes = u8::from(settings.successes);
     let follow = u8::from(follow_connect);
+    let follow_uring = u8::from(layout.can_follow_uring && settings.syscall_hooks);
     let wake_bytes = u64::from(settings.ring_bytes / 4);
     let mut loader = EbpfLoader::new();
     for (global, value) in &layout.globals {
@@ -41,6 +42,7 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
         .override_global("OBSERVER_PID", &own_pid, true)
         .override_global("SEND_SUCCESSES", &send_successes, true)
         .override_global("FOLLOW_CONNECT", &follow, true)
+        .override_global("FOLLOW_URING", &follow_uring, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("ATTEMPTS", settings.max_in_flight)
         .map_max_entries("DESTINATIONS", settings.max_destinations)
@@ -72,6 +74,9 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
     };
     let is_connect = matches!(hook.group, Group::ConnectFunction | Group::ConnectSyscall);
     if is_connect && !layout.can_follow_connect {
+        return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
+    }
+    if hook.symbol == "io_uring_complete" && !layout.can_follow_uring {
         return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
     }
     if hook.group == Group::ConnectSyscall {
