@@ -377,3 +377,6 @@ fn label_silence(code: &EndCode) -> Verdict {
         _ => cancelled(Reason::Unknown),
     }
 }
+
+#[cfg(test)]
+mod tests;
