@@ -27,10 +27,15 @@ impl Stop {
         self.signals.forever().next();
     }
 
-    /// Runs a program to its end and passes signals on to it. `None` if a signal
-    /// came before it was started.
+    /// Whether a signal came since the last time that this was asked.
+    pub(crate) fn came(&mut self) -> bool {
+        self.signals.pending().next().is_some()
+    }
+
+    /// Runs a program to its end, and tells it to end when a signal comes. `None`
+    /// if one came before it was started.
     pub(crate) fn run(mut self, command: &mut Command) -> Result<Option<ExitStatus>> {
-        if self.signals.pending().next().is_some() {
+        if self.came() {
             return Ok(None);
         }
         let program = command.get_program().display().to_string();
@@ -41,10 +46,10 @@ impl Stop {
         let handle = self.signals.handle();
         let status = thread::scope(|scope| {
             scope.spawn(|| {
-                for signal in self.signals.forever().filter_map(Signal::from_named_raw) {
-                    // Ctrl-C at a terminal has reached the program already; that it
-                    // hears it twice does no harm. It fails only once it has ended.
-                    _ = pidfd_send_signal(descriptor.as_fd(), signal);
+                for _ in self.signals.forever() {
+                    // Ctrl-C at a terminal has reached the program already; to be
+                    // told twice does no harm. This fails only once it has ended.
+                    _ = pidfd_send_signal(descriptor.as_fd(), Signal::TERM);
                 }
             });
             let status = child.wait();

@@ -47,7 +47,7 @@ pub fn run(cli: &Cli) -> Exit {
         Ok(()) => Exit::Success,
         Err(failure) => {
             // Nobody is left to tell if stderr is closed too.
-            let _ = writeln!(io::stderr(), "observer: {}", failure.text);
+            let _ = io::stderr().write_all(format!("observer: {}\n", failure.text).as_bytes());
             failure.exit
         }
     }

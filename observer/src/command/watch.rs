@@ -76,11 +76,11 @@ fn announce(args: &WatchArgs, session: &Session) {
     let ports: Vec<String> = args.port.iter().map(u16::to_string).collect();
     let attached = session.reports().iter().filter(|report| report.is_attached()).count();
     let plural = if ports.len() == 1 { "port" } else { "ports" };
-    let _ = writeln!(
-        io::stderr(),
-        "observer: watching outbound TCP connections to {plural} {}, {attached} hooks attached; Ctrl-C ends",
+    let line = format!(
+        "observer: watching outbound TCP connections to {plural} {}, {attached} hooks attached; Ctrl-C ends\n",
         ports.join(", ")
     );
+    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 /// What ends a watch from outside.

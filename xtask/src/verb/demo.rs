@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use observer_lab::{Lab, LabConfig};
+use anyhow::{Context as _, Result, anyhow};
+use observer_lab::{Demo as Traffic, Lab, LabConfig};
 
 use crate::foreground::Stop;
 use crate::privilege;
 
 /// The port that the demo's traffic goes to.
-pub(crate) const PORT: u16 = 25;
+const PORT: u16 = 25;
 
 /// Make a mail host's traffic, good and bad, in network namespaces, until Ctrl-C
 ///
@@ -18,17 +18,26 @@ pub(crate) const PORT: u16 = 25;
 pub(crate) struct Demo {}
 
 impl Demo {
-    #[expect(clippy::unused_self, reason = "every verb is run in the same way")]
     pub(crate) fn run(self) -> Result<ExitCode> {
         if !privilege::is_root() {
             let this = std::env::current_exe().context("find this program")?;
             match privilege::exec_as_root(&this, ["demo"])? {}
         }
-        let stop = Stop::catch()?;
-        let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
-        let _traffic = lab.demo(PORT).context("start the demo's traffic")?;
+        let mut stop = Stop::catch()?;
+        let (_traffic, lab) = bring_up(&mut stop)?;
         eprintln!("x: a dozen kinds of attempts to port {PORT}, from namespace {}; Ctrl-C ends", lab.client().name());
         stop.wait();
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A lab with the demo's traffic, which ends before the lab does.
+pub(crate) fn bring_up(stop: &mut Stop) -> Result<(Traffic, Lab)> {
+    let up = || {
+        let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
+        let traffic = lab.demo(PORT).context("start the demo's traffic")?;
+        Ok((traffic, lab))
+    };
+    // Ctrl-C ends the commands that build the lab as well; their complaint is noise then.
+    up().map_err(|error| if stop.came() { anyhow!("interrupted") } else { error })
 }

@@ -14,18 +14,28 @@ use crate::{cargo, checks};
 pub(crate) struct Lint {}
 
 impl Lint {
-    #[expect(clippy::unused_self, reason = "every verb is run in the same way")]
     pub(crate) fn run(self) -> Result<ExitCode> {
         let mut report = Report::default();
         checks::lint(&mut report, &cargo::privileged_tests()?);
-        optional(&mut report, "shellcheck", "apt install shellcheck", shellcheck);
-        optional(&mut report, "cargo-deny", "cargo install cargo-deny", || {
-            let mut deny = cargo::command("deny");
-            deny.arg("check");
-            deny
-        });
+        if is_installed(&mut report, "shellcheck", "apt install shellcheck") {
+            report.check("shell scripts", &mut shellcheck());
+        }
+        if is_installed(&mut report, "cargo-deny", "cargo install cargo-deny") {
+            report.check("dependencies", &mut deny(&["licenses", "bans", "sources"]));
+            // Apart from the others: the list is fetched from github.com.
+            report.check("known vulnerabilities", &mut deny(&["advisories"]));
+        }
         Ok(report.finish())
     }
+}
+
+/// Whether a program is there; its absence is noted.
+fn is_installed(report: &mut Report, program: &str, cure: &str) -> bool {
+    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if version.is_err() {
+        report.not_run(program, &format!("it is not installed; `{cure}`"), false);
+    }
+    version.is_ok()
 }
 
 fn shellcheck() -> Command {
@@ -34,12 +44,8 @@ fn shellcheck() -> Command {
     command
 }
 
-fn optional(report: &mut Report, program: &str, cure: &str, command: impl FnOnce() -> Command) {
-    let is_installed =
-        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if is_installed {
-        report.check(program, &mut command());
-    } else {
-        report.not_run(program, &format!("{program} is not installed; `{cure}`"), false);
-    }
+fn deny(what: &[&str]) -> Command {
+    let mut command = cargo::command("deny");
+    command.arg("check").args(what);
+    command
 }

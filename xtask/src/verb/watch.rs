@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result};
-use observer_lab::{Lab, LabConfig};
 
 use super::demo;
 use crate::foreground::Stop;
@@ -51,9 +50,8 @@ fn watch(arguments: Vec<OsString>) -> impl Iterator<Item = OsString> {
 }
 
 fn watch_demo(binary: &Path, arguments: Vec<OsString>) -> Result<ExitCode> {
-    let stop = Stop::catch()?;
-    let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
-    let _traffic = lab.demo(demo::PORT).context("start the demo's traffic")?;
+    let mut stop = Stop::catch()?;
+    let _lab = demo::bring_up(&mut stop)?;
     let status = stop.run(Command::new(binary).args(watch(arguments)))?;
     Ok(status.map_or(ExitCode::SUCCESS, exit_code))
 }
