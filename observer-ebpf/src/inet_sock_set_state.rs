@@ -4,6 +4,7 @@
 //! connects, whichever way it connects (io_uring too). All kernels since 4.16.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use observer_common::attempt::{Step, step, tcp_state};
 
 use crate::attempt;
@@ -18,16 +19,24 @@ pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     match step {
         Step::Begin => attempt::begin(sk),
-        Step::Establish | Step::End(_) => advance(sk, old, step),
+        Step::Establish | Step::End(_) => advance(&ctx, sk, old, step),
         Step::Ignore => {}
     }
     0
 }
 
 #[inline(always)]
-fn advance(sk: u64, old: i32, step: Step) {
-    let found = attempt::of(sk);
-    let record = if old == tcp_state::SYN_SENT { found.or_else(|| attempt::begin_late(sk)) } else { found };
+fn advance(ctx: &RawTracePointContext, sk: u64, old: i32, step: Step) {
+    let record = match attempt::of(sk) {
+        None if old == tcp_state::SYN_SENT => {
+            let late = attempt::begin_late(sk);
+            if late.is_some() {
+                debug!(ctx, "the beginning of an attempt on socket {:x} was not seen", sk);
+            }
+            late
+        }
+        found => found,
+    };
     let Some(record) = record else { return };
     match step {
         Step::End(end) => {

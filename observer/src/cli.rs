@@ -164,6 +164,9 @@ pub struct KernelArgs {
     /// address.
     #[arg(long)]
     pub no_syscall_hooks: bool,
+    /// Write to standard error what the kernel programs log, for a bug report
+    #[arg(long)]
+    pub kernel_log: bool,
     /// Attempts that can be followed at the same time
     ///
     /// Attempts beyond that are counted as lost, never forgotten. The kernel reserves some 250 bytes for each.

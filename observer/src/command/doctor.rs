@@ -27,6 +27,7 @@ fn settings(args: &DoctorArgs) -> Settings {
         max_in_flight: 64,
         max_destinations: 64,
         ring_bytes: 64 << 10,
+        log: false,
         watch_self: false,
     }
 }

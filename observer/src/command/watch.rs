@@ -60,6 +60,7 @@ fn settings(args: &WatchArgs) -> Settings {
         max_in_flight: args.kernel.max_in_flight,
         max_destinations: args.kernel.max_destinations,
         ring_bytes: args.kernel.ring_size,
+        log: args.kernel.kernel_log,
         watch_self: false,
     }
 }
@@ -147,6 +148,7 @@ impl<W: io::Write> Watch<'_, W> {
 
     /// Shows what waits. False if nothing more is to be shown.
     fn drain(&mut self) -> Result<bool, Failure> {
+        self.session.flush_log();
         let clock = clock_offset();
         let filter = self.args.filter();
         let limit = self.args.output.count.map(std::num::NonZeroU64::get);

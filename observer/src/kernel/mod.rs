@@ -7,6 +7,7 @@ pub mod btf;
 pub mod hooks;
 mod layout;
 mod load;
+mod log;
 mod privilege;
 
 use std::fmt;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub max_destinations: u32,
     /// Size of the ring buffer; a power of two of pages.
     pub ring_bytes: u32,
+    /// Read what the programs log; they log nothing otherwise.
+    pub log: bool,
     /// Connections of this process are attempts like any other.
     pub watch_self: bool,
 }
@@ -85,6 +88,7 @@ pub struct Session {
     ebpf: Ebpf,
     ring: AsyncFd<RingFd>,
     reports: Vec<HookReport>,
+    log: Option<log::KernelLog>,
 }
 
 /// A ring buffer that tokio can wait for.
@@ -107,6 +111,7 @@ impl Session {
         let layout = Layout::read(&btf)
             .map_err(|member| AttachError::Kernel(format!("this kernel's BTF lacks {member}, which observer needs")))?;
         let mut ebpf = load::load(settings, &layout, layout.can_follow_connect)?;
+        let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
         if let Some(report) = reports.iter().find(|report| report.is_core_lost()) {
             let hooks::Status::Failed(cause) = &report.status else {
@@ -121,12 +126,19 @@ impl Session {
         // the descriptor stays open while it is registered.
         let ring = unsafe { AsyncFd::register(RingFd(ring)) };
         let ring = ring.map_err(|error| AttachError::Other(error.to_string()))?;
-        Ok(Self { ebpf, ring, reports })
+        Ok(Self { ebpf, ring, reports, log })
     }
 
     /// What became of each hook.
     pub fn reports(&self) -> &[HookReport] {
         &self.reports
+    }
+
+    /// Writes what the programs have logged to stderr.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Evidence that the attached hooks can deliver.
