@@ -162,17 +162,19 @@ fn remember_end(sk: u64, record: &AttemptRecord) {
     // Without a port, connect() fails in SYN-SENT with no `sk_err`.
     let errno = if record.code.facts & fact::NO_SEGS_OUT != 0 { EADDRNOTAVAIL } else { i32::from(record.code.sk_err) };
     if is_connect_errno(errno) {
-        let _ = JUST_ENDED.insert(&sk, &record.ended_ns, 0);
+        let ended = Ended { at_ns: record.ended_ns, pid: record.pid, reserved: 0 };
+        let _ = JUST_ENDED.insert(&sk, &ended, 0);
     }
 }
 
-/// True if an attempt of this socket has been counted a moment ago.
+/// True if an attempt of this socket and this process has been counted a moment
+/// ago. Asked once: the answer is forgotten.
 #[inline(always)]
 pub(crate) fn has_just_ended(sk: u64) -> bool {
     // SAFETY: a torn read of a time at most misjudges a moment.
-    let Some(&ended_ns) = (unsafe { JUST_ENDED.get(&sk) }) else { return false };
+    let Some(&ended) = (unsafe { JUST_ENDED.get(&sk) }) else { return false };
     let _ = JUST_ENDED.remove(&sk);
-    now().saturating_sub(ended_ns) < JUST_NS
+    ended.pid == current_pid() && now().saturating_sub(ended.at_ns) < JUST_NS
 }
 
 const EADDRNOTAVAIL: i32 = 99;

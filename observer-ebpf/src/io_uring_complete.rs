@@ -22,13 +22,13 @@ pub(crate) fn io_uring_complete(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let res: i32 = sock::read_at(ctx.arg::<u64>(2) + CQE_RES);
-    // A connect that was in progress had reached SYN-SENT.
     let errno = res.wrapping_neg();
-    if !attempt::is_connect_errno(errno) || sock::read::<u8>(req, &URING_IN_PROGRESS) != 0 {
+    if !attempt::is_connect_errno(errno) {
         return 0;
     }
     let Some(sk) = sock::unconnected_tcp_of_file(sock::read_at(req)) else { return 0 };
-    if attempt::has_just_ended(sk) {
+    // A connect that was in progress had reached SYN-SENT.
+    if attempt::has_just_ended(sk) || sock::read::<u8>(req, &URING_IN_PROGRESS) != 0 {
         return 0;
     }
     let addr: u64 = sock::read(req, &URING_ADDR);

@@ -37,9 +37,9 @@ pub(crate) static PENDING: HashMap<u64, PendingConnect> = HashMap::with_max_entr
 pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::with_max_entries(4_096, 0);
 
 /// Sockets whose attempt ended with an errno that connect() could also have
-/// failed with before SYN-SENT, and when; the next hook must not count it again.
+/// failed with before SYN-SENT: io_uring's answer must not be counted again.
 #[map]
-pub(crate) static JUST_ENDED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
+pub(crate) static JUST_ENDED: LruHashMap<u64, Ended> = LruHashMap::with_max_entries(1_024, 0);
 
 /// Element 0 is 1 once an attempt found [`ATTEMPTS`] full. From then on the end
 /// of an unknown attempt is no sign of a beginning that was missed.
@@ -53,6 +53,19 @@ pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::
 /// Finished attempts on their way to user space.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// An attempt that is over. The address of its socket is soon another's, so it
+/// also says whose it was.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ended {
+    /// As in `AttemptRecord`.
+    pub(crate) at_ns: u64,
+    /// As in `AttemptRecord`.
+    pub(crate) pid: u32,
+    /// Zero.
+    pub(crate) reserved: u32,
+}
 
 /// A connection as its packets name it: addresses with IPv4 as mapped, ports in
 /// host order.

@@ -10,8 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::watcher::OBSERVER;
 
+/// A trial and its name.
+type Named = (&'static str, fn() -> Result<()>);
+
 /// Every trial of this file.
-pub(crate) const TRIALS: &[(&str, fn() -> Result<()>)] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("input_usage", usage_is_refused_with_2),
     ("input_not_root", without_root_is_77),
     ("input_no_capability", without_cap_bpf_is_77),
