@@ -29,9 +29,6 @@ const SOCKADDR_IN6_LEN: u32 = 24;
 const ENTER_ARG: usize = 16;
 /// Offset of the result in a `sys_exit_*` record.
 const EXIT_RET: usize = 16;
-const EINTR: i64 = 4;
-const EINPROGRESS: i64 = 115;
-const EFAULT: i64 = 14;
 
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub(crate) fn sys_enter_connect(ctx: TracePointContext) -> u32 {
@@ -125,8 +122,8 @@ fn exit(ret: i64) {
     // SAFETY: only this thread uses this element, and it is here.
     let Some(&pending) = (unsafe { PENDING.get(&thread) }) else { return };
     let _ = PENDING.remove(&thread);
-    let errno = -ret;
-    if ret < 0 && !matches!(errno, EINTR | EINPROGRESS | EFAULT) && pending.sk != 0 {
+    let errno = (ret as i32).wrapping_neg();
+    if attempt::is_connect_errno(errno) {
         attempt::fail_connect(&pending, errno as u16);
     }
 }

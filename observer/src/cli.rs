@@ -11,6 +11,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_mangen::roff::{Roff, roman};
 use ipnet::IpNet;
 use observer_common::MAX_PORTS;
 
@@ -38,10 +39,12 @@ const ABOUT: &str = "See who refuses your mail, and how.\n\n\
     without a banner), and which process had asked. It needs root, or CAP_BPF and CAP_PERFMON; `observer doctor` says \
     what this kernel allows.";
 
-const EXAMPLES: &str = "Examples:\n  \
-    observer watch                                   every failing attempt to port 25\n  \
-    observer watch -d 203.0.113.0/24 --label refused who in that network refuses us\n  \
-    observer doctor                                  what this kernel and these privileges allow";
+const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while running, 2 the command line was wrong, \
+    69 the kernel lacks what is needed, 77 the privileges do not suffice.\n\n\
+    Examples:\n  \
+    observer watch                                    every failing attempt to port 25\n  \
+    observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
+    observer doctor                                   what this kernel and these privileges allow";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -96,8 +99,8 @@ const WATCH_ABOUT: &str = "Show failing connection attempts as they happen, one 
     and which process. Events go to standard output; at the end, on Ctrl-C, a summary with the exact counts goes to \
     standard error. Nothing is sent anywhere, and no connection is touched.";
 
-const WATCH_EXAMPLES: &str = "Filters of different kinds add up; of one kind given twice, either will do. Filters \
-    decide what is shown; the summary counts everything.\n\n\
+const WATCH_EXAMPLES: &str = "An attempt is shown if it passes every kind of filter that is given; of one kind given \
+    twice, either will do. Filters decide what is shown; the summary counts everything.\n\n\
     Examples:\n  \
     observer watch --successes -d 203.0.113.5        all that happens with one host\n  \
     observer watch --label timeout --label silent    who lets us wait\n  \
@@ -156,12 +159,11 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub struct KernelArgs {
-    /// Attach nothing to the connect() system call
+    /// Do without the tracepoints on connect() and io_uring
     ///
-    /// Without this flag, on kernels where fexit programs cannot be loaded, two tracepoints on connect() are attached.
-    /// While they are, every system call of this host, by any program, takes some 50 ns longer. With this flag that
-    /// cost is gone, and so are the connect() failures that never send a SYN: no route, not permitted, no source
-    /// address.
+    /// Where fexit programs can be loaded, they are not used anyway. Elsewhere, while they are attached, every system
+    /// call of this host, by any program, takes some 50 ns longer. With this flag that cost is gone, and so are the
+    /// connect() failures that never send a SYN: no route, not permitted, no source address.
     #[arg(long)]
     pub no_syscall_hooks: bool,
     /// Write to standard error what the kernel programs log, for a bug report
@@ -193,7 +195,7 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// As for `observer watch`: do not try the hooks on the connect() system call
+    /// As for `observer watch`: do without the tracepoints on connect() and io_uring
     #[arg(long)]
     pub no_syscall_hooks: bool,
 }
@@ -236,13 +238,10 @@ impl Cli {
         let mut command = Self::command();
         command.build();
         let mut page = Vec::new();
-        clap_mangen::Man::new(command.clone()).render(&mut page)?;
+        clap_mangen::Man::new(command.clone()).render_title(&mut page)?;
+        man_sections(&command, &mut page)?;
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            let man = clap_mangen::Man::new(sub.clone());
-            man.render_name_section(&mut page)?;
-            man.render_synopsis_section(&mut page)?;
-            man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)?;
+            man_sections(sub, &mut page)?;
         }
         Ok(page)
     }
@@ -262,6 +261,27 @@ impl WatchArgs {
             successes: typed.successes,
         }
     }
+}
+
+/// One command's part of the manual page. What follows its options in `--help`
+/// keeps its lines: roff would fill those of the examples.
+fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let man = clap_mangen::Man::new(command.clone());
+    man.render_name_section(page)?;
+    man.render_synopsis_section(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)?;
+    let Some(after) = command.get_after_help() else { return Ok(()) };
+    let mut roff = Roff::new();
+    roff.control("SH", ["NOTES"]);
+    for line in after.to_string().lines() {
+        match line {
+            "" => roff.control("PP", []),
+            _ if line.starts_with(' ') => roff.control("nf", []).text([roman(line)]).control("fi", []),
+            _ => roff.text([roman(line)]),
+        };
+    }
+    roff.to_writer(page)
 }
 
 /// Without repeats, in the order typed.

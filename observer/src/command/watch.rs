@@ -46,7 +46,7 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     announce(args, &session);
     let mut watch =
         Watch { session, pipeline, writer, names: Names::new(), args, shown: 0, delivered: 0, malformed: 0 };
-    let ended = watch.until(&mut stop).await;
+    let ended = watch.until(&mut stop).await.and_then(|()| watch.finish());
     // The summary is true also when stdout was not writable any more.
     watch.summarize()?;
     ended
@@ -144,6 +144,12 @@ impl<W: io::Write> Watch<'_, W> {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes the hooks off and shows what they have left.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.session.detach().map_err(|error| Failure::new("cannot detach from the kernel", error))?;
+        self.drain().map(drop)
     }
 
     /// Shows what waits. False if nothing more is to be shown.

@@ -54,7 +54,7 @@ fn refused(event: &Event, reason: Reason) -> Option<String> {
         Origin::Remote => format!("refused by the remote host: RST{after}"),
         Origin::Local => format!("refused by this host itself: RST{after}"),
         Origin::SuspectedMiddlebox => {
-            format!("refused by a suspected middlebox, not the remote host: RST{after}{}", rst_ttl(event))
+            format!("refused in the remote host's name, by a suspected middlebox: RST{after}{}", rst_ttl(event))
         }
         Origin::Network | Origin::None | Origin::Unknown => return None,
     })
@@ -123,13 +123,13 @@ fn session(event: &Event) -> Option<String> {
     };
     Some(match (event.label, event.reason) {
         (Label::Reset, Some(Reason::BeforeBanner)) => {
-            format!("accepted, then reset by {whom} before the banner{after}")
+            format!("accepted, then reset by {whom}{after}, before the banner")
         }
         (Label::Reset, Some(Reason::MidSession)) => {
             format!("accepted, then reset by {whom} in mid-session{after}{}", received(event))
         }
         (Label::Closed, Some(Reason::BeforeBanner)) => {
-            format!("accepted, then closed by {whom} before the banner{after}")
+            format!("accepted, then closed by {whom}{after}, before the banner")
         }
         (Label::Silent, Some(Reason::NoBanner)) => {
             format!("accepted, but no banner{}: {} gave up", during(event), who(event))

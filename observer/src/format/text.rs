@@ -59,7 +59,7 @@ pub fn label_style(label: Label) -> Style {
 
 fn streak(event: &Event) -> String {
     let streak = event.destination.as_ref().map(|destination| destination.streak).filter(|&streak| streak > 1);
-    streak.map(|streak| format!(", {streak} in a row")).unwrap_or_default()
+    streak.map(|streak| format!("; {streak} failures in a row")).unwrap_or_default()
 }
 
 fn process(event: &Event) -> String {

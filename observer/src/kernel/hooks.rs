@@ -82,14 +82,13 @@ const fn raw(
     Hook { program: symbol, symbol, kind: Kind::RawTracepoint { args }, group, since, gives, lost_without }
 }
 
-/// Every hook, core first, in the order in which they are attached.
+/// Every hook, in the order in which they are attached.
 ///
-/// The state hook comes last of the core: an attempt that it begins is then
-/// seen by all the others.
+/// The state hook comes behind those that give evidence: an attempt that it
+/// begins is seen by all of them.
 pub const HOOKS: &[Hook] = &[
     raw("tcp_receive_reset", 1, Group::Core, "4.15", "a RST was accepted", "refused/rst, reset/*"),
     raw("tcp_destroy_sock", 1, Group::Core, "4.16", "ends that a skipped run missed", "everything"),
-    raw("inet_sock_set_state", 3, Group::Core, "4.16", "start, handshake and end of every attempt", "everything"),
     raw(
         "inet_sk_error_report",
         1,
@@ -135,6 +134,7 @@ pub const HOOKS: &[Hook] = &[
         gives: "ICMPv6 errors: type, code and sender",
         lost_without: "ICMPv6 code 1/5 and 1/6 told from 1/1; who sent an ICMPv6 error",
     },
+    raw("inet_sock_set_state", 3, Group::Core, "4.16", "start, handshake and end of every attempt", "everything"),
     Hook {
         program: "connect_file_enter",
         symbol: "__sys_connect_file",

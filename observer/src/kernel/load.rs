@@ -145,6 +145,17 @@ fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str) -> Result<(), String
     })
 }
 
+/// Takes a hook off and unloads its program.
+pub(super) fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let detached = match hook.kind {
+        Kind::RawTracepoint { .. } => program::<RawTracePoint>(ebpf, hook)?.unload(),
+        Kind::Fentry { .. } => program::<FEntry>(ebpf, hook)?.unload(),
+        Kind::Fexit { .. } => program::<FExit>(ebpf, hook)?.unload(),
+        Kind::Tracepoint { .. } => program::<TracePoint>(ebpf, hook)?.unload(),
+    };
+    detached.map_err(|error| cause(&error))
+}
+
 fn mount_tracefs_privately() -> io::Result<()> {
     use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
     use rustix::thread::{UnshareFlags, unshare_unsafe};

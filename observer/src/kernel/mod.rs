@@ -14,6 +14,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfError};
@@ -89,6 +90,7 @@ pub struct Session {
     ring: AsyncFd<RingFd>,
     reports: Vec<HookReport>,
     log: Option<log::KernelLog>,
+    skipped_runs: u64,
 }
 
 /// A ring buffer that tokio can wait for.
@@ -126,7 +128,7 @@ impl Session {
         // the descriptor stays open while it is registered.
         let ring = unsafe { AsyncFd::register(RingFd(ring)) };
         let ring = ring.map_err(|error| AttachError::Other(error.to_string()))?;
-        Ok(Self { ebpf, ring, reports, log })
+        Ok(Self { ebpf, ring, reports, log, skipped_runs: 0 })
     }
 
     /// What became of each hook.
@@ -160,6 +162,28 @@ impl Session {
         self.ring.readable().await.map(|mut guard| guard.clear_ready())
     }
 
+    /// Takes every hook off, so that the counters stand still; what waits in the
+    /// ring buffer can still be drained.
+    ///
+    /// The last look at a socket goes first, lest it end attempts whose real end
+    /// is no longer seen; then the state hook, and then what gives it evidence.
+    ///
+    /// # Errors
+    /// Names the hook and the kernel's error.
+    pub fn detach(&mut self) -> Result<(), String> {
+        self.skipped_runs = self.skipped_runs();
+        let goes_first =
+            |report: &&HookReport| ["tcp_destroy_sock", "inet_sock_set_state"].contains(&report.hook.symbol);
+        let attached: Vec<_> = self.reports.iter().filter(|report| report.is_attached()).collect();
+        let (first, rest): (Vec<_>, Vec<_>) = attached.into_iter().partition(goes_first);
+        for report in first.into_iter().chain(rest) {
+            load::detach(&mut self.ebpf, report.hook).map_err(|cause| format!("{}: {cause}", report.hook.symbol))?;
+        }
+        // A run that had begun elsewhere ends within microseconds.
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(())
+    }
+
     /// Hands every record that waits in the ring buffer to `take`, at most
     /// `limit`. True if there may be more.
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> bool {
@@ -180,8 +204,8 @@ impl Session {
         map.get(&Key(*key), 0).ok().map(|value| value.0)
     }
 
-    /// All counters, read now. While attempts come and go, the parts are some
-    /// microseconds apart.
+    /// All counters, read now. While hooks are attached and attempts come and go,
+    /// the parts are some microseconds apart; see [`Session::detach`].
     ///
     /// # Errors
     /// Those of the bpf system call.
@@ -205,9 +229,10 @@ impl Session {
 
     /// Runs of the kernel programs that the kernel skipped because the same
     /// program was running on that CPU (`recursion_misses`). An end that was
-    /// skipped is caught by a later hook.
+    /// skipped is caught by a later hook. Kept after [`Session::detach`].
     pub fn skipped_runs(&self) -> u64 {
-        self.ebpf.programs().filter_map(|(_, program)| program.fd().ok()).map(|fd| recursion_misses(fd.as_fd())).sum()
+        let fds = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        self.skipped_runs + fds.map(|fd| recursion_misses(fd.as_fd())).sum::<u64>()
     }
 
     fn map(&self, name: &str) -> Result<&aya::maps::Map, MapError> {

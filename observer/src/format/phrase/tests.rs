@@ -64,8 +64,8 @@ fn refused_by_rst() {
     assert_snapshot!(say(&rst), @"refused rst remote: refused by the remote host: RST after 31 ms");
     assert_snapshot!(say(&syn(fact::RST | fact::LOOPBACK, libc::ECONNREFUSED, 0)), @"refused rst local: refused by this host itself: RST after <0.1 ms");
     let suspected = Verdict { origin: Some(Origin::SuspectedMiddlebox), ..label(&rst.code) };
-    assert_snapshot!(judged(&rst, suspected), @"refused rst suspected-middlebox: refused by a suspected middlebox, not the remote host: RST after 31 ms");
-    assert_snapshot!(judged(&Attempt { rst_ttl: Some(250), ..rst.clone() }, suspected), @"refused rst suspected-middlebox: refused by a suspected middlebox, not the remote host: RST after 31 ms, TTL 250");
+    assert_snapshot!(judged(&rst, suspected), @"refused rst suspected-middlebox: refused in the remote host's name, by a suspected middlebox: RST after 31 ms");
+    assert_snapshot!(judged(&Attempt { rst_ttl: Some(250), ..rst.clone() }, suspected), @"refused rst suspected-middlebox: refused in the remote host's name, by a suspected middlebox: RST after 31 ms, TTL 250");
     assert_snapshot!(say(&Attempt { elapsed: None, ..rst }), @"refused rst remote: refused by the remote host: RST");
 }
 
@@ -137,11 +137,11 @@ fn blocked() {
 fn accepted_and_then() {
     let rst = fact::RST;
     let banner = fact::BYTES_RECEIVED;
-    assert_snapshot!(say(&session(rst, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner remote: accepted, then reset by the remote host before the banner after 40 ms");
-    assert_snapshot!(say(&session(rst | fact::LOOPBACK, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner local: accepted, then reset by this host itself before the banner after 40 ms");
+    assert_snapshot!(say(&session(rst, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner remote: accepted, then reset by the remote host after 40 ms, before the banner");
+    assert_snapshot!(say(&session(rst | fact::LOOPBACK, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner local: accepted, then reset by this host itself after 40 ms, before the banner");
     assert_snapshot!(say(&session(rst | banner, libc::ECONNRESET, end::CLOSE, 2_100)), @"reset mid-session remote: accepted, then reset by the remote host in mid-session after 2.1 s, 812 bytes received");
     assert_snapshot!(say(&session(rst | banner | fact::LOOPBACK, libc::ECONNRESET, end::CLOSE, 2_100)), @"reset mid-session local: accepted, then reset by this host itself in mid-session after 2.1 s, 812 bytes received");
-    assert_snapshot!(say(&session(0, 0, end::PEER_FIN, 40)), @"closed before-banner remote: accepted, then closed by the remote host before the banner after 40 ms");
+    assert_snapshot!(say(&session(0, 0, end::PEER_FIN, 40)), @"closed before-banner remote: accepted, then closed by the remote host after 40 ms, before the banner");
     assert_snapshot!(say(&session(0, 0, end::LOCAL_FIN, 10_000)), @"silent no-banner none: accepted, but no banner in 10.0 s: smtp gave up");
     assert_snapshot!(say(&session(0, 0, end::DESTROYED, 10_000)), @"silent unknown unknown: accepted, but no banner in 10.0 s; how it ended is not known (missing: end)");
     assert_snapshot!(say(&session(banner, 0, end::LOCAL_FIN, 2_100)), @"connected : accepted after 20 ms, ended in order after 2.1 s, 812 bytes received");

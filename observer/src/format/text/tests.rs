@@ -30,7 +30,7 @@ fn ipv6_and_a_streak() {
     event.dst.ip = Some(sample::ip("2001:db8::1"));
     event.destination =
         Some(Destination { attempts: 50, established: 3, refused: 41, timeout: 0, first_failed: None, streak: 41 });
-    assert_snapshot!(line(&event, false), @"16:07:01.123Z refused     [2001:db8::1]:25    refused by the remote host: RST after 31 ms, 41 in a row  smtp[1203] from 2001:db8::10");
+    assert_snapshot!(line(&event, false), @"16:07:01.123Z refused     [2001:db8::1]:25    refused by the remote host: RST after 31 ms; 41 failures in a row  smtp[1203] from 2001:db8::10");
 }
 
 #[test]
