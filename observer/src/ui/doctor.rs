@@ -22,7 +22,7 @@ pub fn text(environment: &Environment, reports: &[HookReport]) -> String {
         let _ = writeln!(text, "\n{title}:");
         text.push_str(&hooks(reports, is_core));
     }
-    text.push_str(&losses(reports));
+    text.push_str(&losses(environment, reports));
     text
 }
 
@@ -37,7 +37,7 @@ pub fn json(environment: &Environment, reports: &[HookReport]) -> String {
         unprivileged_bpf_disabled: environment.unprivileged_bpf_disabled.as_deref(),
         tracefs: environment.has_tracefs,
         memlock_bytes: environment.memlock,
-        hooks: reports.iter().map(|report| Finding::new(report, reports)).collect(),
+        hooks: reports.iter().map(|report| Finding::new(report, environment, reports)).collect(),
     };
     // Serialising plain structs of strings cannot fail.
     serde_json::to_string(&findings).unwrap_or_default() + "\n"
@@ -75,7 +75,7 @@ struct Finding<'a> {
 }
 
 impl<'a> Finding<'a> {
-    fn new(report: &'a HookReport, all: &[HookReport]) -> Self {
+    fn new(report: &'a HookReport, environment: &Environment, all: &[HookReport]) -> Self {
         let hook = report.hook;
         let (status, cause) = status(report);
         Self {
@@ -88,7 +88,7 @@ impl<'a> Finding<'a> {
             cause,
             gives: hook.gives,
             lost_without: hook.lost_without,
-            is_lost: is_lost(report, all),
+            is_lost: is_lost(report, environment, all),
         }
     }
 }
@@ -161,16 +161,26 @@ fn status(report: &HookReport) -> (&'static str, Option<&str>) {
 }
 
 /// True if what the hook gives is not to be had. The two pairs on connect()
-/// stand in for each other.
-fn is_lost(report: &HookReport, all: &[HookReport]) -> bool {
+/// stand in for each other, and from Linux 5.18 on `inet_sk_error_report` for
+/// `tcp_v4_err`.
+fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -> bool {
     let stand_in = match report.hook.group {
         Group::ConnectFunction => Group::ConnectSyscall,
         Group::ConnectSyscall => Group::ConnectFunction,
+        Group::Evidence if report.hook.symbol == "tcp_v4_err" && version(&environment.release) >= (5, 18) => {
+            return !all.iter().any(|other| other.hook.symbol == "inet_sk_error_report" && other.is_attached());
+        }
         Group::Core | Group::Evidence => return !report.is_attached() && report.hook.lost_without != "nothing",
     };
     let mut others = all.iter().filter(|other| other.hook.group == stand_in).peekable();
     let is_covered = others.peek().is_some() && others.all(HookReport::is_attached);
     !report.is_attached() && !is_covered
+}
+
+/// The first two numbers of a kernel release; zero for what is no number.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn hooks(reports: &[HookReport], core: bool) -> String {
@@ -194,9 +204,9 @@ fn hooks(reports: &[HookReport], core: bool) -> String {
     text
 }
 
-fn losses(reports: &[HookReport]) -> String {
+fn losses(environment: &Environment, reports: &[HookReport]) -> String {
     let mut lost: Vec<_> = Vec::new();
-    for report in reports.iter().filter(|report| is_lost(report, reports)) {
+    for report in reports.iter().filter(|report| is_lost(report, environment, reports)) {
         if !lost.contains(&report.hook.lost_without) {
             lost.push(report.hook.lost_without);
         }

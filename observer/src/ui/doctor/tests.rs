@@ -123,6 +123,23 @@ fn without_either_pair_connect_failures_are_lost_and_said_once() {
 }
 
 #[test]
+fn the_socket_keeps_icmp_errors_since_5_18() {
+    let hook = |symbol| HOOKS.iter().find(|hook| hook.symbol == symbol).unwrap();
+    let said = |release: &str, error_report| {
+        let reports = [
+            report(hook("inet_sk_error_report"), error_report),
+            report(hook("tcp_v4_err"), failed("Operation not permitted")),
+        ];
+        text(&Environment { release: release.to_owned(), ..environment() }, &reports)
+    };
+    let lost = hook("tcp_v4_err").lost_without;
+    assert!(said("5.15.0-100-generic", Status::Attached).contains(lost));
+    assert!(!said("5.18.0", Status::Attached).contains(lost));
+    assert!(!said("6.1.0-13-amd64", Status::Attached).contains(lost));
+    assert!(said("6.1.0-13-amd64", failed("x")).contains(lost));
+}
+
+#[test]
 fn a_bare_host() {
     let bare = Environment {
         has_btf: false,
