@@ -4,6 +4,7 @@
 //! call it with what they read from a socket; a property test in user space
 //! calls it with any order of facts.
 
+use crate::address::Address;
 use crate::record::{AttemptRecord, FAMILY_V4, end, fact, phase};
 
 /// TCP states as `inet_sock_set_state` reports them (`BPF_TCP_*` in
@@ -119,16 +120,16 @@ impl AttemptRecord {
         }
     }
 
-    /// The sender of the ICMP error, IPv4 as mapped.
+    /// The sender of the ICMP error.
     #[inline(always)]
-    pub fn icmp_sender(&mut self, from: [u8; 16]) {
+    pub fn icmp_sender(&mut self, from: Address) {
         if self.code.phase == phase::SYN_SENT {
             self.icmp_from = from;
             self.code.facts |= fact::ICMP_SENDER;
             if from == self.daddr {
                 self.code.facts |= fact::ICMP_FROM_DESTINATION;
             }
-            if from == self.saddr || is_loopback(&from) {
+            if from == self.saddr || from.is_loopback() {
                 self.code.facts |= fact::ICMP_FROM_SOURCE;
             }
         }
@@ -219,184 +220,5 @@ impl AttemptRecord {
     }
 }
 
-/// An IPv4 address as IPv4-mapped IPv6 (RFC 4291, section 2.5.5.2); `addr` in
-/// network byte order as the kernel stores it.
-#[inline(always)]
-pub fn mapped(addr: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = addr;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
-}
-
-/// True for `::ffff:a.b.c.d`.
-#[inline(always)]
-pub fn is_mapped(addr: &[u8; 16]) -> bool {
-    let zero = addr[0] | addr[1] | addr[2] | addr[3] | addr[4] | addr[5] | addr[6] | addr[7] | addr[8] | addr[9];
-    zero == 0 && addr[10] == 0xff && addr[11] == 0xff
-}
-
-#[inline(always)]
-fn is_loopback(addr: &[u8; 16]) -> bool {
-    if is_mapped(addr) {
-        return addr[12] == 127;
-    }
-    let high = u64::from_ne_bytes([addr[0], addr[1], addr[2], addr[3], addr[4], addr[5], addr[6], addr[7]]);
-    let low = u64::from_be_bytes([addr[8], addr[9], addr[10], addr[11], addr[12], addr[13], addr[14], addr[15]]);
-    high == 0 && low == 1
-}
-
 #[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::collections::HashMap;
-    use std::vec::Vec;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A fact about one of a few sockets, as the hooks report them.
-    #[derive(Clone, Debug)]
-    enum Fact {
-        Transition(i32, i32),
-        Reset(bool),
-        Retransmit,
-        SynDrop,
-        Icmp(u8, u8, u8),
-        Destroy,
-    }
-
-    fn fact() -> impl Strategy<Value = Fact> {
-        let state = || prop::sample::select(std::vec![1, 2, 4, 5, 7, 8, 9]);
-        prop_oneof![
-            4 => (state(), state()).prop_map(|(old, new)| Fact::Transition(old, new)),
-            2 => Just(Fact::Transition(tcp_state::CLOSE, tcp_state::SYN_SENT)),
-            1 => any::<bool>().prop_map(Fact::Reset),
-            1 => Just(Fact::Retransmit),
-            1 => Just(Fact::SynDrop),
-            1 => any::<(u8, u8, u8)>().prop_map(|(kind, code, errno)| Fact::Icmp(kind, code, errno)),
-            1 => Just(Fact::Destroy),
-        ]
-    }
-
-    fn socket_at_end() -> impl Strategy<Value = SocketAtEnd> {
-        (0_u16..200, 0_u16..200, any::<bool>(), 0_u32..4, 0_u32..4, 0_u64..4, any::<bool>()).prop_map(
-            |(sk_err, sk_err_soft, shutdown, segs_out, total_retrans, bytes_received, exiting)| SocketAtEnd {
-                sk_err,
-                sk_err_soft,
-                shutdown,
-                segs_out,
-                total_retrans,
-                bytes_received,
-                exiting,
-            },
-        )
-    }
-
-    /// The map of attempts in flight and what has come out of it: the hooks
-    /// without a kernel.
-    #[derive(Default)]
-    struct Model {
-        in_flight: HashMap<u64, AttemptRecord>,
-        outcomes: Vec<AttemptRecord>,
-        begun: u64,
-    }
-
-    impl Model {
-        fn apply(&mut self, sk: u64, fact: &Fact, now: u64, at_end: &SocketAtEnd) {
-            match *fact {
-                Fact::Transition(old, new) => self.transition(sk, step(old, new), now, at_end),
-                Fact::Destroy => self.end(sk, end::DESTROYED, now, at_end),
-                Fact::Reset(in_caller) => self.change(sk, |record| record.reset(in_caller)),
-                Fact::Retransmit => self.change(sk, AttemptRecord::retransmit),
-                Fact::SynDrop => self.change(sk, AttemptRecord::drop_syn),
-                Fact::Icmp(kind, code, errno) => self.change(sk, |record| record.icmp(kind, code, errno, 64)),
-            }
-        }
-
-        fn transition(&mut self, sk: u64, step: Step, now: u64, at_end: &SocketAtEnd) {
-            match step {
-                Step::Begin => {
-                    self.end(sk, end::REPLACED, now, at_end);
-                    self.begun += 1;
-                    // The start is unique here, so it identifies the attempt.
-                    let mut record = AttemptRecord { started_ns: now, ..AttemptRecord::NONE };
-                    record.code.phase = phase::SYN_SENT;
-                    self.in_flight.insert(sk, record);
-                }
-                Step::Establish => self.change(sk, |record| record.establish(now, at_end.total_retrans)),
-                Step::End(end) => self.end(sk, end, now, at_end),
-                Step::Ignore => {}
-            }
-        }
-
-        fn change(&mut self, sk: u64, change: impl FnOnce(&mut AttemptRecord)) {
-            if let Some(record) = self.in_flight.get_mut(&sk) {
-                change(record);
-            }
-        }
-
-        fn end(&mut self, sk: u64, end: u8, now: u64, at_end: &SocketAtEnd) {
-            if let Some(mut record) = self.in_flight.remove(&sk) {
-                record.finish(now, end, at_end);
-                self.outcomes.push(record);
-            }
-        }
-    }
-
-    proptest! {
-        /// Any order of facts: an attempt has at most one outcome, and none is
-        /// lost or made up.
-        #[test]
-        fn at_most_one_outcome_an_attempt(
-            facts in prop::collection::vec((0_u64..4, fact(), socket_at_end()), 0..200),
-        ) {
-            let mut model = Model::default();
-            for (now, (sk, fact, at_end)) in (1..).zip(&facts) {
-                model.apply(*sk, fact, now, at_end);
-                prop_assert_eq!(model.begun, (model.in_flight.len() + model.outcomes.len()) as u64);
-            }
-            let mut starts: Vec<u64> = model.outcomes.iter().map(|record| record.started_ns).collect();
-            starts.sort_unstable();
-            starts.dedup();
-            prop_assert_eq!(starts.len(), model.outcomes.len());
-            for record in &model.outcomes {
-                prop_assert!(record.ended_ns >= record.started_ns);
-                prop_assert!((phase::SYN_SENT..=phase::ESTABLISHED).contains(&record.code.phase));
-                prop_assert_eq!(record.code.phase == phase::ESTABLISHED, record.established_ns != 0);
-            }
-        }
-
-        /// Facts of the handshake change nothing once it has completed.
-        #[test]
-        fn a_session_forgets_the_handshake(facts in prop::collection::vec(fact(), 0..20)) {
-            let mut record = AttemptRecord { started_ns: 1, ..AttemptRecord::NONE };
-            record.code.phase = phase::SYN_SENT;
-            record.establish(2, 0);
-            let mut model = Model::default();
-            model.in_flight.insert(0, record);
-            for fact in facts.iter().filter(|fact| matches!(fact, Fact::Retransmit | Fact::SynDrop | Fact::Icmp(..))) {
-                model.apply(0, fact, 3, &SocketAtEnd::default());
-            }
-            prop_assert_eq!(model.in_flight[&0], record);
-        }
-    }
-
-    #[test]
-    fn a_fin_is_no_byte_of_the_banner() {
-        let mut record = AttemptRecord { started_ns: 1, ..AttemptRecord::NONE };
-        record.code.phase = phase::SYN_SENT;
-        record.establish(2, 0);
-        record.finish(3, end::PEER_FIN, &SocketAtEnd { bytes_received: 1, ..SocketAtEnd::default() });
-        assert_eq!((record.bytes_received, record.code.facts & fact::BYTES_RECEIVED), (0, 0));
-    }
-
-    #[test]
-    fn loopback_and_mapped_addresses_are_known() {
-        assert!(is_mapped(&mapped([127, 0, 0, 1])) && is_loopback(&mapped([127, 0, 0, 1])));
-        assert!(!is_loopback(&mapped([128, 0, 0, 1])));
-        let mut v6 = [0; 16];
-        v6[15] = 1;
-        assert!(is_loopback(&v6) && !is_mapped(&v6));
-    }
-}
+mod tests;

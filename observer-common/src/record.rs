@@ -1,5 +1,7 @@
 //! The structs that cross the border between kernel and user space.
 
+use crate::address::Address;
+
 /// Size of `comm`, `TASK_COMM_LEN` in `include/linux/sched.h`.
 pub const COMM_LEN: usize = 16;
 
@@ -108,8 +110,7 @@ pub struct EndCode {
 
 /// One attempt: kept in a map while it is in flight, sent once when it ends.
 ///
-/// Addresses are IPv6, IPv4 as `::ffff:a.b.c.d`. Times are nanoseconds of
-/// CLOCK_MONOTONIC (`bpf_ktime_get_ns`), 0 when it did not happen.
+/// Times are nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`), 0 when it did not happen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttemptRecord {
@@ -124,11 +125,11 @@ pub struct AttemptRecord {
     /// Payload bytes received at the end of the attempt (`bytes_received`).
     pub bytes_received: u64,
     /// Local address; unspecified when none was chosen.
-    pub saddr: [u8; 16],
+    pub saddr: Address,
     /// Destination address.
-    pub daddr: [u8; 16],
+    pub daddr: Address,
     /// Sender of the ICMP error, valid with [`fact::ICMP_SENDER`].
-    pub icmp_from: [u8; 16],
+    pub icmp_from: Address,
     /// Name of the task that connects, NUL-padded.
     pub comm: [u8; COMM_LEN],
     /// Inode number of the socket's network namespace.
@@ -169,9 +170,9 @@ impl AttemptRecord {
         ended_ns: 0,
         cgroup: 0,
         bytes_received: 0,
-        saddr: [0; 16],
-        daddr: [0; 16],
-        icmp_from: [0; 16],
+        saddr: Address::UNSPECIFIED,
+        daddr: Address::UNSPECIFIED,
+        icmp_from: Address::UNSPECIFIED,
         comm: [0; COMM_LEN],
         netns: 0,
         pid: 0,
@@ -194,8 +195,8 @@ impl AttemptRecord {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DestinationKey {
-    /// Destination address, IPv4 as mapped.
-    pub daddr: [u8; 16],
+    /// Destination address.
+    pub daddr: Address,
     /// Destination port, host order.
     pub dport: u16,
     /// Zero.
@@ -231,7 +232,7 @@ pub struct PendingConnect {
     /// `struct sock *`.
     pub sk: u64,
     /// Destination address.
-    pub daddr: [u8; 16],
+    pub daddr: Address,
     /// Destination port, host order.
     pub dport: u16,
     /// [`FAMILY_V4`] or [`FAMILY_V6`].
@@ -242,7 +243,7 @@ pub struct PendingConnect {
 
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
 const _: () = assert!(size_of::<AttemptRecord>() == 152 && align_of::<AttemptRecord>() == 8);
-const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 2);
+const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
 const _: () = assert!(size_of::<DestinationCounters>() == 16);
 const _: () = assert!(size_of::<OutcomeKey>() == 32 && align_of::<OutcomeKey>() == 4);
 const _: () = assert!(size_of::<PendingConnect>() == 40);

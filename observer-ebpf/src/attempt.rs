@@ -9,16 +9,15 @@ use aya_ebpf::{
 };
 use observer_common::{
     attempt::SocketAtEnd,
-    record::{
-        AttemptRecord, DestinationCounters, DestinationKey, EndCode, OutcomeKey, PendingConnect, end, fact, phase,
-    },
+    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, PendingConnect, end, fact, phase},
     stat,
 };
 
-use crate::{maps::*, sock};
+use crate::{
+    maps::*,
+    sock::{self, SockHead},
+};
 
-/// A new attempt; filled in where it lies, the stack is too small for it.
-static NO_ATTEMPT: AttemptRecord = AttemptRecord::NONE;
 const ETIMEDOUT: u16 = 110;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -37,6 +36,9 @@ pub(crate) fn current_pid() -> u32 {
 /// The attempt in flight on a socket.
 #[inline(always)]
 pub(crate) fn of(sk: u64) -> Option<&'static mut AttemptRecord> {
+    if !may_be_followed(sk) {
+        return None;
+    }
     // SAFETY: hooks of one socket run under its lock or after its last user,
     // so nobody else changes this element; the map outlives every program.
     ATTEMPTS.get_ptr_mut(&sk).map(|record| unsafe { &mut *record })
@@ -45,39 +47,50 @@ pub(crate) fn of(sk: u64) -> Option<&'static mut AttemptRecord> {
 /// A socket entered SYN-SENT, in the context of the task that connects.
 #[inline(always)]
 pub(crate) fn begin(sk: u64) {
-    let Some(dport) = sock::watched_dport(sk) else { return };
+    let head = sock::head(sk);
+    let Some(dport) = head.watched_dport() else { return };
     let pid = current_pid();
     if pid == OBSERVER_PID.load() {
         return;
     }
     if FOLLOW_CONNECT.load() != 0 {
-        // This connect() is an attempt: its result is no failure before SYN-SENT.
-        let _ = PENDING.remove(&bpf_get_current_pid_tgid());
+        forget_connect();
+    }
+    let Some(record) = make_up(sk, &head, dport) else { return };
+    identify(record, now(), pid);
+    count_attempt(&destination(record));
+    if insert(sk, record) {
+        return;
     }
     if of(sk).is_some() {
         // The end of this socket's earlier attempt was not seen.
         finish(sk, end::REPLACED);
+        if insert(sk, record) {
+            return;
+        }
     }
-    if let Some(record) = insert(sk, dport) {
-        identify(record, now(), pid);
+    count(stat::LOST_ATTEMPTS_FULL);
+    if let Some(was_full) = WAS_FULL.get_ptr_mut(0) {
+        // SAFETY: an element of a map; every writer writes the same value.
+        unsafe { *was_full = 1 };
     }
 }
 
-/// Counts an attempt and puts its record, with the socket's addresses, into the
-/// map.
+/// This thread's connect() is an attempt: its result is no failure before
+/// SYN-SENT.
 #[inline(always)]
-fn insert(sk: u64, dport: u16) -> Option<&'static mut AttemptRecord> {
-    let sock::Addresses { family, saddr, daddr } = sock::addresses(sk)?;
-    count_attempt(&DestinationKey { daddr, dport, reserved: 0 });
-    if ATTEMPTS.insert(&sk, &NO_ATTEMPT, u64::from(BPF_NOEXIST)).is_err() {
-        count(stat::LOST_ATTEMPTS_FULL);
-        if let Some(was_full) = WAS_FULL.get_ptr_mut(0) {
-            // SAFETY: an element of a map; every writer writes the same value.
-            unsafe { *was_full = 1 };
-        }
-        return None;
+fn forget_connect() {
+    if let Some(pending) = PENDING.get_ptr_mut(&bpf_get_current_pid_tgid()) {
+        // SAFETY: only this thread uses this element, and it is here.
+        unsafe { (*pending).sk = 0 };
     }
-    let record = of(sk)?;
+}
+
+/// A new record of a socket in SYN-SENT, in the state hook's scratch.
+#[inline(always)]
+fn make_up(sk: u64, head: &SockHead, dport: u16) -> Option<&'static mut AttemptRecord> {
+    let sock::Addresses { family, saddr, daddr } = head.addresses(sk)?;
+    let record = scratch(STATE_HOOK)?;
     record.saddr = saddr;
     record.daddr = daddr;
     record.dport = dport;
@@ -85,6 +98,36 @@ fn insert(sk: u64, dport: u16) -> Option<&'static mut AttemptRecord> {
     record.code.family = family;
     record.code.phase = phase::SYN_SENT;
     Some(record)
+}
+
+/// Elements of [`SCRATCH`].
+const STATE_HOOK: u32 = 0;
+const CONNECT_HOOK: u32 = 1;
+
+/// An empty record in which to make up an attempt.
+#[inline(always)]
+fn scratch(element: u32) -> Option<&'static mut AttemptRecord> {
+    const WORDS: usize = size_of::<AttemptRecord>() / size_of::<u64>();
+    let record = SCRATCH.get_ptr_mut(element)?;
+    for word in 0..WORDS {
+        // Volatile, or it becomes a call of memset, which on BPF goes by bytes.
+        // SAFETY: within the record, which is all words and has no padding.
+        unsafe { record.cast::<u64>().add(word).write_volatile(0) };
+    }
+    // SAFETY: this CPU's own; the kernel runs no program on top of itself, and
+    // no two that may interrupt each other share an element.
+    Some(unsafe { &mut *record })
+}
+
+/// Puts an attempt into the map. False if there is no room, or one already.
+#[inline(always)]
+fn insert(sk: u64, record: &AttemptRecord) -> bool {
+    follow(sk, 1);
+    let is_in = ATTEMPTS.insert(&sk, record, u64::from(BPF_NOEXIST)).is_ok();
+    if !is_in {
+        follow(sk, -1);
+    }
+    is_in
 }
 
 /// A transition out of SYN-SENT on a socket that is not in the map: its attempt
@@ -95,13 +138,19 @@ pub(crate) fn begin_late(sk: u64) -> Option<&'static mut AttemptRecord> {
     if WAS_FULL.get(0).is_none_or(|&was_full| was_full != 0) {
         return None;
     }
-    let record = insert(sk, sock::watched_dport(sk)?)?;
+    let head = sock::head(sk);
+    let record = make_up(sk, &head, head.watched_dport()?)?;
     record.started_ns = now();
     // SAFETY: the helper takes no argument and cannot fail.
     record.cpu = unsafe { bpf_get_smp_processor_id() };
     record.code.facts = fact::LATE_START;
+    count_attempt(&destination(record));
+    if !insert(sk, record) {
+        count(stat::LOST_ATTEMPTS_FULL);
+        return None;
+    }
     count(stat::LATE_STARTS);
-    Some(record)
+    of(sk)
 }
 
 /// Writes down who connects, and when.
@@ -110,7 +159,7 @@ fn identify(record: &mut AttemptRecord, started_ns: u64, pid: u32) {
     record.started_ns = started_ns;
     // SAFETY: the helpers take no argument and cannot fail.
     (record.cgroup, record.cpu) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_smp_processor_id()) };
-    record.comm = sock::comm();
+    sock::comm(&mut record.comm);
     record.pid = pid;
     record.uid = bpf_get_current_uid_gid() as u32;
 }
@@ -130,7 +179,14 @@ pub(crate) fn establish(sk: u64, record: &mut AttemptRecord) {
 /// Ends the attempt of a socket: counts its outcome, sends its event.
 #[inline(always)]
 pub(crate) fn finish(sk: u64, end: u8) {
-    let Some(record) = of(sk) else { return };
+    if let Some(record) = of(sk) {
+        finish_record(sk, record, end);
+    }
+}
+
+/// As [`finish`], for the attempt that [`of`] gave.
+#[inline(always)]
+pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
     if end == end::DESTROYED || end == end::REPLACED {
         count(stat::RECOVERED_ENDS);
     }
@@ -151,7 +207,9 @@ pub(crate) fn finish(sk: u64, end: u8) {
     if FOLLOW_URING.load() != 0 && record.code.facts & fact::RST == 0 {
         remember_end(sk, record);
     }
-    let _ = ATTEMPTS.remove(&sk);
+    if ATTEMPTS.remove(&sk).is_ok() {
+        follow(sk, -1);
+    }
 }
 
 /// How long after the end the application is told of it, at most.
@@ -216,18 +274,19 @@ pub(crate) fn fail_connect(pending: &PendingConnect, errno: u16) {
     if pid == OBSERVER_PID.load() {
         return;
     }
-    let mut record = AttemptRecord {
-        daddr: pending.daddr,
-        dport: pending.dport,
-        sport: sock::sport(pending.sk),
-        netns: sock::netns(pending.sk),
-        code: EndCode { family: pending.family as u8, ..EndCode::default() },
-        ..AttemptRecord::default()
-    };
-    identify(&mut record, pending.started_ns, pid);
+    if !sock::is_tcp(pending.sk) {
+        return;
+    }
+    let Some(record) = scratch(CONNECT_HOOK) else { return };
+    record.daddr = pending.daddr;
+    record.dport = pending.dport;
+    record.sport = sock::sport(pending.sk);
+    record.netns = sock::netns(pending.sk);
+    record.code.family = pending.family as u8;
+    identify(record, pending.started_ns, pid);
     record.fail_connect(now(), errno);
-    count_attempt(&destination(&record));
-    publish(&record);
+    count_attempt(&destination(record));
+    publish(record);
 }
 
 /// Reads what the outcome depends on, and no more: each read costs.

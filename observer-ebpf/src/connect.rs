@@ -8,12 +8,13 @@
 //! [`crate::io_uring_complete`]).
 
 use aya_ebpf::{
+    EbpfContext as _,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
     macros::{fentry, fexit, tracepoint},
     programs::{FEntryContext, FExitContext, TracePointContext},
 };
 use observer_common::{
-    attempt::{is_mapped, mapped},
+    address::Address,
     record::{FAMILY_V4, FAMILY_V6, PendingConnect},
     stat,
 };
@@ -32,15 +33,16 @@ const EXIT_RET: usize = 16;
 
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub(crate) fn sys_enter_connect(ctx: TracePointContext) -> u32 {
-    // SAFETY: the record holds the call's arguments at these offsets.
-    let arg = |index: usize| unsafe { ctx.read_at::<u64>(ENTER_ARG + 8 * index) }.unwrap_or(0);
+    let arg = |index: usize| field::<u64>(&ctx, ENTER_ARG + 8 * index);
     let addr = arg(1);
     // SAFETY: the helper checks the address.
-    let read = |offset: u64| unsafe { bpf_probe_read_user((addr + offset) as *const [u8; 16]) };
+    let read = |offset: u64| unsafe { bpf_probe_read_user((addr + offset) as *const [u32; 4]) };
     // SAFETY: as above.
     let Ok(head) = (unsafe { bpf_probe_read_user(addr as *const [u8; 8]) }) else { return 0 };
-    let Some(target) = target(head, arg(2) as u32, || read(8).unwrap_or_default()) else { return 0 };
-    if let Some(sk) = sock::unconnected_tcp(arg(0) as u32) {
+    let Some(target) = target(head, arg(2) as u32, || Address::from_words(read(8).unwrap_or_default())) else {
+        return 0;
+    };
+    if let Some(sk) = sock::unconnected(arg(0) as u32) {
         enter(sk, target);
     }
     0
@@ -48,19 +50,27 @@ pub(crate) fn sys_enter_connect(ctx: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub(crate) fn sys_exit_connect(ctx: TracePointContext) -> u32 {
-    // SAFETY: the record holds the call's result at this offset.
-    exit(unsafe { ctx.read_at::<i64>(EXIT_RET) }.unwrap_or(0));
+    exit(field(&ctx, EXIT_RET));
     0
+}
+
+/// A field of a tracepoint's record. A direct load, which the verifier checks,
+/// is a tenth of what `TracePointContext::read_at` costs.
+#[inline(always)]
+fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+    // SAFETY: the record is as long as the fields that its ABI lists, and each
+    // is aligned as its type is.
+    unsafe { ctx.as_ptr().cast::<u8>().add(offset).cast::<T>().read_volatile() }
 }
 
 /// `__sys_connect_file(file, address, addrlen, file_flags)`, net/socket.c.
 #[fentry(function = "__sys_connect_file")]
 pub(crate) fn connect_file_enter(ctx: FEntryContext) -> i32 {
     let addr: u64 = ctx.arg(1);
-    let Some(target) = target(sock::read_at(addr), ctx.arg(2), || sock::read_at(addr + 8)) else {
+    let Some(target) = target(sock::read_at(addr), ctx.arg(2), || sock::v6_address(addr + 8)) else {
         return 0;
     };
-    if let Some(sk) = sock::unconnected_tcp_of_file(ctx.arg(0)) {
+    if let Some(sk) = sock::unconnected_of_file(ctx.arg(0)) {
         enter(sk, target);
     }
     0
@@ -77,24 +87,26 @@ pub(crate) fn connect_file_exit(ctx: FExitContext) -> i32 {
 /// Where a connect() call goes to.
 pub(crate) struct Target {
     pub(crate) family: u8,
-    pub(crate) daddr: [u8; 16],
+    pub(crate) daddr: Address,
     pub(crate) dport: u16,
 }
 
 /// The destination in a `struct sockaddr`, if its port is watched. `head` is its
 /// first eight bytes, `v6` reads the sixteen behind them.
 #[inline(always)]
-pub(crate) fn target(head: [u8; 8], len: u32, v6: impl Fn() -> [u8; 16]) -> Option<Target> {
+pub(crate) fn target(head: [u8; 8], len: u32, v6: impl Fn() -> Address) -> Option<Target> {
     let [f0, f1, p0, p1, a, b, c, d] = head;
     let dport = u16::from_be_bytes([p0, p1]);
     if !sock::is_watched(dport) {
         return None;
     }
     match u16::from_ne_bytes([f0, f1]) {
-        AF_INET if len >= SOCKADDR_IN_LEN => Some(Target { family: FAMILY_V4, daddr: mapped([a, b, c, d]), dport }),
+        AF_INET if len >= SOCKADDR_IN_LEN => {
+            Some(Target { family: FAMILY_V4, daddr: Address::mapped(u32::from_ne_bytes([a, b, c, d])), dport })
+        }
         AF_INET6 if len >= SOCKADDR_IN6_LEN => {
             let daddr = v6();
-            let family = if is_mapped(&daddr) { FAMILY_V4 } else { FAMILY_V6 };
+            let family = if daddr.is_mapped() { FAMILY_V4 } else { FAMILY_V6 };
             Some(Target { family, daddr, dport })
         }
         _ => None,
@@ -111,19 +123,26 @@ fn enter(sk: u64, target: Target) {
         family: u16::from(target.family),
         reserved: 0,
     };
-    if PENDING.insert(&bpf_get_current_pid_tgid(), &pending, 0).is_err() {
+    let thread = bpf_get_current_pid_tgid();
+    if let Some(known) = PENDING.get_ptr_mut(&thread) {
+        // SAFETY: only this thread uses this element, and it is here.
+        unsafe { *known = pending };
+    } else if PENDING.insert(&thread, &pending, 0).is_err() {
         count(stat::PENDING_FULL);
     }
 }
 
 #[inline(always)]
 fn exit(ret: i64) {
-    let thread = bpf_get_current_pid_tgid();
-    // SAFETY: only this thread uses this element, and it is here.
-    let Some(&pending) = (unsafe { PENDING.get(&thread) }) else { return };
-    let _ = PENDING.remove(&thread);
     let errno = (ret as i32).wrapping_neg();
-    if attempt::is_connect_errno(errno) {
-        attempt::fail_connect(&pending, errno as u16);
+    if !attempt::is_connect_errno(errno) {
+        return;
+    }
+    let Some(known) = PENDING.get_ptr_mut(&bpf_get_current_pid_tgid()) else { return };
+    // SAFETY: only this thread uses this element, and it is here.
+    let pending = unsafe { &mut *known };
+    if pending.sk != 0 {
+        attempt::fail_connect(pending, errno as u16);
+        pending.sk = 0;
     }
 }

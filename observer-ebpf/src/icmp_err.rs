@@ -6,7 +6,7 @@
 //! adds nothing. Checked on 5.10 to 7.3.
 
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
-use observer_common::attempt::mapped;
+use observer_common::address::Address;
 
 use crate::{attempt, maps::*, sock};
 
@@ -24,8 +24,8 @@ pub(crate) fn tcp_v4_err(ctx: FEntryContext) -> i32 {
     if icmp_type == ICMP_DEST_UNREACH {
         let quoted: u64 = sock::read(skb, &SKB_DATA);
         let header_len = u64::from(sock::read_at::<u8>(quoted) & 0xf) * 4;
-        let saddr = mapped(sock::read_at(quoted + IPV4_SADDR));
-        let daddr = mapped(sock::read_at(quoted + IPV4_DADDR));
+        let saddr = Address::mapped(sock::read_at(quoted + IPV4_SADDR));
+        let daddr = Address::mapped(sock::read_at(quoted + IPV4_DADDR));
         remember(skb, saddr, daddr, quoted + header_len, [icmp_type, icmp_code]);
     }
     0
@@ -38,14 +38,14 @@ pub(crate) fn tcp_v6_err(ctx: FEntryContext) -> i32 {
     if icmp_type == ICMPV6_DEST_UNREACH {
         let quoted: u64 = sock::read(skb, &SKB_DATA);
         let offset: i32 = ctx.arg(4);
-        let (saddr, daddr) = (sock::read_at(quoted + IPV6_SADDR), sock::read_at(quoted + IPV6_DADDR));
+        let (saddr, daddr) = (sock::v6_address(quoted + IPV6_SADDR), sock::v6_address(quoted + IPV6_DADDR));
         remember(skb, saddr, daddr, quoted + offset as u64, [icmp_type, ctx.arg(3)]);
     }
     0
 }
 
 #[inline(always)]
-fn remember(skb: u64, saddr: [u8; 16], daddr: [u8; 16], tcp: u64, [icmp_type, icmp_code]: [u8; 2]) {
+fn remember(skb: u64, saddr: Address, daddr: Address, tcp: u64, [icmp_type, icmp_code]: [u8; 2]) {
     let [s0, s1, d0, d1] = sock::read_at::<[u8; 4]>(tcp);
     let dport = u16::from_be_bytes([d0, d1]);
     if !sock::is_watched(dport) {

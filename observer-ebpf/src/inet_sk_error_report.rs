@@ -19,7 +19,7 @@ pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
     let Some(record) = attempt::of(sk) else { return 0 };
     if i32::from(sock::state(sk)) == tcp_state::CLOSE {
         count(stat::RECOVERED_ENDS);
-        attempt::finish(sk, end::CLOSE);
+        attempt::finish_record(sk, record, end::CLOSE);
     } else if record.code.phase == phase::SYN_SENT
         && let Some(error) = sock::newest_icmp_error(sk)
     {

@@ -44,7 +44,7 @@ fn advance(ctx: &RawTracePointContext, sk: u64, old: i32, step: Step) {
             if old == tcp_state::ESTABLISHED && record.established_ns == 0 {
                 attempt::establish(sk, record);
             }
-            attempt::finish(sk, end);
+            attempt::finish_record(sk, record, end);
         }
         _ => attempt::establish(sk, record),
     }

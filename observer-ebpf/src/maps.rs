@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
+    address::Address,
     record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, PendingConnect},
     stat,
 };
@@ -27,9 +28,18 @@ pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> = H
 #[map]
 pub(crate) static OUTCOMES: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
 
-/// connect() calls that have not reached SYN-SENT, by `pid_tgid`.
+/// The last connect() call of a thread, by `pid_tgid`; without a socket once it
+/// has reached SYN-SENT or returned. An element stays for the next call, which
+/// is cheaper than to insert and delete one a call, and an LRU forgets threads
+/// that are no more.
 #[map]
-pub(crate) static PENDING: HashMap<u64, PendingConnect> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PENDING: LruHashMap<u64, PendingConnect> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Where a record is made up before it is inserted: the stack is too small.
+/// Element 0 is the state hook's, element 1 that of the hooks on connect(), which
+/// the former may interrupt.
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<AttemptRecord> = PerCpuArray::with_max_entries(2, 0);
 
 /// ICMP errors by the connection that they quote, until its socket ends. An LRU:
 /// most of what passes here is nobody's attempt.
@@ -72,8 +82,8 @@ pub(crate) struct Ended {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Connection {
-    pub(crate) saddr: [u8; 16],
-    pub(crate) daddr: [u8; 16],
+    pub(crate) saddr: Address,
+    pub(crate) daddr: Address,
     pub(crate) sport: u16,
     pub(crate) dport: u16,
 }
@@ -83,7 +93,7 @@ pub(crate) struct Connection {
 #[derive(Clone, Copy)]
 pub(crate) struct IcmpError {
     /// Sender, IPv4 as mapped.
-    pub(crate) from: [u8; 16],
+    pub(crate) from: Address,
     /// When it came, as in `AttemptRecord`.
     pub(crate) at_ns: u64,
     /// Interface index by which it came in.
@@ -96,6 +106,43 @@ pub(crate) struct IcmpError {
     pub(crate) ttl: u8,
     /// Zero.
     pub(crate) reserved: u8,
+}
+
+/// Buckets of [`FOLLOWED`]; a power of two.
+const BUCKETS: usize = 16_384;
+
+/// How many attempts in flight fall into each bucket of socket addresses. Most
+/// sockets that pass the hooks are nobody's attempt, and an empty bucket says so
+/// for a fraction of what a look into [`ATTEMPTS`] costs.
+#[unsafe(no_mangle)]
+static mut FOLLOWED: [u32; BUCKETS] = [0; BUCKETS];
+
+#[inline(always)]
+fn bucket(sk: u64) -> *mut u32 {
+    // Sockets are aligned to cache lines, and their slabs to pages.
+    let index = ((sk >> 6) ^ (sk >> 18)) as usize & (BUCKETS - 1);
+    // SAFETY: the index is within bounds.
+    unsafe { (&raw mut FOLLOWED).cast::<u32>().add(index) }
+}
+
+/// False if [`ATTEMPTS`] surely has no attempt of this socket.
+#[inline(always)]
+pub(crate) fn may_be_followed(sk: u64) -> bool {
+    // SAFETY: aligned; hooks of one socket run one after the other.
+    unsafe { bucket(sk).read_volatile() != 0 }
+}
+
+/// To be called before an attempt is inserted, with 1, and after it has been
+/// removed, with -1.
+#[inline(always)]
+pub(crate) fn follow(sk: u64, change: i32) {
+    // SAFETY: an element of the array; other sockets share it.
+    unsafe {
+        core::intrinsics::atomic_xadd::<u32, u32, { core::intrinsics::AtomicOrdering::Relaxed }>(
+            bucket(sk),
+            change as u32,
+        );
+    }
 }
 
 /// Adds one to a counter of [`stat`].

@@ -6,10 +6,11 @@
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task},
+    helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_buf, generated::bpf_get_current_task},
 };
 use observer_common::{
-    attempt::{is_mapped, mapped},
+    SOCK_HEAD_LEN,
+    address::Address,
     record::{COMM_LEN, FAMILY_V4, FAMILY_V6},
 };
 
@@ -43,11 +44,72 @@ pub(crate) fn read_at<T: Copy + Default>(addr: u64) -> T {
     unsafe { bpf_probe_read_kernel(addr as *const T) }.unwrap_or_default()
 }
 
-/// The watched destination port of a socket, in host order.
+/// The first bytes of a struct, read at once: a read costs more than what it
+/// reads. `W` is their number in words of eight.
+pub(crate) struct Head<const W: usize>([u64; W]);
+
+impl<const W: usize> Head<W> {
+    /// The head of the struct at `base`.
+    #[inline(always)]
+    fn read(base: u64) -> Self {
+        // SAFETY: the helper checks the address; words are plain data.
+        Self(unsafe { bpf_probe_read_kernel(base as *const [u64; W]) }.unwrap_or([0; W]))
+    }
+
+    /// A member of the head.
+    #[inline(always)]
+    fn member<T: Copy>(&self, offset: &Global<u32>) -> T {
+        let head = self.0.as_ptr().cast::<u8>();
+        // SAFETY: offsets are known to the verifier, which refuses one that
+        // leads out of the head, and members are aligned as their type is.
+        unsafe { head.add(offset.load() as usize).cast::<T>().read() }
+    }
+}
+
+/// The members of a socket that name its connection.
+pub(crate) type SockHead = Head<{ SOCK_HEAD_LEN / 8 }>;
+
+/// The head of a socket.
 #[inline(always)]
-pub(crate) fn watched_dport(sk: u64) -> Option<u16> {
-    let dport = u16::from_be(read(sk, &SOCK_DPORT));
-    is_watched(dport).then_some(dport)
+pub(crate) fn head(sk: u64) -> SockHead {
+    Head::read(sk)
+}
+
+impl SockHead {
+    /// The watched destination port, in host order.
+    #[inline(always)]
+    pub(crate) fn watched_dport(&self) -> Option<u16> {
+        let dport = u16::from_be(self.member(&SOCK_DPORT));
+        is_watched(dport).then_some(dport)
+    }
+
+    /// The addresses of the socket `sk`, in SYN-SENT or later.
+    #[inline(always)]
+    pub(crate) fn addresses(&self, sk: u64) -> Option<Addresses> {
+        let v4 = || Addresses {
+            family: FAMILY_V4,
+            saddr: Address::mapped(self.member(&SOCK_RCV_SADDR)),
+            daddr: Address::mapped(self.member(&SOCK_DADDR)),
+        };
+        match self.member::<u16>(&SOCK_FAMILY) {
+            AF_INET => Some(v4()),
+            AF_INET6 => {
+                let daddr = v6_address(sk + u64::from(SOCK_V6_DADDR.load()));
+                if daddr.is_mapped() {
+                    return Some(v4());
+                }
+                let saddr = v6_address(sk + u64::from(SOCK_V6_RCV_SADDR.load()));
+                Some(Addresses { family: FAMILY_V6, saddr, daddr })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An `in6_addr` of the kernel's.
+#[inline(always)]
+pub(crate) fn v6_address(addr: u64) -> Address {
+    Address::from_words(read_at(addr))
 }
 
 /// True if `port`, in host order, is watched.
@@ -75,29 +137,8 @@ fn is_port(slot: &Global<u16>, port: u16) -> bool {
 /// Source and destination of a socket, as they are on the wire.
 pub(crate) struct Addresses {
     pub(crate) family: u8,
-    pub(crate) saddr: [u8; 16],
-    pub(crate) daddr: [u8; 16],
-}
-
-/// The addresses of a socket in SYN-SENT or later.
-#[inline(always)]
-pub(crate) fn addresses(sk: u64) -> Option<Addresses> {
-    match read::<u16>(sk, &SOCK_FAMILY) {
-        AF_INET => Some(v4_addresses(sk)),
-        AF_INET6 => {
-            let daddr: [u8; 16] = read(sk, &SOCK_V6_DADDR);
-            if is_mapped(&daddr) {
-                return Some(Addresses { daddr, ..v4_addresses(sk) });
-            }
-            Some(Addresses { family: FAMILY_V6, saddr: read(sk, &SOCK_V6_RCV_SADDR), daddr })
-        }
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn v4_addresses(sk: u64) -> Addresses {
-    Addresses { family: FAMILY_V4, saddr: mapped(read(sk, &SOCK_RCV_SADDR)), daddr: mapped(read(sk, &SOCK_DADDR)) }
+    pub(crate) saddr: Address,
+    pub(crate) daddr: Address,
 }
 
 /// The local port, in host order.
@@ -156,11 +197,13 @@ pub(crate) fn is_exiting() -> bool {
 /// Name of the current task; of its process where the task is an io_uring
 /// worker, which has a name of the kernel's making.
 #[inline(always)]
-pub(crate) fn comm() -> [u8; COMM_LEN] {
+pub(crate) fn comm(comm: &mut [u8; COMM_LEN]) {
     let task = current();
     let is_worker = read::<u32>(task, &TASK_FLAGS) & PF_IO_WORKER != 0;
     let named: u64 = if is_worker { read(task, &TASK_GROUP_LEADER) } else { task };
-    read(named, &TASK_COMM)
+    let addr = named + u64::from(TASK_COMM.load());
+    // SAFETY: the helper checks the address, and fills with zeroes if it fails.
+    let _ = unsafe { bpf_probe_read_kernel_buf(addr as *const u8, comm) };
 }
 
 #[inline(always)]
@@ -171,7 +214,7 @@ fn current() -> u64 {
 
 /// What an IP header says of its sender.
 pub(crate) struct Sender {
-    pub(crate) addr: [u8; 16],
+    pub(crate) addr: Address,
     pub(crate) ttl: u8,
 }
 
@@ -180,8 +223,8 @@ pub(crate) struct Sender {
 pub(crate) fn sender(skb: u64) -> Option<Sender> {
     let header = read::<u64>(skb, &SKB_HEAD) + u64::from(read::<u16>(skb, &SKB_NETWORK_HEADER));
     match read_at::<u8>(header) >> 4 {
-        4 => Some(Sender { addr: mapped(read_at(header + 12)), ttl: read_at(header + 8) }),
-        6 => Some(Sender { addr: read_at(header + 8), ttl: read_at(header + 7) }),
+        4 => Some(Sender { addr: Address::mapped(read_at(header + 12)), ttl: read_at(header + 8) }),
+        6 => Some(Sender { addr: v6_address(header + 8), ttl: read_at(header + 7) }),
         _ => None,
     }
 }
@@ -217,31 +260,42 @@ pub(crate) fn newest_icmp_error(sk: u64) -> Option<QueuedError> {
     is_icmp.then_some(QueuedError { errno, icmp_type, icmp_code, skb })
 }
 
-/// The socket behind a file descriptor of the current task, if it is a TCP
-/// socket that is not connecting already.
+/// The socket behind a file descriptor of the current task, if it is one that
+/// is not connecting already.
 #[inline(always)]
-pub(crate) fn unconnected_tcp(fd: u32) -> Option<u64> {
-    let table: u64 = read(read(current(), &TASK_FILES), &FILES_FDT);
-    if fd >= read::<u32>(table, &FDTABLE_MAX_FDS) {
+pub(crate) fn unconnected(fd: u32) -> Option<u64> {
+    let table: FdTable = Head::read(read(read(current(), &TASK_FILES), &FILES_FDT));
+    if fd >= table.member(&FDTABLE_MAX_FDS) {
         return None;
     }
-    let files: u64 = read(table, &FDTABLE_FD);
-    unconnected_tcp_of_file(read_at(files + u64::from(fd) * 8))
+    let files: u64 = table.member(&FDTABLE_FD);
+    unconnected_of_file(read_at(files + u64::from(fd) * 8))
 }
 
-/// As [`unconnected_tcp`], for a `struct file *`.
+/// `struct fdtable`: its size and its array.
+type FdTable = Head<2>;
+/// `struct socket`, up to `sk`.
+type SocketHead = Head<4>;
+
+/// As [`unconnected`], for a `struct file *`.
 #[inline(always)]
-pub(crate) fn unconnected_tcp_of_file(file: u64) -> Option<u64> {
-    const IPPROTO_TCP: u16 = 6;
+pub(crate) fn unconnected_of_file(file: u64) -> Option<u64> {
     // include/uapi/linux/net.h: a stable ABI.
     const SS_UNCONNECTED: u32 = 1;
-    let socket: u64 = read(file, &FILE_PRIVATE_DATA);
+    let address: u64 = read(file, &FILE_PRIVATE_DATA);
+    let socket: SocketHead = Head::read(address);
     // Only a socket points back at its file.
-    if file == 0 || socket == 0 || read::<u64>(socket, &SOCKET_FILE) != file {
+    if file == 0 || socket.member::<u64>(&SOCKET_FILE) != file {
         return None;
     }
-    let sk: u64 = read(socket, &SOCKET_SK);
-    let is_new = read::<u32>(socket, &SOCKET_STATE) == SS_UNCONNECTED;
-    let is_tcp = read::<u16>(sk, &SOCK_PROTOCOL) == IPPROTO_TCP;
-    (sk != 0 && is_new && is_tcp).then_some(sk)
+    let sk: u64 = socket.member(&SOCKET_SK);
+    let is_new = socket.member::<u32>(&SOCKET_STATE) == SS_UNCONNECTED;
+    (sk != 0 && is_new).then_some(sk)
+}
+
+/// True for a TCP socket.
+#[inline(always)]
+pub(crate) fn is_tcp(sk: u64) -> bool {
+    const IPPROTO_TCP: u16 = 6;
+    read::<u16>(sk, &SOCK_PROTOCOL) == IPPROTO_TCP
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_common::address::Address;
 use observer_common::record::{AttemptRecord, EndCode, fact};
 
 /// One finished connection attempt. Facts only; [`crate::label`] judges.
@@ -120,8 +121,8 @@ impl Attempt {
 }
 
 /// An address as it is on the wire: IPv4-mapped becomes IPv4.
-pub fn address(octets: [u8; 16]) -> IpAddr {
-    Ipv6Addr::from(octets).to_canonical()
+pub fn address(addr: Address) -> IpAddr {
+    Ipv6Addr::from(addr.octets()).to_canonical()
 }
 
 fn non_zero<T: PartialEq + Default>(value: T) -> Option<T> {

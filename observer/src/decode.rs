@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use observer_common::address::Address;
 use observer_common::record::{AttemptRecord, EndCode, FAMILY_V4, FAMILY_V6, end, phase};
 
 /// Size of a record in bytes.
@@ -53,9 +54,9 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
         ended_ns: u64::from_ne_bytes(take(&mut bytes)),
         cgroup: u64::from_ne_bytes(take(&mut bytes)),
         bytes_received: u64::from_ne_bytes(take(&mut bytes)),
-        saddr: take(&mut bytes),
-        daddr: take(&mut bytes),
-        icmp_from: take(&mut bytes),
+        saddr: Address::from_octets(take(&mut bytes)),
+        daddr: Address::from_octets(take(&mut bytes)),
+        icmp_from: Address::from_octets(take(&mut bytes)),
         comm: take(&mut bytes),
         netns: u32::from_ne_bytes(take(&mut bytes)),
         pid: u32::from_ne_bytes(take(&mut bytes)),
@@ -128,9 +129,9 @@ mod tests {
             ended_ns: 2_000,
             cgroup: 3,
             bytes_received: 4,
-            saddr: [5; 16],
-            daddr: [6; 16],
-            icmp_from: [7; 16],
+            saddr: Address::from_octets([5; 16]),
+            daddr: Address::from_octets([6; 16]),
+            icmp_from: Address::from_octets([7; 16]),
             comm: *b"smtp\0\0\0\0\0\0\0\0\0\0\0\0",
             netns: 8,
             pid: 9,

@@ -1,6 +1,8 @@
 //! Which numbers of the running kernel the programs need, and where BTF has
 //! them.
 
+use observer_common::SOCK_HEAD_LEN;
+
 use super::btf::Btf;
 
 /// A global of the kernel programs that holds a member's byte offset.
@@ -102,6 +104,7 @@ impl Layout {
     /// # Errors
     /// Names the first member that the core needs and BTF does not have.
     pub(super) fn read(btf: &Btf) -> Result<Self, String> {
+        check_head(btf)?;
         let mut globals = Vec::with_capacity(MEMBERS.len() + ENUMERATORS.len());
         let mut absent = Vec::new();
         for member in MEMBERS {
@@ -123,4 +126,15 @@ impl Layout {
             has_drop_reasons,
         })
     }
+}
+
+/// The programs read these members with one read.
+fn check_head(btf: &Btf) -> Result<(), String> {
+    for member in ["skc_daddr", "skc_rcv_saddr", "skc_dport", "skc_family"] {
+        let path = ["__sk_common", member];
+        if btf.offset("sock", &path).is_some_and(|offset| offset as usize + 4 > SOCK_HEAD_LEN) {
+            return Err(format!("struct sock.__sk_common.{member} within its first {SOCK_HEAD_LEN} bytes"));
+        }
+    }
+    Ok(())
 }

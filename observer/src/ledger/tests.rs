@@ -1,3 +1,4 @@
+use observer_common::address::Address;
 use observer_common::record::{DestinationCounters, DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 use observer_common::stat;
 use proptest::prelude::*;
@@ -21,7 +22,7 @@ const CONNECTED: EndCode =
     EndCode { facts: fact::BYTES_RECEIVED, sk_err: 0, phase: phase::ESTABLISHED, end: end::LOCAL_FIN, ..REFUSED };
 
 fn key(host: u8) -> DestinationKey {
-    DestinationKey { daddr: observer_common::attempt::mapped([203, 0, 113, host]), dport: 25, reserved: 0 }
+    DestinationKey { daddr: Address::mapped(u32::from_ne_bytes([203, 0, 113, host])), dport: 25, reserved: 0 }
 }
 
 fn ended(host: u8, code: EndCode, count: u64) -> (OutcomeKey, u64) {
