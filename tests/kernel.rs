@@ -1,6 +1,7 @@
 //! Real sockets, real kernel programs: needs root.
 //!
 //! - `matrix`: every way for an attempt to end, in every family and mode.
+//! - `middlebox`: a RST that its destination did not send.
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
 //! - `input`: what a user or a host can get wrong, and a closed or full stdout.
 //!
@@ -11,6 +12,8 @@
 mod input;
 #[path = "kernel/matrix.rs"]
 mod matrix;
+#[path = "kernel/middlebox.rs"]
+mod middlebox;
 #[path = "kernel/storm.rs"]
 mod storm;
 #[path = "kernel/watcher.rs"]
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     }
     let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
     trials.extend([
+        Trial::test("middlebox", run(middlebox::a_forged_rst_is_suspect)),
         Trial::test("storm", run(storm::every_attempt_has_one_outcome)),
         Trial::test("storm_full_ring", run(storm::a_full_ring_loses_events_and_no_count)),
         Trial::test("storm_full_table", run(storm::a_full_table_loses_attempts_and_no_count)),

@@ -211,12 +211,17 @@ pub struct DestinationCounters {
     pub attempts: u64,
     /// Handshakes completed.
     pub established: u64,
+    /// The shortest time from SYN to ESTABLISHED without a retransmit, in
+    /// nanoseconds; 0: none yet.
+    pub fastest_handshake_ns: u64,
 }
 
 /// Key of the exact outcome counters.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OutcomeKey {
+    /// Local address; unspecified when none was chosen.
+    pub saddr: Address,
     /// The destination.
     pub destination: DestinationKey,
     /// How attempts to it ended.
@@ -244,6 +249,6 @@ pub struct PendingConnect {
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
 const _: () = assert!(size_of::<AttemptRecord>() == 152 && align_of::<AttemptRecord>() == 8);
 const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
-const _: () = assert!(size_of::<DestinationCounters>() == 16);
-const _: () = assert!(size_of::<OutcomeKey>() == 32 && align_of::<OutcomeKey>() == 4);
+const _: () = assert!(size_of::<DestinationCounters>() == 24);
+const _: () = assert!(size_of::<OutcomeKey>() == 48 && align_of::<OutcomeKey>() == 4);
 const _: () = assert!(size_of::<PendingConnect>() == 40);

@@ -173,6 +173,14 @@ pub(crate) fn establish(sk: u64, record: &mut AttemptRecord) {
     if let Some(counters) = DESTINATIONS.get_ptr_mut(&destination(record)) {
         // SAFETY: an element of the map.
         unsafe { add_one(&raw mut (*counters).established) };
+        if record.syn_retransmits == 0 && record.code.facts & fact::LATE_START == 0 {
+            let took = record.established_ns.saturating_sub(record.started_ns);
+            // SAFETY: as above. CPUs may race: then the next handshake sets it.
+            let fastest = unsafe { &mut (*counters).fastest_handshake_ns };
+            if *fastest == 0 || took < *fastest {
+                *fastest = took;
+            }
+        }
     }
 }
 
@@ -314,7 +322,7 @@ fn read_end(sk: u64, record: &AttemptRecord) -> SocketAtEnd {
 #[inline(always)]
 fn publish(record: &AttemptRecord) {
     count(stat::OUTCOMES);
-    let key = OutcomeKey { destination: destination(record), code: record.code };
+    let key = OutcomeKey { saddr: record.saddr, destination: destination(record), code: record.code };
     if let Some(outcomes) = OUTCOMES.get_ptr_mut(&key) {
         // SAFETY: an element of the map.
         unsafe { add_one(outcomes) };
@@ -352,7 +360,7 @@ fn count_attempt(key: &DestinationKey) {
         unsafe { add_one(&raw mut (*counters).attempts) };
         return;
     }
-    let first = DestinationCounters { attempts: 1, established: 0 };
+    let first = DestinationCounters { attempts: 1, ..DestinationCounters::default() };
     if DESTINATIONS.insert(key, &first, u64::from(BPF_NOEXIST)).is_err() {
         match DESTINATIONS.get_ptr_mut(key) {
             // SAFETY: an element of the map.

@@ -55,13 +55,11 @@ impl Aggregate {
 
     /// Adjusts a verdict's origin by what the destination showed before, and
     /// remembers what this attempt shows. Call it once per attempt, before
-    /// [`Self::record`].
-    pub fn observe(&mut self, attempt: &Attempt, verdict: Verdict) -> Verdict {
+    /// [`Self::record`], with the same counters.
+    pub fn observe(&mut self, attempt: &Attempt, verdict: Verdict, counters: Option<DestinationCounters>) -> Verdict {
         let key = key(attempt);
-        let adjusted = match self.destinations.peek(&key) {
-            Some(state) => state.fingerprint.adjust(attempt, verdict),
-            None => verdict,
-        };
+        let known = self.destinations.peek(&key).map(|state| state.fingerprint).unwrap_or_default();
+        let adjusted = known.adjust(attempt, verdict, counters);
         let mut shown = Fingerprint::default();
         shown.learn(attempt);
         if !shown.is_empty()

@@ -1,22 +1,20 @@
 //! Tells a RST that the destination sent from one that something on the way
 //! sent in its name.
 //!
-//! Rests on what the destination showed before: how long its handshakes took,
-//! and which TTL its RSTs carried inside connections that it had accepted. Says
-//! `suspected-middlebox` only when that evidence does not fit, and never that it
-//! fits.
+//! Rests on what the destination showed before: how long its fastest handshake
+//! took, which the kernel programs count, and which TTL its RSTs carried inside
+//! connections that it had accepted. Says `suspected-middlebox` only when that
+//! evidence does not fit, and never that it fits.
 
 use std::time::Duration;
 
-use observer_common::record::{fact, phase};
+use observer_common::record::{DestinationCounters, fact, phase};
 
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
 
 /// Handshakes that must be known before their latency counts as evidence.
-const HANDSHAKES_NEEDED: usize = 3;
-/// Handshakes remembered: few, so that a change of route is forgotten soon.
-const LATENCIES_KEPT: usize = 8;
+const HANDSHAKES_NEEDED: u64 = 3;
 /// TTLs remembered: a destination behind a load balancer shows several.
 const TTLS_KEPT: usize = 4;
 /// Hops by which a route may change without suspicion.
@@ -27,7 +25,6 @@ const LATENCY_NOISE: Duration = Duration::from_millis(1);
 /// What one destination showed in connections that it accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    latencies: Recent<Duration, LATENCIES_KEPT>,
     ttls: Recent<u8, TTLS_KEPT>,
 }
 
@@ -38,12 +35,12 @@ impl Fingerprint {
     }
 
     /// The verdict with its origin adjusted by what was known before this
-    /// attempt.
-    pub fn adjust(&self, attempt: &Attempt, verdict: Verdict) -> Verdict {
+    /// attempt, and by the kernel's counters of its destination.
+    pub fn adjust(&self, attempt: &Attempt, verdict: Verdict, counters: Option<DestinationCounters>) -> Verdict {
         let is_remote_rst = verdict.label == Label::Refused
             && verdict.reason == Some(Reason::Rst)
             && verdict.origin == Some(Origin::Remote);
-        if is_remote_rst && (self.is_too_early(attempt) || self.is_from_elsewhere(attempt)) {
+        if is_remote_rst && (is_too_early(attempt, counters) || self.is_from_elsewhere(attempt)) {
             return Verdict { origin: Some(Origin::SuspectedMiddlebox), ..verdict };
         }
         verdict
@@ -51,26 +48,10 @@ impl Fingerprint {
 
     /// Remembers what this attempt shows of its destination.
     pub fn learn(&mut self, attempt: &Attempt) {
-        // After a retransmit the handshake's time is the timer's, not the path's.
-        if let Some(latency) = attempt.handshake.filter(|_| attempt.syn_retransmits == 0) {
-            self.latencies.push(latency);
-        }
         let was_accepted = attempt.code.phase == phase::ESTABLISHED;
         if let Some(ttl) = attempt.rst_ttl.filter(|_| was_accepted && attempt.code.facts & fact::RST != 0) {
             self.ttls.push(ttl);
         }
-    }
-
-    /// The RST came in less than half of the shortest handshake: from less than
-    /// half of the way.
-    fn is_too_early(&self, attempt: &Attempt) -> bool {
-        let known = self.latencies.iter();
-        if known.clone().count() < HANDSHAKES_NEEDED || attempt.syn_retransmits != 0 {
-            return false;
-        }
-        let shortest = known.min().copied().unwrap_or_default();
-        let border = (shortest / 2).saturating_sub(LATENCY_NOISE);
-        attempt.elapsed.is_some_and(|elapsed| elapsed < border)
     }
 
     /// The RST's TTL is far from every TTL that the destination showed.
@@ -79,6 +60,15 @@ impl Fingerprint {
         let mut known = self.ttls.iter().peekable();
         known.peek().is_some() && known.all(|&seen| ttl.abs_diff(seen) > TTL_TOLERANCE)
     }
+}
+
+/// The RST came in less than half of the fastest handshake: from less than half
+/// of the way. After a retransmit its time is the timer's, not the path's.
+fn is_too_early(attempt: &Attempt, counters: Option<DestinationCounters>) -> bool {
+    let known = counters.filter(|known| known.established >= HANDSHAKES_NEEDED && known.fastest_handshake_ns != 0);
+    let Some(known) = known.filter(|_| attempt.syn_retransmits == 0) else { return false };
+    let border = (Duration::from_nanos(known.fastest_handshake_ns) / 2).saturating_sub(LATENCY_NOISE);
+    attempt.elapsed.is_some_and(|elapsed| elapsed < border)
 }
 
 /// The last `N` values.
@@ -109,7 +99,7 @@ impl<T, const N: usize> Recent<T, N> {
 mod tests {
     use std::time::Duration;
 
-    use observer_common::record::phase;
+    use observer_common::record::{DestinationCounters, phase};
     use proptest::prelude::*;
 
     use super::Fingerprint;
@@ -117,14 +107,11 @@ mod tests {
     use crate::label::{Origin, label};
     use crate::sample;
 
-    fn accepted(latency_us: u64, rst_ttl: Option<u8>) -> Attempt {
+    fn reset_in_session(rst_ttl: u8) -> Attempt {
         let mut attempt = sample::attempt();
         attempt.code.phase = phase::ESTABLISHED;
-        attempt.handshake = Some(Duration::from_micros(latency_us));
-        attempt.rst_ttl = rst_ttl;
-        if rst_ttl.is_none() {
-            attempt.code.facts = 0;
-        }
+        attempt.handshake = Some(Duration::from_millis(40));
+        attempt.rst_ttl = Some(rst_ttl);
         attempt
     }
 
@@ -133,88 +120,85 @@ mod tests {
         Attempt { elapsed, rst_ttl, ..sample::attempt() }
     }
 
-    fn knowing(earlier: &[Attempt]) -> Fingerprint {
+    fn handshakes(established: u64, fastest_us: u64) -> Option<DestinationCounters> {
+        Some(DestinationCounters { attempts: 10, established, fastest_handshake_ns: fastest_us * 1_000 })
+    }
+
+    fn knowing(ttls: &[u8]) -> Fingerprint {
         let mut known = Fingerprint::default();
-        earlier.iter().for_each(|attempt| known.learn(attempt));
+        ttls.iter().for_each(|&ttl| known.learn(&reset_in_session(ttl)));
         known
     }
 
-    fn is_suspect(known: &Fingerprint, attempt: &Attempt) -> bool {
-        let verdict = known.adjust(attempt, label(&attempt.code));
+    fn is_suspect(known: &Fingerprint, attempt: &Attempt, counters: Option<DestinationCounters>) -> bool {
+        let verdict = known.adjust(attempt, label(&attempt.code), counters);
         verdict.origin == Some(Origin::SuspectedMiddlebox)
     }
 
     #[test]
     fn an_early_rst_is_suspect_after_three_handshakes() {
-        let slow = accepted(40_000, None);
-        assert!(!is_suspect(&knowing(&[slow.clone(), slow.clone()]), &refused(2_000, None)));
-        let known = knowing(&[slow.clone(), slow.clone(), slow]);
-        assert!(is_suspect(&known, &refused(18_999, None)));
-        assert!(!is_suspect(&known, &refused(19_000, None)));
-        assert!(!is_suspect(&known, &refused(40_000, None)));
+        let nothing = Fingerprint::default();
+        for (elapsed_us, counters, expected) in [
+            (18_999, handshakes(3, 40_000), true),
+            (19_000, handshakes(3, 40_000), false),
+            (40_000, handshakes(3, 40_000), false),
+            (2_000, handshakes(2, 40_000), false),
+            (2_000, handshakes(3, 0), false),
+            (2_000, None, false),
+            // So near that half of the way is within the noise.
+            (0, handshakes(9, 1_900), false),
+        ] {
+            assert_eq!(
+                is_suspect(&nothing, &refused(elapsed_us, None), counters),
+                expected,
+                "{elapsed_us} {counters:?}"
+            );
+        }
     }
 
     #[test]
-    fn the_shortest_handshake_decides() {
-        let known = knowing(&[accepted(90_000, None), accepted(10_000, None), accepted(90_000, None)]);
-        assert!(!is_suspect(&known, &refused(4_000, None)));
-        assert!(is_suspect(&known, &refused(3_999, None)));
-    }
-
-    #[test]
-    fn a_near_destination_is_never_early() {
-        let near = accepted(1_900, None);
-        assert!(!is_suspect(&knowing(&[near.clone(), near.clone(), near]), &refused(0, None)));
-    }
-
-    #[test]
-    fn retransmits_are_no_evidence() {
-        let slow = Attempt { syn_retransmits: 1, ..accepted(1_040_000, None) };
-        assert!(knowing(&[slow.clone(), slow.clone(), slow]).is_empty());
-        let plain = accepted(40_000, None);
-        let known = knowing(&[plain.clone(), plain.clone(), plain]);
-        assert!(!is_suspect(&known, &Attempt { syn_retransmits: 1, ..refused(2_000, None) }));
-        assert!(!is_suspect(&known, &Attempt { elapsed: None, ..refused(0, None) }));
+    fn retransmits_and_an_unknown_start_are_no_evidence() {
+        let (nothing, known) = (Fingerprint::default(), handshakes(3, 40_000));
+        assert!(!is_suspect(&nothing, &Attempt { syn_retransmits: 1, ..refused(2_000, None) }, known));
+        assert!(!is_suspect(&nothing, &Attempt { elapsed: None, ..refused(0, None) }, known));
     }
 
     #[test]
     fn a_strange_ttl_is_suspect() {
-        let known = knowing(&[accepted(40_000, Some(54))]);
         for (ttl, expected) in [(50, true), (51, false), (57, false), (58, true), (255, true)] {
-            assert_eq!(is_suspect(&known, &refused(40_000, Some(ttl))), expected, "{ttl}");
+            assert_eq!(is_suspect(&knowing(&[54]), &refused(40_000, Some(ttl)), None), expected, "{ttl}");
         }
-        assert!(!is_suspect(&known, &refused(40_000, None)));
+        assert!(!is_suspect(&knowing(&[54]), &refused(40_000, None), None));
     }
 
     #[test]
     fn a_ttl_seen_before_is_not_strange() {
-        let known = knowing(&[accepted(40_000, Some(54)), accepted(40_000, Some(120))]);
-        assert!(!is_suspect(&known, &refused(40_000, Some(119))));
-        assert!(is_suspect(&known, &refused(40_000, Some(64))));
+        let known = knowing(&[54, 120]);
+        assert!(!is_suspect(&known, &refused(40_000, Some(119)), None));
+        assert!(is_suspect(&known, &refused(40_000, Some(64)), None));
     }
 
     #[test]
     fn the_ttl_of_a_refusal_proves_nothing() {
-        assert!(knowing(&[refused(40_000, Some(54))]).is_empty());
+        let mut known = Fingerprint::default();
+        known.learn(&refused(40_000, Some(54)));
+        assert!(known.is_empty());
     }
 
     #[test]
     fn old_evidence_is_forgotten() {
-        let mut earlier = vec![accepted(100_000, Some(54)); 3];
-        earlier.extend(vec![accepted(10_000, Some(60)); 8]);
-        let known = knowing(&earlier);
-        assert!(!is_suspect(&known, &refused(40_000, Some(60))));
-        assert!(is_suspect(&known, &refused(40_000, Some(54))));
+        let known = knowing(&[54, 60, 60, 60, 60]);
+        assert!(!is_suspect(&known, &refused(40_000, Some(60)), None));
+        assert!(is_suspect(&known, &refused(40_000, Some(54)), None));
     }
 
     proptest! {
         #[test]
         fn only_a_remote_rst_is_adjusted_and_only_its_origin(facts in 0u32..1 << 19, sk_err in 0u16..140, phase in 0u8..3) {
-            let known = knowing(&vec![accepted(500_000, Some(10)); 4]);
             let mut attempt = refused(1_000, Some(200));
             (attempt.code.facts, attempt.code.sk_err, attempt.code.phase) = (facts, sk_err, phase);
             let before = label(&attempt.code);
-            let after = known.adjust(&attempt, before);
+            let after = knowing(&[10]).adjust(&attempt, before, handshakes(4, 500_000));
             prop_assert_eq!((before.label, before.reason, before.active_refusal),
                 (after.label, after.reason, after.active_refusal));
             let is_rst = before.label.as_str() == "refused" && before.reason.map(|r| r.as_str()) == Some("rst");

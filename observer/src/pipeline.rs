@@ -36,9 +36,9 @@ impl Pipeline {
     pub fn event(&mut self, bytes: &[u8], clock: ClockOffset, lookup: &mut impl Lookup) -> Result<Event, DecodeError> {
         let record = decode(bytes)?;
         let attempt = Attempt::from_record(&record, clock);
-        let verdict = self.aggregate.observe(&attempt, label(&record.code));
-        let mut around = lookup.surroundings(&attempt);
         let counters = lookup.destination(&destination(&record));
+        let verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
+        let mut around = lookup.surroundings(&attempt);
         around.destination = self.aggregate.record(&attempt, verdict, counters);
         Ok(Event::new(&attempt, verdict, &self.host, self.able, around))
     }

@@ -10,7 +10,7 @@ use crate::label::{Label, Origin, label};
 use crate::sample;
 
 fn counters(attempts: u64, established: u64) -> Option<DestinationCounters> {
-    Some(DestinationCounters { attempts, established })
+    Some(DestinationCounters { attempts, established, fastest_handshake_ns: 0 })
 }
 
 fn to(host: u8, code: EndCode) -> Attempt {
@@ -36,7 +36,7 @@ fn connected(host: u8) -> Attempt {
 }
 
 fn feed(aggregate: &mut Aggregate, attempt: &Attempt, counts: Option<DestinationCounters>) -> Option<Destination> {
-    let verdict = aggregate.observe(attempt, label(&attempt.code));
+    let verdict = aggregate.observe(attempt, label(&attempt.code), counts);
     aggregate.record(attempt, verdict, counts)
 }
 
@@ -137,14 +137,10 @@ fn a_success_never_pushes_a_failure_out() {
 fn earlier_handshakes_expose_a_middlebox() {
     let mut aggregate = Aggregate::new(10);
     let early = Attempt { elapsed: Some(Duration::from_millis(2)), ..refused(1) };
-    let origin = |aggregate: &mut Aggregate| aggregate.observe(&early, label(&early.code)).origin;
-    assert_eq!(origin(&mut aggregate), Some(Origin::Remote));
-    for _ in 0..3 {
-        feed(&mut aggregate, &connected(1), counters(1, 1));
-    }
-    assert_eq!(origin(&mut aggregate), Some(Origin::SuspectedMiddlebox));
-    let elsewhere = Attempt { dport: 587, ..early.clone() };
-    assert_eq!(aggregate.observe(&elsewhere, label(&elsewhere.code)).origin, Some(Origin::Remote));
+    let mut origin = |counts| aggregate.observe(&early, label(&early.code), counts).origin;
+    assert_eq!(origin(counters(1, 0)), Some(Origin::Remote));
+    let known = DestinationCounters { attempts: 4, established: 3, fastest_handshake_ns: 30_000_000 };
+    assert_eq!(origin(Some(known)), Some(Origin::SuspectedMiddlebox));
 }
 
 /// Destinations that failed, most recent last, and their failures in a row.

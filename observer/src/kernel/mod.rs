@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfError};
-use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, EndCode, OutcomeKey};
+use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
 use observer_common::stat;
 use tokio::io::unix::AsyncFd;
 
@@ -265,7 +265,6 @@ unsafe impl aya::Pod for Key<OutcomeKey> {}
 unsafe impl aya::Pod for Value<DestinationCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Value<AttemptRecord> {}
-const _: () = assert!(size_of::<OutcomeKey>() == size_of::<DestinationKey>() + size_of::<EndCode>());
 
 fn read_btf() -> Result<Btf, AttachError> {
     let data = fs::read(VMLINUX).map_err(|error| match error.kind() {

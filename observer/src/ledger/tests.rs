@@ -26,7 +26,7 @@ fn key(host: u8) -> DestinationKey {
 }
 
 fn ended(host: u8, code: EndCode, count: u64) -> (OutcomeKey, u64) {
-    (OutcomeKey { destination: key(host), code }, count)
+    (OutcomeKey { saddr: Address::UNSPECIFIED, destination: key(host), code }, count)
 }
 
 fn counters(stats: &[(u32, u64)], outcomes: Vec<(OutcomeKey, u64)>) -> Counters {
@@ -77,8 +77,9 @@ fn says_how_much_is_missing_and_how_much_is_too_much() {
 fn a_destination_knows_its_dominant_failure() {
     let outcomes = vec![ended(1, CONNECTED, 90), ended(1, REFUSED, 3), ended(1, TIMEOUT, 5), ended(2, TIMEOUT, 1)];
     let mut counters = counters(&[], outcomes);
-    let counts = DestinationCounters { attempts: 98, established: 90 };
-    counters.destinations = vec![(key(1), counts), (key(3), DestinationCounters { attempts: 1, established: 0 })];
+    let counts = DestinationCounters { attempts: 98, established: 90, fastest_handshake_ns: 0 };
+    counters.destinations =
+        vec![(key(1), counts), (key(3), DestinationCounters { attempts: 1, ..DestinationCounters::default() })];
     let ledger = Ledger::new(&counters, 0);
     let [first, second] = ledger.destinations.as_slice() else { panic!("{:?}", ledger.destinations) };
     assert_eq!((first.ip, first.port), (sample::ip("203.0.113.1"), 25));
