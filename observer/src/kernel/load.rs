@@ -180,7 +180,12 @@ fn cause(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| !line.starts_with("processed ") && !line.trim().is_empty());
+            // Behind the complaint come statistics.
+            let is_complaint = |line: &&str| {
+                let statistics = ["processed ", "stack depth ", "verification time "];
+                !line.trim().is_empty() && !statistics.iter().any(|start| line.starts_with(start))
+            };
+            let last = log.lines().rev().find(is_complaint);
             format!("{io_error}{}", last.map(|line| format!(": {line}")).unwrap_or_default())
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
