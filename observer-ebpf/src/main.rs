@@ -34,10 +34,36 @@ mod tcp_receive_reset;
 mod tcp_reset;
 mod tcp_retransmit_skb;
 
+use observer_common::{
+    address::Address,
+    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey},
+};
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
+}
+
+/// Never read. It puts the layouts of the structs that cross the border into the
+/// object's BTF, where a test compares them with user space's.
+#[used]
+#[unsafe(no_mangle)]
+static ABI: Abi = Abi {
+    attempt: AttemptRecord::NONE,
+    outcome: OutcomeKey {
+        saddr: Address::UNSPECIFIED,
+        destination: DestinationKey { daddr: Address::UNSPECIFIED, dport: 0, reserved: 0 },
+        code: AttemptRecord::NONE.code,
+    },
+    counters: DestinationCounters { attempts: 0, established: 0, fastest_handshake_ns: 0 },
+};
+
+#[repr(C)]
+struct Abi {
+    attempt: AttemptRecord,
+    outcome: OutcomeKey,
+    counters: DestinationCounters,
 }
 
 /// Several helpers are GPL-only; the programs are dual-licensed for that.

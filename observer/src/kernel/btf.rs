@@ -150,6 +150,13 @@ impl Btf {
         (bits.is_multiple_of(8)).then_some(bits / 8)
     }
 
+    /// Size in bytes and number of members of a struct.
+    #[cfg(test)]
+    pub(super) fn extent(&self, name: &str) -> Option<(usize, usize)> {
+        let header = self.header(*self.names.get(&(KIND_STRUCT, name.to_owned()))?)?;
+        Some((header.size_or_type as usize, header.vlen()))
+    }
+
     /// Value of an enumerator.
     pub fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
         let header = self.header(*self.names.get(&(KIND_ENUM, name.to_owned()))?)?;

@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::{AttachError, Settings};
 
 /// The kernel programs, built by build.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 const PORT_GLOBALS: [&str; MAX_PORTS] =

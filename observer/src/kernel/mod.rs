@@ -3,6 +3,8 @@
 //! [`Session`] holds the attached programs; dropping it detaches them. It gives
 //! out raw records and counters and judges nothing.
 
+#[cfg(test)]
+mod abi;
 pub mod btf;
 pub mod hooks;
 mod layout;
