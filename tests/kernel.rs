@@ -3,6 +3,7 @@
 //! - `matrix`: every way for an attempt to end, in every family and mode.
 //! - `middlebox`: a RST that its destination did not send.
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
+//! - `soak`: a million attempts, a stopped and a killed observer.
 //! - `input`: what a user or a host can get wrong, and a closed or full stdout.
 //!
 //! Truth is the scenario and what the clients saw, never observer. A run without
@@ -14,6 +15,8 @@ mod input;
 mod matrix;
 #[path = "kernel/middlebox.rs"]
 mod middlebox;
+#[path = "kernel/soak.rs"]
+mod soak;
 #[path = "kernel/storm.rs"]
 mod storm;
 #[path = "kernel/watcher.rs"]
@@ -38,6 +41,10 @@ fn main() -> ExitCode {
         Trial::test("storm", run(storm::every_attempt_has_one_outcome)),
         Trial::test("storm_full_ring", run(storm::a_full_ring_loses_events_and_no_count)),
         Trial::test("storm_full_table", run(storm::a_full_table_loses_attempts_and_no_count)),
+    ]);
+    trials.extend([
+        Trial::test("soak", run(soak::a_million_attempts_leave_nothing_behind)),
+        Trial::test("soak_killed", run(soak::a_killed_observer_leaves_nothing_behind)),
     ]);
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     libtest_mimic::run(&args, trials).exit_code()

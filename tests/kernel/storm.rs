@@ -62,7 +62,8 @@ fn counters_are_exact(attempts: &[StormAttempt], seen: &Seen) -> Result<()> {
     seen.ensure_balanced()
 }
 
-fn outcome(attempt: &StormAttempt) -> Result<String> {
+/// The outcome that a client's scenario promises, as the summary writes it.
+pub(crate) fn outcome(attempt: &StormAttempt) -> Result<String> {
     let truth = Scenario::by_name(&attempt.scenario).context("no such scenario")?.truth();
     Ok(format!("{} {}", truth.label, truth.reason.unwrap_or("")).trim_end().to_owned())
 }

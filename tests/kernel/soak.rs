@@ -1,0 +1,132 @@
+//! An hour of a busy mail host in minutes, and the faults that a host can have.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use observer_lab::{Lab, LabConfig, Storm, StormAttempt};
+use rustix::process::Signal;
+
+use crate::storm::outcome;
+use crate::watcher::{Seen, Watcher};
+
+const PORT: u16 = 25;
+/// Each round is a lab of its own: namespaces, processes, ports and sockets come
+/// and go.
+const ROUNDS: u32 = 10;
+/// Refused connects of a round beside its storm of [`STORM`].
+const BLAST: u32 = 90_000;
+const STORM: u32 = 10_000;
+/// The round in which observer is stopped, and for how long at least.
+const STOPPED: u32 = 4;
+const STOPPED_FOR: Duration = Duration::from_secs(10);
+/// Resident memory may grow by this from the first round to the last.
+const GROWTH_KB: u64 = 2_048;
+/// Nothing is shown: this is about the counting.
+const NOBODY: &[&str] = &["--successes", "--comm", "nobody"];
+
+/// A million attempts: nothing is lost, nothing leaks, memory stays flat, and
+/// what a stopped observer could not read is counted.
+pub(crate) fn a_million_attempts_leave_nothing_behind() -> Result<()> {
+    let watcher = Watcher::start(NOBODY)?;
+    let mut truth = BTreeMap::new();
+    let mut resident = Vec::new();
+    println!("\nround  attempts  resident KiB");
+    for round in 0..ROUNDS {
+        if round == STOPPED {
+            watcher.signal(Signal::STOP)?;
+        }
+        let started = std::time::Instant::now();
+        one_round(u64::from(round), &mut truth)?;
+        if round == STOPPED {
+            std::thread::sleep(STOPPED_FOR.saturating_sub(started.elapsed()));
+            watcher.signal(Signal::CONT)?;
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        resident.push(resident_kb(watcher.pid())?);
+        println!("{round:>5}  {:>8}  {:>12}", truth.values().sum::<u64>(), resident[resident.len() - 1]);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = watcher.stop()?;
+    println!("{}", seen.summary);
+    ensure!(seen.outcomes() == truth, "the clients saw {truth:?}, the kernel counted {:?}", seen.outcomes());
+    nothing_is_left(&seen)?;
+    let (first, last) = (resident[0], resident[resident.len() - 1]);
+    ensure!(last <= first + GROWTH_KB, "resident memory grew from {first} to {last} KiB");
+    Ok(())
+}
+
+/// kill -9 in the middle of a storm: the kernel takes everything off, and the
+/// next observer counts from its own beginning.
+pub(crate) fn a_killed_observer_leaves_nothing_behind() -> Result<()> {
+    for round in 0..3 {
+        let watcher = Watcher::start(NOBODY)?;
+        let lab = Lab::up(LabConfig::default())?;
+        std::thread::scope(|scope| {
+            let storm = scope.spawn(|| lab.storm(storm(round)));
+            std::thread::sleep(Duration::from_millis(700));
+            watcher.signal(Signal::KILL)?;
+            storm.join().unwrap_or_else(|_| bail!("the storm panicked"))
+        })?;
+        drop(watcher);
+        let left = programs_of_observer()?;
+        ensure!(left.is_empty(), "kill -9 left {left:?} loaded");
+    }
+    let watcher = Watcher::start(NOBODY)?;
+    let mut truth = BTreeMap::new();
+    one_round(3, &mut truth)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = watcher.stop()?;
+    ensure!(seen.outcomes() == truth, "the clients saw {truth:?}, the kernel counted {:?}", seen.outcomes());
+    nothing_is_left(&seen)
+}
+
+fn nothing_is_left(seen: &Seen) -> Result<()> {
+    seen.ensure_balanced()?;
+    let ledger = seen.line("ledger:")?;
+    ensure!(ledger.contains("in flight 0 + lost 0:"), "{ledger}");
+    let left = programs_of_observer()?;
+    ensure!(left.is_empty(), "{left:?} are still loaded");
+    Ok(())
+}
+
+fn storm(seed: u64) -> Storm {
+    Storm { seed, attempts: STORM, ..Storm::default() }
+}
+
+fn one_round(seed: u64, truth: &mut BTreeMap<String, u64>) -> Result<()> {
+    let lab = Lab::up(LabConfig::default())?;
+    let attempts: Vec<StormAttempt> = std::thread::scope(|scope| {
+        let storm = scope.spawn(|| lab.storm(storm(seed)));
+        lab.blast(BLAST, IpAddr::V4(Ipv4Addr::LOCALHOST), PORT, 2)?;
+        storm.join().unwrap_or_else(|_| bail!("the storm panicked"))
+    })?;
+    for attempt in &attempts {
+        *truth.entry(outcome(attempt)?).or_default() += 1;
+    }
+    *truth.entry("refused rst".to_owned()).or_default() += u64::from(BLAST);
+    Ok(())
+}
+
+fn resident_kb(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    line.split_whitespace().next().context("no number behind VmRSS")?.parse().context("VmRSS")
+}
+
+/// Names of observer's programs that any process has loaded.
+fn programs_of_observer() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for program in aya::programs::loaded_programs() {
+        let name = program.context("list the loaded programs")?.name_as_str().unwrap_or("").to_owned();
+        let is_ours = |hook: &&observer::kernel::hooks::Hook| {
+            // The kernel keeps fifteen bytes of a name.
+            !name.is_empty() && hook.program.get(..15).unwrap_or(hook.program) == name
+        };
+        if observer::kernel::hooks::HOOKS.iter().any(|hook| is_ours(&hook)) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
