@@ -10,6 +10,7 @@ mod privilege;
 mod report;
 mod verb {
     pub(crate) mod demo;
+    pub(crate) mod fuzz;
     pub(crate) mod lint;
     pub(crate) mod test;
     pub(crate) mod watch;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Demo(verb::demo::Demo),
+    Fuzz(verb::fuzz::Fuzz),
     Lint(verb::lint::Lint),
     Test(verb::test::Test),
     Watch(verb::watch::Watch),
@@ -40,6 +42,7 @@ impl Verb {
     fn run(self) -> Result<ExitCode> {
         match self {
             Self::Demo(demo) => demo.run(),
+            Self::Fuzz(fuzz) => fuzz.run(),
             Self::Lint(lint) => lint.run(),
             Self::Test(test) => test.run(),
             Self::Watch(watch) => watch.run(),

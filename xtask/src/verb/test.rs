@@ -6,12 +6,13 @@ use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::report::Report;
+use crate::verb::fuzz;
 use crate::{checks, privilege};
 
 /// Run every check and every test, in the kernel too
 ///
-/// Formatting, lints, unit and integration tests, documentation, and the tests that need root: they load the kernel
-/// programs and make traffic in network namespaces of their own. As another user than root, sudo runs those. Goes on
+/// Formatting, lints, unit and integration tests, documentation, a short run of each fuzz target, Miri, and the tests
+/// that need root: they load the kernel programs and make traffic in network namespaces of their own. As another user than root, sudo runs those. Goes on
 /// after a failure, except of the build, and ends with the line `N passed, N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
@@ -20,6 +21,8 @@ pub(crate) struct Test {
     require_privileged: bool,
 }
 
+/// For how long each fuzz target runs: long enough to see that it still works.
+const FUZZ_SECONDS: u32 = 20;
 const PRIVILEGED: &str = "tests that need root";
 
 impl Test {
@@ -30,9 +33,11 @@ impl Test {
         if build(&mut report, &privileged_tests) {
             report.tests("tests", cargo::command("test").args(HOST_CRATES).arg("--no-fail-fast"));
             report.check("documentation", &mut documentation());
+            fuzz::fuzz(&mut report, &fuzz::targets()?, FUZZ_SECONDS);
+            fuzz::miri(&mut report);
             self.privileged(&mut report, &privileged_tests);
         } else {
-            for step in ["tests", "documentation", PRIVILEGED] {
+            for step in ["tests", "documentation", "fuzz", "Miri", PRIVILEGED] {
                 report.not_run(step, "the build failed", true);
             }
         }
