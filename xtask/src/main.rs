@@ -3,12 +3,19 @@
 //! A verb is a file in `verb/`, whose first line says what it does (`./x --help`
 //! prints it), and an arm of [`Verb`].
 
+mod bench {
+    pub(crate) mod cpu;
+    pub(crate) mod peers;
+    pub(crate) mod programs;
+    pub(crate) mod subject;
+}
 mod cargo;
 mod checks;
 mod foreground;
 mod privilege;
 mod report;
 mod verb {
+    pub(crate) mod bench;
     pub(crate) mod demo;
     pub(crate) mod fuzz;
     pub(crate) mod lint;
@@ -31,6 +38,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Bench(verb::bench::Bench),
     Demo(verb::demo::Demo),
     Fuzz(verb::fuzz::Fuzz),
     Lint(verb::lint::Lint),
@@ -41,6 +49,7 @@ enum Verb {
 impl Verb {
     fn run(self) -> Result<ExitCode> {
         match self {
+            Self::Bench(bench) => bench.run(),
             Self::Demo(demo) => demo.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Lint(lint) => lint.run(),

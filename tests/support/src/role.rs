@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::{attempt, blast, demo, ns, relay, server, storm};
+use crate::{attempt, blast, demo, hold, ns, relay, server, storm};
 
 /// The variable that marks a process as a role and says which.
 const VARIABLE: &str = "OBSERVER_LAB_ROLE";
@@ -28,6 +28,8 @@ pub(crate) enum Role {
     Storm { ns: PathBuf, parent: i32, order: storm::Order },
     /// Makes refused connects as fast as it can.
     Blast { ns: PathBuf, parent: i32, order: blast::Order },
+    /// Keeps attempts in flight.
+    Hold { ns: PathBuf, order: hold::Order },
     /// Makes one kind of attempt, again and again.
     Demo { ns: PathBuf, order: demo::Order },
 }
@@ -55,6 +57,10 @@ impl Role {
                 die_with(parent)?;
                 ns::enter(&ns)?;
                 blast::run(&order)
+            }
+            Self::Hold { ns, order } => {
+                ns::enter(&ns)?;
+                hold::run(&order)
             }
             Self::Demo { ns, order } => {
                 ns::enter(&ns)?;
