@@ -54,7 +54,8 @@ pub mod fact {
     pub const ICMP_SENDER: u32 = 1 << 6;
     /// The ICMP error's sender is the destination.
     pub const ICMP_FROM_DESTINATION: u32 = 1 << 7;
-    /// The ICMP error's sender is this host: our source address, or loopback.
+    /// The ICMP error's sender is this host: our source address, or loopback, or
+    /// it was received from a loopback device.
     pub const ICMP_FROM_SOURCE: u32 = 1 << 8;
     /// This host itself sent an ICMP error for one of the SYNs.
     pub const ICMP_SENT_HERE: u32 = 1 << 9;

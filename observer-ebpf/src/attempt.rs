@@ -206,7 +206,8 @@ pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
     if record.oif == sock::LOOPBACK_IFINDEX {
         record.code.facts |= fact::LOOPBACK;
     }
-    let is_answered = at_end.sk_err_soft != 0 || !matches!(at_end.sk_err, 0 | ETIMEDOUT);
+    // A socket with no error may have told its application of one already.
+    let is_answered = at_end.sk_err_soft != 0 || at_end.sk_err != ETIMEDOUT;
     if record.code.phase == phase::SYN_SENT && is_answered && record.code.facts & (fact::RST | fact::ICMP) == 0 {
         recall_icmp(record);
     }
@@ -271,6 +272,10 @@ fn recall_icmp(record: &mut AttemptRecord) {
         record.icmp(error.icmp_type, error.icmp_code, 0, error.ttl);
         record.icmp_sender(error.from);
         record.iif = error.iif;
+        if error.iif == sock::LOOPBACK_IFINDEX {
+            // This host itself, whichever of its addresses it speaks by.
+            record.code.facts |= fact::ICMP_FROM_SOURCE;
+        }
     }
 }
 

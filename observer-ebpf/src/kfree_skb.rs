@@ -2,7 +2,9 @@
 //!
 //! A SYN of ours that netfilter or a cgroup program of this host dropped never
 //! left; one freed by neighbour resolution had nobody to go to (IPv6 gives no
-//! reason for that). The reasons' values differ by kernel. Since Linux 5.17.
+//! reason for that). The reasons' values differ by kernel. Before Linux 5.17
+//! there are none, and the place that dropped the packet has to do: netfilter
+//! has a single one.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use observer_common::record::{fact, phase};
@@ -11,6 +13,10 @@ use crate::{attempt, maps::*, sock};
 
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
+    if NF_HOOK_SLOW.load() != 0 {
+        by_place(ctx.arg(0), ctx.arg(1));
+        return 0;
+    }
     let reason: u32 = ctx.arg(2);
     let is = |value: u32| value != 0 && reason == value;
     let is_firewall = is(REASON_NETFILTER_DROP.load()) || is(REASON_BPF_CGROUP_EGRESS.load());
@@ -31,4 +37,19 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
         record.code.facts |= fact::SYN_FREED;
     }
     0
+}
+
+/// The place is a return address; comparing it comes first, for most of what is
+/// dropped is not our affair.
+#[inline(always)]
+fn by_place(skb: u64, place: u64) {
+    if place < NF_HOOK_SLOW.load() || place >= NF_HOOK_SLOW_END.load() {
+        return;
+    }
+    let sk: u64 = sock::read(skb, &SKB_SK);
+    if sk != 0
+        && let Some(record) = attempt::of(sk)
+    {
+        record.drop_syn();
+    }
 }

@@ -7,7 +7,7 @@
 //! | [`tcp_receive_reset`] | a RST was accepted | 4.15 |
 //! | [`inet_sk_error_report`] | an ICMP error: type, code, sender | 5.14 |
 //! | [`tcp_destroy_sock`] | an end that was missed | 4.16 |
-//! | [`kfree_skb`] | a SYN was dropped by this host; no neighbour | 5.17 |
+//! | [`kfree_skb`] | a SYN was dropped by this host; no neighbour (since 5.17) | all |
 //! | [`tcp_retransmit_skb`] | a SYN was retransmitted | 4.15 |
 //! | [`icmp_send`] | this host sent an ICMP error for a SYN | 5.12 |
 //! | [`connect`] | connect() failed before SYN-SENT | all |

@@ -210,6 +210,11 @@ globals! {
     REASON_NEIGH_FAILED: u32 = 0;
     /// `NOT_SPECIFIED` of the same: what IPv6 neighbour discovery says.
     REASON_NOT_SPECIFIED: u32 = 0;
+    /// Address of `nf_hook_slow`, where netfilter drops packets; 0: not needed, or
+    /// not known.
+    NF_HOOK_SLOW: u64 = 0;
+    /// Address of what follows it.
+    NF_HOOK_SLOW_END: u64 = 0;
     /// Byte offset of this member; the others below likewise.
     SOCK_FAMILY: u32 = 0;
     /// `sock.__sk_common.skc_dport`, network order.

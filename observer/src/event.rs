@@ -271,7 +271,10 @@ fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<&'sta
     need(has(fact::RST) && attempt.rst_ttl.is_none(), "rst_ttl");
     need(is_icmp && !has(fact::ICMP), "icmp_type");
     need(is_icmp && !has(fact::ICMP_SENDER), "icmp_from");
-    need(verdict.label == Label::Timeout && !able.syn_drops, "syn_drops");
+    // This host's own firewall looks like each of these to who cannot see it drop.
+    let may_be_own = matches!(verdict.label, Label::Timeout | Label::Refused | Label::Cancelled)
+        && attempt.code.phase == phase::SYN_SENT;
+    need(may_be_own && !able.syn_drops, "syn_drops");
     missing
 }
 

@@ -1,9 +1,12 @@
 //! Which numbers of the running kernel the programs need, and where BTF has
 //! them.
 
+use std::ops::Range;
+
 use observer_common::SOCK_HEAD_LEN;
 
 use super::btf::Btf;
+use super::symbols;
 
 /// A global of the kernel programs that holds a member's byte offset.
 struct Member {
@@ -89,6 +92,9 @@ pub(super) struct Layout {
     pub(super) can_follow_connect: bool,
     /// All members of an io_uring connect request are there.
     pub(super) can_follow_uring: bool,
+    /// Where netfilter drops packets, from its first byte to the one behind its
+    /// last; wanted only where the kernel gives no reasons for drops.
+    pub(super) netfilter_drop: Option<Range<u64>>,
     /// `enum skb_drop_reason` has NETFILTER_DROP.
     pub(super) has_drop_reasons: bool,
 }
@@ -123,6 +129,7 @@ impl Layout {
             can_follow_connect: absent.iter().all(lacks_uring),
             can_follow_uring: absent.is_empty(),
             absent,
+            netfilter_drop: if has_drop_reasons { None } else { symbols::range("nf_hook_slow") },
             has_drop_reasons,
         })
     }

@@ -36,6 +36,8 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
     for (global, value) in &layout.globals {
         loader.override_global(global, value, true);
     }
+    let drop = layout.netfilter_drop.clone().unwrap_or_default();
+    loader.override_global("NF_HOOK_SLOW", &drop.start, true).override_global("NF_HOOK_SLOW_END", &drop.end, true);
     for (global, port) in PORT_GLOBALS.iter().zip(&ports) {
         loader.override_global(global, port, true);
     }
@@ -89,8 +91,9 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
             return Some(Status::Skipped("switched off by --no-syscall-hooks".to_owned()));
         }
     }
-    if hook.symbol == "kfree_skb" && !layout.has_drop_reasons {
-        return Some(Status::Failed("this kernel gives no drop reasons".to_owned()));
+    if hook.symbol == "kfree_skb" && !layout.has_drop_reasons && layout.netfilter_drop.is_none() {
+        let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
+        return Some(Status::Failed(cause.to_owned()));
     }
     hook.absence(btf).map(Status::Failed)
 }

@@ -11,6 +11,7 @@ mod layout;
 mod load;
 mod log;
 mod privilege;
+mod symbols;
 
 use std::fmt;
 use std::fs;

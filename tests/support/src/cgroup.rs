@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::ns;
 use crate::role::own_pid;
+use crate::sock;
 
 /// Enumerators of linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_int = 5;
@@ -63,6 +64,7 @@ impl DenyingCgroup {
         fs::create_dir(&path).with_context(|| format!("create cgroup {}", path.display()))?;
         let cgroup = Self { path };
         let directory = File::open(&cgroup.path).context("open the cgroup")?;
+        sock::raise_memlock_limit();
         for attach_type in [BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT] {
             let program = load(attach_type)?;
             attach(directory.as_raw_fd(), program.as_raw_fd(), attach_type)?;

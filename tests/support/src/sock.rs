@@ -63,6 +63,12 @@ pub(crate) fn raise_file_limit() -> Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).context("RLIMIT_NOFILE")
 }
 
+/// Lifts the limit on locked memory, which BPF programs count against before
+/// Linux 5.11. Without the right to do so the limit stays.
+pub(crate) fn raise_memlock_limit() {
+    _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}
+
 /// An errno's name, or its number where it has none here.
 pub(crate) fn errno_name(errno: rustix::io::Errno) -> String {
     let name = match errno.raw_os_error() {
