@@ -229,27 +229,8 @@ pub struct OutcomeKey {
     pub code: EndCode,
 }
 
-/// A connect() call that has not yet reached SYN-SENT, keyed by thread.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PendingConnect {
-    /// Entered connect(), as in [`AttemptRecord`].
-    pub started_ns: u64,
-    /// `struct sock *`.
-    pub sk: u64,
-    /// Destination address.
-    pub daddr: Address,
-    /// Destination port, host order.
-    pub dport: u16,
-    /// [`FAMILY_V4`] or [`FAMILY_V6`].
-    pub family: u16,
-    /// Zero.
-    pub reserved: u32,
-}
-
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
 const _: () = assert!(size_of::<AttemptRecord>() == 152 && align_of::<AttemptRecord>() == 8);
 const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
 const _: () = assert!(size_of::<DestinationCounters>() == 24);
 const _: () = assert!(size_of::<OutcomeKey>() == 48 && align_of::<OutcomeKey>() == 4);
-const _: () = assert!(size_of::<PendingConnect>() == 40);

@@ -20,8 +20,9 @@ pub const ESTABLISHED: u32 = 7;
 pub const LATE_STARTS: u32 = 8;
 /// Ends that the hook in charge missed and a later hook caught.
 pub const RECOVERED_ENDS: u32 = 9;
-/// connect() calls not followed because the map of pending calls was full.
-pub const PENDING_FULL: u32 = 10;
+/// Ended attempts that were not remembered because their map was full: what
+/// connect() then says of them is counted as another attempt.
+pub const ENDED_FULL: u32 = 10;
 
 /// Number of counters.
 pub const COUNT: u32 = 11;

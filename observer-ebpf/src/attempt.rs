@@ -9,11 +9,12 @@ use aya_ebpf::{
 };
 use observer_common::{
     attempt::SocketAtEnd,
-    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, PendingConnect, end, fact, phase},
+    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, end, fact, phase},
     stat,
 };
 
 use crate::{
+    connect::Target,
     maps::*,
     sock::{self, SockHead},
 };
@@ -54,7 +55,7 @@ pub(crate) fn begin(sk: u64) {
         return;
     }
     if FOLLOW_CONNECT.load() != 0 {
-        forget_connect();
+        has_ended(sk);
     }
     let Some(record) = make_up(sk, &head, dport) else { return };
     identify(record, now(), pid);
@@ -70,19 +71,10 @@ pub(crate) fn begin(sk: u64) {
         }
     }
     count(stat::LOST_ATTEMPTS_FULL);
+    remember_end(sk, pid);
     if let Some(was_full) = WAS_FULL.get_ptr_mut(0) {
         // SAFETY: an element of a map; every writer writes the same value.
         unsafe { *was_full = 1 };
-    }
-}
-
-/// This thread's connect() is an attempt: its result is no failure before
-/// SYN-SENT.
-#[inline(always)]
-fn forget_connect() {
-    if let Some(pending) = PENDING.get_ptr_mut(&bpf_get_current_pid_tgid()) {
-        // SAFETY: only this thread uses this element, and it is here.
-        unsafe { (*pending).sk = 0 };
     }
 }
 
@@ -213,38 +205,44 @@ pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
     }
     record.finish(now(), end, &at_end);
     publish(record);
-    if FOLLOW_URING.load() != 0 && record.code.facts & fact::RST == 0 {
-        remember_end(sk, record);
+    if record.code.phase == phase::SYN_SENT
+        && record.code.sk_err != ETIMEDOUT
+        && record.code.facts & (fact::RST | fact::SHUTDOWN) == 0
+    {
+        // connect() may return an error that looks as if no SYN had been sent.
+        remember_end(sk, record.pid);
     }
     if ATTEMPTS.remove(&sk).is_ok() {
         follow(sk, -1);
     }
 }
 
-/// How long after the end the application is told of it, at most.
-const JUST_NS: u64 = 100_000_000;
-
 #[inline(always)]
-fn remember_end(sk: u64, record: &AttemptRecord) {
-    // Without a port, connect() fails in SYN-SENT with no `sk_err`.
-    let errno = if record.code.facts & fact::NO_SEGS_OUT != 0 { EADDRNOTAVAIL } else { i32::from(record.code.sk_err) };
-    if is_connect_errno(errno) {
-        let ended = Ended { at_ns: record.ended_ns, pid: record.pid, reserved: 0 };
-        let _ = JUST_ENDED.insert(&sk, &ended, 0);
+fn remember_end(sk: u64, pid: u32) {
+    if FOLLOW_CONNECT.load() == 0 {
+        return;
+    }
+    follow(sk, 1);
+    if ENDED.insert(&sk, &pid, u64::from(BPF_NOEXIST)).is_err() {
+        follow(sk, -1);
+        count(stat::ENDED_FULL);
     }
 }
 
-/// True if an attempt of this socket and this process has been counted a moment
-/// ago. Asked once: the answer is forgotten.
+/// True if an attempt of this socket and this process has been counted already.
+/// Asked once: the answer is forgotten.
 #[inline(always)]
-pub(crate) fn has_just_ended(sk: u64) -> bool {
-    // SAFETY: a torn read of a time at most misjudges a moment.
-    let Some(&ended) = (unsafe { JUST_ENDED.get(&sk) }) else { return false };
-    let _ = JUST_ENDED.remove(&sk);
-    ended.pid == current_pid() && now().saturating_sub(ended.at_ns) < JUST_NS
+pub(crate) fn has_ended(sk: u64) -> bool {
+    if !may_be_followed(sk) {
+        return false;
+    }
+    // SAFETY: an entry is never changed, only inserted and removed.
+    let Some(&pid) = (unsafe { ENDED.get(&sk) }) else { return false };
+    if ENDED.remove(&sk).is_ok() {
+        follow(sk, -1);
+    }
+    pid == current_pid()
 }
-
-const EADDRNOTAVAIL: i32 = 99;
 
 /// The errnos with which connect() fails before SYN-SENT.
 #[inline(always)]
@@ -253,6 +251,7 @@ pub(crate) fn is_connect_errno(errno: i32) -> bool {
     const ENOMEM: i32 = 12;
     const EACCES: i32 = 13;
     const EINVAL: i32 = 22;
+    const EADDRNOTAVAIL: i32 = 99;
     const ENETDOWN: i32 = 100;
     const ENETUNREACH: i32 = 101;
     const ENOBUFS: i32 = 105;
@@ -279,24 +278,23 @@ fn recall_icmp(record: &mut AttemptRecord) {
     }
 }
 
-/// A connect() call failed with `errno`. If it came as far as SYN-SENT, the
-/// state hook has counted it.
+/// A connect() call on this socket, which is no longer connecting, failed with
+/// `errno`; one of a watched port that sent no SYN is an attempt.
 #[inline(always)]
-pub(crate) fn fail_connect(pending: &PendingConnect, errno: u16) {
+pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     let pid = current_pid();
-    if pid == OBSERVER_PID.load() {
-        return;
-    }
-    if !sock::is_tcp(pending.sk) {
+    if has_ended(sk) || !is_connect_errno(errno) || pid == OBSERVER_PID.load() || !sock::is_tcp(sk) {
         return;
     }
     let Some(record) = scratch(CONNECT_HOOK) else { return };
-    record.daddr = pending.daddr;
-    record.dport = pending.dport;
-    record.sport = sock::sport(pending.sk);
-    record.netns = sock::netns(pending.sk);
-    record.code.family = pending.family as u8;
-    identify(record, pending.started_ns, pid);
+    record.daddr = target.daddr;
+    record.dport = target.dport;
+    record.sport = sock::sport(sk);
+    record.netns = sock::netns(sk);
+    record.code.family = target.family;
+    // Nothing that takes time comes before the SYN.
+    identify(record, now(), pid);
+    let errno = errno as u16;
     record.fail_connect(now(), errno);
     count_attempt(&destination(record));
     publish(record);

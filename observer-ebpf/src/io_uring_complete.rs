@@ -5,8 +5,7 @@
 //! all there is to see. Costs every completion of the host, so it stands or
 //! falls with the tracepoints on connect(). These arguments since Linux 6.10.
 
-use aya_ebpf::{helpers::bpf_probe_read_user, macros::raw_tracepoint, programs::RawTracePointContext};
-use observer_common::{address::Address, record::PendingConnect};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use crate::{attempt, connect, maps::*, sock};
 
@@ -26,27 +25,16 @@ pub(crate) fn io_uring_complete(ctx: RawTracePointContext) -> i32 {
     if !attempt::is_connect_errno(errno) {
         return 0;
     }
-    let Some(sk) = sock::unconnected_of_file(sock::read_at(req)) else { return 0 };
-    // A connect that was in progress had reached SYN-SENT.
-    if attempt::has_just_ended(sk) || sock::read::<u8>(req, &URING_IN_PROGRESS) != 0 {
-        return 0;
-    }
     let addr: u64 = sock::read(req, &URING_ADDR);
-    // SAFETY: the helper checks the address.
-    let Ok(head) = (unsafe { bpf_probe_read_user(addr as *const [u8; 8]) }) else { return 0 };
-    // SAFETY: as above.
-    let v6 = || Address::from_words(unsafe { bpf_probe_read_user((addr + 8) as *const [u32; 4]) }.unwrap_or_default());
-    let len: u32 = sock::read(req, &URING_ADDR_LEN);
-    let Some(target) = connect::target(head, len, v6) else { return 0 };
-    let pending = PendingConnect {
-        // connect() fails within microseconds; when it was called is not known.
-        started_ns: attempt::now(),
-        sk,
-        daddr: target.daddr,
-        dport: target.dport,
-        family: u16::from(target.family),
-        reserved: 0,
-    };
-    attempt::fail_connect(&pending, errno as u16);
+    if let Some(target) = connect::user_target(addr, sock::read(req, &URING_ADDR_LEN))
+        && let Some(sk) = sock::unconnected_of_file(sock::read_at(req))
+    {
+        // A connect that was in progress had reached SYN-SENT.
+        if sock::read::<u8>(req, &URING_IN_PROGRESS) != 0 {
+            attempt::has_ended(sk);
+        } else {
+            attempt::fail_connect(sk, &target, errno);
+        }
+    }
     0
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use observer_common::{
     address::Address,
-    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, PendingConnect},
+    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey},
     stat,
 };
 
@@ -28,12 +28,11 @@ pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> = H
 #[map]
 pub(crate) static OUTCOMES: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
 
-/// The last connect() call of a thread, by `pid_tgid`; without a socket once it
-/// has reached SYN-SENT or returned. An element stays for the next call, which
-/// is cheaper than to insert and delete one a call, and an LRU forgets threads
-/// that are no more.
+/// What a thread gave to its last connect(), by `pid_tgid`. An element stays for
+/// the next call, which is cheaper than to insert and delete one a call, and an
+/// LRU forgets threads that are no more.
 #[map]
-pub(crate) static PENDING: LruHashMap<u64, PendingConnect> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Where a record is made up before it is inserted: the stack is too small.
 /// Element 0 is the state hook's, element 1 that of the hooks on connect(), which
@@ -46,10 +45,11 @@ pub(crate) static SCRATCH: PerCpuArray<AttemptRecord> = PerCpuArray::with_max_en
 #[map]
 pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::with_max_entries(4_096, 0);
 
-/// Sockets whose attempt ended with an errno that connect() could also have
-/// failed with before SYN-SENT: io_uring's answer must not be counted again.
+/// Sockets whose attempt ended with an error that connect() may yet return, and
+/// the process: that call must not be counted as another attempt. Until the call
+/// comes, the socket connects anew, or it is destroyed.
 #[map]
-pub(crate) static JUST_ENDED: LruHashMap<u64, Ended> = LruHashMap::with_max_entries(1_024, 0);
+pub(crate) static ENDED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
 /// Element 0 is 1 once an attempt found [`ATTEMPTS`] full. From then on the end
 /// of an unknown attempt is no sign of a beginning that was missed.
@@ -64,17 +64,16 @@ pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// An attempt that is over. The address of its socket is soon another's, so it
-/// also says whose it was.
+/// The arguments of a connect() call.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Ended {
-    /// As in `AttemptRecord`.
-    pub(crate) at_ns: u64,
-    /// As in `AttemptRecord`.
-    pub(crate) pid: u32,
-    /// Zero.
-    pub(crate) reserved: u32,
+pub(crate) struct Call {
+    /// `struct sockaddr *` in the caller's memory.
+    pub(crate) addr: u64,
+    /// File descriptor.
+    pub(crate) fd: u32,
+    /// Length of the address.
+    pub(crate) len: u32,
 }
 
 /// A connection as its packets name it: addresses with IPv4 as mapped, ports in
@@ -111,7 +110,7 @@ pub(crate) struct IcmpError {
 /// Buckets of [`FOLLOWED`]; a power of two.
 const BUCKETS: usize = 16_384;
 
-/// How many attempts in flight fall into each bucket of socket addresses. Most
+/// How many entries of [`ATTEMPTS`] and [`ENDED`] fall into each bucket of socket addresses. Most
 /// sockets that pass the hooks are nobody's attempt, and an empty bucket says so
 /// for a fraction of what a look into [`ATTEMPTS`] costs.
 #[unsafe(no_mangle)]
@@ -125,14 +124,14 @@ fn bucket(sk: u64) -> *mut u32 {
     unsafe { (&raw mut FOLLOWED).cast::<u32>().add(index) }
 }
 
-/// False if [`ATTEMPTS`] surely has no attempt of this socket.
+/// False if neither [`ATTEMPTS`] nor [`ENDED`] has an entry of this socket.
 #[inline(always)]
 pub(crate) fn may_be_followed(sk: u64) -> bool {
     // SAFETY: aligned; hooks of one socket run one after the other.
     unsafe { bucket(sk).read_volatile() != 0 }
 }
 
-/// To be called before an attempt is inserted, with 1, and after it has been
+/// To be called before an entry is inserted, with 1, and after it has been
 /// removed, with -1.
 #[inline(always)]
 pub(crate) fn follow(sk: u64, change: i32) {
@@ -198,8 +197,6 @@ globals! {
     SEND_SUCCESSES: u8 = 0;
     /// 1: the hooks on connect() are attached.
     FOLLOW_CONNECT: u8 = 0;
-    /// 1: the hook on io_uring's completions is attached.
-    FOLLOW_URING: u8 = 0;
     /// Bytes waiting in the ring buffer that wake user space before its timer.
     WAKE_BYTES: u64 = 1 << 20;
     /// `NETFILTER_DROP` of `enum skb_drop_reason`; 0: this kernel has none.

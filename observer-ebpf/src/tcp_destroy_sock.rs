@@ -10,6 +10,9 @@ use crate::attempt;
 
 #[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
 pub(crate) fn tcp_destroy_sock(ctx: RawTracePointContext) -> i32 {
-    attempt::finish(ctx.arg(0), end::DESTROYED);
+    let sk = ctx.arg(0);
+    attempt::finish(sk, end::DESTROYED);
+    // Its address may soon be another socket's.
+    attempt::has_ended(sk);
     0
 }

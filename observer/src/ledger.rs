@@ -137,7 +137,7 @@ fn remarks(at: &impl Fn(u32) -> u64) -> Vec<(&'static str, u64)> {
         ("ends that the first hook missed and a later one caught", stat::RECOVERED_ENDS),
         ("attempts counted in total only, destination table full", stat::DESTINATIONS_FULL),
         ("outcomes counted in total only, outcome table full", stat::OUTCOMES_FULL),
-        ("connect() calls not followed, call table full", stat::PENDING_FULL),
+        ("ended attempts not remembered, some may be counted twice", stat::ENDED_FULL),
     ]
     .map(|(cause, index)| (cause, at(index)))
     .into_iter()

@@ -31,6 +31,7 @@ pub struct Names {
     netns: u32,
     mount: Option<PathBuf>,
     cgroups: HashMap<u64, Option<String>>,
+    interfaces: HashMap<u32, Option<String>>,
 }
 
 impl Names {
@@ -38,7 +39,12 @@ impl Names {
     pub fn new() -> Self {
         let netns = fs::metadata("/proc/self/ns/net").map(|meta| meta.ino() as u32).unwrap_or(0);
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        Self { netns, mount: cgroup2_mount(&mounts), cgroups: HashMap::new() }
+        Self { netns, mount: cgroup2_mount(&mounts), cgroups: HashMap::new(), interfaces: HashMap::new() }
+    }
+
+    /// To be called before each batch of attempts: interfaces are renamed.
+    pub fn refresh(&mut self) {
+        self.interfaces.clear();
     }
 
     /// The names that belong to an attempt.
@@ -53,8 +59,9 @@ impl Names {
 
     /// The interface's name; its number where it lies in another network
     /// namespace, whose names are not to be had from here.
-    fn interface(&self, index: u32, netns: u32) -> String {
-        let name = if netns == self.netns { interface_name(index) } else { None };
+    fn interface(&mut self, index: u32, netns: u32) -> String {
+        let mut named = || self.interfaces.entry(index).or_insert_with(|| interface_name(index)).clone();
+        let name = if netns == self.netns { named() } else { None };
         name.unwrap_or_else(|| format!("if{index}"))
     }
 
@@ -134,8 +141,9 @@ mod tests {
 
     #[test]
     fn names_the_loopback_interface_here_and_numbers_others() {
-        let names = Names::new();
-        assert_eq!(names.interface(1, names.netns), "lo");
-        assert_eq!(names.interface(7, names.netns.wrapping_add(1)), "if7");
+        let mut names = Names::new();
+        let own = names.netns;
+        assert_eq!(names.interface(1, own), "lo");
+        assert_eq!(names.interface(7, own.wrapping_add(1)), "if7");
     }
 }

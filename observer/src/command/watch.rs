@@ -155,6 +155,7 @@ impl<W: io::Write> Watch<'_, W> {
     /// Shows what waits. False if nothing more is to be shown.
     fn drain(&mut self) -> Result<bool, Failure> {
         self.session.flush_log();
+        self.names.refresh();
         let clock = clock_offset();
         let filter = self.args.filter();
         let limit = self.args.output.count.map(std::num::NonZeroU64::get);

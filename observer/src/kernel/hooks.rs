@@ -46,9 +46,9 @@ pub enum Group {
     Core,
     /// More evidence; each is attached on its own.
     Evidence,
-    /// connect() failures before SYN-SENT, the cheap pair.
+    /// connect() failures before SYN-SENT, the cheap way.
     ConnectFunction,
-    /// The same by system call, where the cheap pair does not load.
+    /// The same by system call, where the cheap way does not load.
     ConnectSyscall,
 }
 
@@ -136,21 +136,12 @@ pub const HOOKS: &[Hook] = &[
     },
     raw("inet_sock_set_state", 3, Group::Core, "4.16", "start, handshake and end of every attempt", "everything"),
     Hook {
-        program: "connect_file_enter",
-        symbol: "__sys_connect_file",
-        kind: Kind::Fentry { params: 4 },
-        group: Group::ConnectFunction,
-        since: "5.10",
-        gives: "connect() that fails before SYN-SENT",
-        lost_without: LOST_WITHOUT_CONNECT,
-    },
-    Hook {
         program: "connect_file_exit",
         symbol: "__sys_connect_file",
         kind: Kind::Fexit { params: 4 },
         group: Group::ConnectFunction,
         since: "5.10",
-        gives: "its errno",
+        gives: "connect() that fails before SYN-SENT",
         lost_without: LOST_WITHOUT_CONNECT,
     },
     raw(

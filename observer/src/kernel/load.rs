@@ -29,7 +29,6 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
     let own_pid = if settings.watch_self { 0 } else { std::process::id() };
     let send_successes = u8::from(settings.successes);
     let follow = u8::from(follow_connect);
-    let follow_uring = u8::from(layout.can_follow_uring && settings.syscall_hooks);
     let wake_bytes = u64::from(settings.ring_bytes / 4);
     let log_level = if settings.log { aya_log::Level::Trace as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -45,7 +44,6 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
         .override_global("OBSERVER_PID", &own_pid, true)
         .override_global("SEND_SUCCESSES", &send_successes, true)
         .override_global("FOLLOW_CONNECT", &follow, true)
-        .override_global("FOLLOW_URING", &follow_uring, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("ATTEMPTS", settings.max_in_flight)

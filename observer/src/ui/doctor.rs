@@ -160,7 +160,7 @@ fn status(report: &HookReport) -> (&'static str, Option<&str>) {
     }
 }
 
-/// True if what the hook gives is not to be had. The two pairs on connect()
+/// True if what the hook gives is not to be had. The two ways to see connect()
 /// stand in for each other, and from Linux 5.18 on `inet_sk_error_report` for
 /// `tcp_v4_err`.
 fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -> bool {

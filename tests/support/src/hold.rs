@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, bail};
 use rustix::io::Errno;
 use rustix::net::connect;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Ip, destination};
@@ -15,6 +14,7 @@ use crate::case::Family;
 use crate::lab::Lab;
 use crate::role::{Process, Role, announce_ready};
 use crate::scenario::Scenario;
+use crate::sock;
 
 /// What the process is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,9 +42,7 @@ impl Lab {
 
 /// Holds them until stdin closes.
 pub(crate) fn run(order: &Order) -> Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("raise the number of open files")?;
+    sock::raise_file_limit()?;
     let mut sockets = Vec::new();
     for index in 0..order.count {
         let (ip, family) = if index % 2 == 0 { (Ip::V4, Family::V4) } else { (Ip::V6, Family::V6) };
