@@ -38,4 +38,5 @@ pub mod pipeline;
 mod sample;
 pub mod sanitize;
 pub mod surroundings;
+pub mod tally;
 pub mod ui;

@@ -1,0 +1,369 @@
+//! The tables of all groups.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use observer_common::stat;
+use serde::Serialize;
+
+use super::clock::Clock;
+use super::known::{Known, KnownKey};
+use super::split::Sources;
+use super::table::{Group, Table, Update};
+use super::{Moment, Seen, SourceCounts, Tally, Tick};
+use crate::ledger::Counters;
+
+/// A destination: address and port.
+pub type Key = (IpAddr, u16);
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4, also from IPv6 sockets.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// The family of an address.
+    pub fn of(addr: IpAddr) -> Self {
+        if addr.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+}
+
+/// How long the prefixes are by which destinations are rolled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Bits of an IPv4 prefix, at most 32.
+    pub v4: u8,
+    /// Bits of an IPv6 prefix, at most 128.
+    pub v6: u8,
+}
+
+impl Default for Prefixes {
+    /// What operators are given at least: /24 and /48.
+    fn default() -> Self {
+        Self { v4: 24, v6: 48 }
+    }
+}
+
+impl Prefixes {
+    /// The prefix of an address.
+    pub fn of(self, addr: IpAddr) -> IpNet {
+        let bits = if addr.is_ipv4() { self.v4.min(32) } else { self.v6.min(128) };
+        IpNet::new(addr, bits).unwrap_or_else(|_| addr.into()).trunc()
+    }
+}
+
+/// Room for groups. Each table is limited in number and in bytes, whichever
+/// comes first; by default they stay below 64 MB together.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Destinations, and bytes for them.
+    pub destinations: (usize, usize),
+    /// Prefixes, and bytes for them.
+    pub prefixes: (usize, usize),
+    /// Source addresses, and bytes for them.
+    pub sources: (usize, usize),
+    /// Entries of the kernel's map of outcomes. It takes 100 bytes for each
+    /// outcome that the kernel counts and no destination here keeps, twice as
+    /// many at most.
+    pub kernel_outcomes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            destinations: (100_000, 52_000_000),
+            prefixes: (8_192, 8_000_000),
+            sources: (256, 2_000_000),
+            kernel_outcomes: 65_536,
+        }
+    }
+}
+
+impl Group for Tally {
+    fn heap_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+}
+
+/// Every group. For each roll-up, the sum of its groups and of what was
+/// forgotten equals [`Tallies::total`].
+#[derive(Debug)]
+pub struct Tallies {
+    clock: Clock,
+    prefix_lengths: Prefixes,
+    total: Tally,
+    families: [Tally; 2],
+    destinations: Table<Key, Tally>,
+    prefixes: Table<IpNet, Tally>,
+    sources: Table<Option<IpAddr>, Tally>,
+    forgotten: Tally,
+    forgotten_prefixes: Tally,
+    forgotten_sources: Tally,
+    unremembered: u64,
+    source_ids: Sources,
+    known: Known,
+    reconciled: u64,
+    ambiguous: u64,
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self::new(Budget::default(), Prefixes::default())
+    }
+}
+
+impl Tallies {
+    /// Nothing counted yet.
+    pub fn new(budget: Budget, prefix_lengths: Prefixes) -> Self {
+        Self {
+            clock: Clock::default(),
+            prefix_lengths,
+            total: Tally::default(),
+            families: Default::default(),
+            destinations: Table::new(budget.destinations.0, budget.destinations.1),
+            prefixes: Table::new(budget.prefixes.0, budget.prefixes.1),
+            sources: Table::new(budget.sources.0, budget.sources.1),
+            forgotten: Tally::default(),
+            forgotten_prefixes: Tally::default(),
+            forgotten_sources: Tally::default(),
+            unremembered: 0,
+            source_ids: Sources::default(),
+            known: Known::new(budget.kernel_outcomes.saturating_mul(2)),
+            reconciled: 0,
+            ambiguous: 0,
+        }
+    }
+
+    /// Counts attempts. Times up to a minute out of order are put in order;
+    /// what ended after `now` counts as ended now. When the clock is set back,
+    /// windows go on from where they were.
+    pub fn add(&mut self, seen: &Seen, now: Timestamp) {
+        let now = self.clock.advance(now);
+        self.enter(seen, Moment { at: self.clock.place(seen.at), now });
+    }
+
+    /// Counts what the kernel counted and no event showed, as ended at `at`,
+    /// and says how many that were. `counters` must have been read before the
+    /// last event that was added left the ring buffer; otherwise events that
+    /// come yet are counted twice.
+    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) -> u64 {
+        let mut counted: BTreeMap<KnownKey, u64> = BTreeMap::new();
+        for (key, count) in &counters.outcomes {
+            *counted.entry(KnownKey::new(&Seen::from_counter(key, 0, at))).or_default() += count;
+        }
+        let (mut missing, mut ambiguous) = (0, 0);
+        for (&key, &count) in &counted {
+            let lacking = count.saturating_sub(self.known_count(&key));
+            if !self.known.is_certain(&key) {
+                ambiguous += lacking;
+            } else if lacking > 0 {
+                missing += lacking;
+                self.add(&key.seen(lacking, at), at);
+            }
+        }
+        // A full map takes no new keys, ever.
+        if counters.stats[stat::OUTCOMES_FULL as usize] > 0 {
+            self.known.retain(|key| counted.contains_key(key));
+        }
+        self.reconciled += missing;
+        self.ambiguous = ambiguous;
+        missing
+    }
+
+    /// The time at which to look at windows.
+    pub fn tick(&self, now: Timestamp) -> Tick {
+        self.clock.now(now)
+    }
+
+    /// Everything.
+    pub fn total(&self) -> &Tally {
+        &self.total
+    }
+
+    /// One family.
+    pub fn family(&self, family: Family) -> &Tally {
+        let [v4, v6] = &self.families;
+        if family == Family::Ipv4 { v4 } else { v6 }
+    }
+
+    /// Both families.
+    pub fn families(&self) -> impl Iterator<Item = (Family, &Tally)> {
+        Family::ALL.into_iter().map(|family| (family, self.family(family)))
+    }
+
+    /// Destinations: most recently failed first, then those that never failed.
+    pub fn destinations(&self) -> impl Iterator<Item = (Key, &Tally)> {
+        self.destinations.iter().map(|(&key, tally)| (key, tally))
+    }
+
+    /// One destination, if it is remembered.
+    pub fn destination(&self, key: Key) -> Option<&Tally> {
+        self.destinations.get(&key)
+    }
+
+    /// A destination's attempts by source address, the first eight told apart.
+    pub fn split(&self, destination: &Tally) -> Vec<SourceCounts> {
+        destination.split.counts(&self.source_ids)
+    }
+
+    /// Destinations by prefix, in the order of [`Self::destinations`].
+    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, &Tally)> {
+        self.prefixes.iter().map(|(&net, tally)| (net, tally))
+    }
+
+    /// One prefix, if it is remembered.
+    pub fn prefix(&self, net: IpNet) -> Option<&Tally> {
+        self.prefixes.get(&net)
+    }
+
+    /// The prefix that an address is counted under.
+    pub fn prefix_of(&self, addr: IpAddr) -> IpNet {
+        self.prefix_lengths.of(addr)
+    }
+
+    /// Local addresses, `None` where none was chosen, in the order of
+    /// [`Self::destinations`].
+    pub fn sources(&self) -> impl Iterator<Item = (Option<IpAddr>, &Tally)> {
+        self.sources.iter().map(|(&saddr, tally)| (saddr, tally))
+    }
+
+    /// One local address, if it is remembered.
+    pub fn source(&self, saddr: Option<IpAddr>) -> Option<&Tally> {
+        self.sources.get(&saddr)
+    }
+
+    /// Destinations that are not remembered any more, together. Their streak
+    /// means nothing.
+    pub fn forgotten(&self) -> &Tally {
+        &self.forgotten
+    }
+
+    /// Prefixes that are not remembered any more, together.
+    pub fn forgotten_prefixes(&self) -> &Tally {
+        &self.forgotten_prefixes
+    }
+
+    /// Local addresses that are not remembered any more, together.
+    pub fn forgotten_sources(&self) -> &Tally {
+        &self.forgotten_sources
+    }
+
+    /// Destinations, prefixes and local addresses that had to go.
+    pub fn evicted(&self) -> [u64; 3] {
+        [self.destinations.evicted(), self.prefixes.evicted(), self.sources.evicted()]
+    }
+
+    /// Successes of destinations that there was no room for; among the
+    /// forgotten.
+    pub fn unremembered(&self) -> u64 {
+        self.unremembered
+    }
+
+    /// Attempts known from the kernel's counters alone.
+    pub fn reconciled(&self) -> u64 {
+        self.reconciled
+    }
+
+    /// Attempts that the last [`Self::reconcile`] could not tell from events
+    /// already counted, and left out. 0 unless more outcomes than the kernel
+    /// counts by key came between two calls.
+    pub fn ambiguous(&self) -> u64 {
+        self.ambiguous
+    }
+
+    /// Destinations known now.
+    pub fn len(&self) -> usize {
+        self.destinations.len()
+    }
+
+    /// True before the first attempt.
+    pub fn is_empty(&self) -> bool {
+        self.total.attempts() == 0
+    }
+
+    /// Bytes of memory that all this takes, about.
+    pub fn bytes(&self) -> usize {
+        let tables = self.destinations.bytes() + self.prefixes.bytes() + self.sources.bytes();
+        let forgotten = [&self.forgotten, &self.forgotten_prefixes, &self.forgotten_sources];
+        let tallies = forgotten.into_iter().chain(&self.families).chain([&self.total]).map(Tally::heap_bytes);
+        tables + tallies.sum::<usize>() + self.source_ids.heap_bytes() + self.known.heap_bytes()
+    }
+
+    #[cfg(test)]
+    pub(super) fn destination_bytes(&self) -> usize {
+        self.destinations.bytes()
+    }
+
+    fn enter(&mut self, seen: &Seen, moment: Moment) {
+        let seen = &Seen { daddr: seen.daddr.to_canonical(), saddr: seen.saddr.map(|a| a.to_canonical()), ..*seen };
+        let [v4, v6] = &mut self.families;
+        self.total.add(seen, None, moment);
+        if seen.daddr.is_ipv4() { v4 } else { v6 }.add(seen, None, moment);
+        let net = self.prefix_lengths.of(seen.daddr);
+        roll_up(&mut self.prefixes, &mut self.forgotten_prefixes, net, seen, moment);
+        roll_up(&mut self.sources, &mut self.forgotten_sources, seen.saddr, seen, moment);
+        self.enter_destination(seen, moment);
+    }
+
+    fn enter_destination(&mut self, seen: &Seen, moment: Moment) {
+        let Self { source_ids, known, forgotten, .. } = self;
+        let id = source_ids.give(seen.saddr);
+        let mut is_kept = false;
+        let update = self.destinations.update(
+            (seen.daddr, seen.dport),
+            seen.is_failure(),
+            |destination| is_kept = destination.add(seen, id, moment),
+            |(daddr, dport), gone| {
+                forgotten.merge(&gone);
+                for (saddr, outcome, count) in gone.split.own(source_ids) {
+                    known.add(KnownKey { outcome, daddr, dport, saddr }, count);
+                }
+            },
+        );
+        if update == Update::NoRoom {
+            self.unremembered += seen.count;
+            self.forgotten.add(seen, None, moment);
+        }
+        if !is_kept {
+            self.known.add(KnownKey::new(seen), seen.count);
+        }
+    }
+
+    fn known_count(&self, key: &KnownKey) -> u64 {
+        let kept = self.destinations.get(&(key.daddr, key.dport)).zip(self.source_ids.get(key.saddr));
+        let kept = kept.map_or(0, |(destination, id)| destination.split.get(id, key.outcome));
+        kept + self.known.get(key)
+    }
+}
+
+impl KnownKey {
+    fn seen(self, count: u64, at: Timestamp) -> Seen {
+        let Self { outcome, daddr, dport, saddr } = self;
+        Seen { at, saddr, daddr, dport, outcome, handshake: None, elapsed: None, count }
+    }
+}
+
+fn roll_up<K: std::hash::Hash + Eq + Copy>(
+    table: &mut Table<K, Tally>,
+    forgotten: &mut Tally,
+    key: K,
+    seen: &Seen,
+    moment: Moment,
+) {
+    let failure = seen.is_failure();
+    let update =
+        table.update(key, failure, |tally| _ = tally.add(seen, None, moment), |_, gone| forgotten.merge(&gone));
+    if update == Update::NoRoom {
+        forgotten.add(seen, None, moment);
+    }
+}
