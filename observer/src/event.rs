@@ -3,12 +3,13 @@
 //! Its JSON form is documented by `schema/observer.event.v1.json`. Additions
 //! are allowed within a version; a change of meaning is a new version.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use observer_common::record::{fact, phase};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
@@ -69,7 +70,7 @@ pub struct Event {
 }
 
 /// One end of a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// Address; IPv4-mapped addresses are written as IPv4.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +87,8 @@ impl Endpoint {
 }
 
 /// What label, reason and origin rest on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Evidence {
     /// TTL or hop limit of the RST.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +119,7 @@ pub struct Evidence {
     pub bytes_received: Option<u64>,
     /// Evidence that this kernel, or these privileges, withheld.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<&'static str>,
+    pub missing: Vec<Cow<'static, str>>,
 }
 
 impl Evidence {
@@ -247,7 +249,7 @@ fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Su
     }
 }
 
-fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<&'static str> {
+fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<Cow<'static, str>> {
     let has = |bit| attempt.code.facts & bit != 0;
     let is_icmp = matches!(
         verdict.reason,
@@ -262,7 +264,7 @@ fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<&'sta
     let mut missing = Vec::new();
     let mut need = |is_missing: bool, name| {
         if is_missing {
-            missing.push(name);
+            missing.push(Cow::Borrowed(name));
         }
     };
     need(has(fact::LATE_START), "start");

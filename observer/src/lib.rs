@@ -15,6 +15,8 @@
 //!   synchronous, no clock, no I/O. Time comes in as an argument.
 //! - [`pipeline`] strings them together; [`surroundings`] looks up what the
 //!   outside world adds (interface names, cgroup paths).
+//! - [`history`] keeps events and per-minute counts in SQLite, and answers
+//!   questions about them; it is a sink, and no stage knows it.
 //! - [`command`] reads clocks and signals and writes to the world.
 //!
 //! One function, [`label::label`], judges events and counters alike, so that
@@ -29,6 +31,7 @@ pub mod event;
 pub mod exit;
 pub mod filter;
 pub mod format;
+pub mod history;
 pub mod kernel;
 pub mod label;
 pub mod ledger;

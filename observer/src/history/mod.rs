@@ -1,0 +1,35 @@
+//! History: events and per-minute counts in an SQLite file, written by
+//! `observer run` and `observer watch --record`, and readable meanwhile.
+//!
+//! - [`Recorder`] writes batches, each in one transaction.
+//! - [`Writer`] is a thread that owns a recorder, so that nobody waits for a
+//!   disk; it counts what it could not write.
+//! - [`History`] reads.
+//! - [`schema`] documents the tables.
+
+mod entry;
+mod error;
+mod lock;
+mod read;
+pub mod schema;
+mod thread;
+mod write;
+
+use std::path::Path;
+
+pub use entry::{Entry, MinuteKey, minute};
+pub use error::{Error, Result};
+pub use read::{DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
+pub use thread::{Status, Writer};
+pub use write::{Recorder, Retention, Written};
+
+/// Where history is unless told otherwise.
+pub const DEFAULT_PATH: &str = "/var/lib/observer/history.sqlite";
+
+/// [`DEFAULT_PATH`].
+pub fn default_path() -> &'static Path {
+    Path::new(DEFAULT_PATH)
+}
+
+#[cfg(test)]
+mod tests;

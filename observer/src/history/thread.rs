@@ -1,0 +1,389 @@
+//! A thread that writes history, so that whoever reads the kernel never waits
+//! for a disk. What does not fit its queue is dropped, counted and said.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Entry, MinuteKey, Recorder, Result, Retention};
+use crate::event::Event;
+
+/// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
+const QUEUE: usize = 16_384;
+/// Entries of one transaction.
+const BATCH: usize = 8_192;
+/// How long an entry waits for company.
+const LINGER: Duration = Duration::from_millis(250);
+/// Between two looks at what is too old or too much.
+const RETAIN_EVERY: Duration = Duration::from_secs(1);
+/// Between a failed attempt to write and the next, doubling.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Between two lines about the same trouble.
+const SAY_EVERY: Duration = Duration::from_secs(600);
+/// Entries dropped while nothing failed: the disk is slower than the events.
+const TOO_SLOW: &str = "disk too slow";
+/// Entries that could not be written before the end.
+const AT_THE_END: &str = "not written before the end";
+
+/// What a [`Writer`] has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Attempts written and committed.
+    pub written: u64,
+    /// Attempts whose id was there already.
+    pub duplicates: u64,
+    /// Attempts that are not in history, by cause.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// The last error, and when it was; kept after recovery.
+    pub last_error: Option<(Timestamp, String)>,
+    /// True from an error until a batch is written again.
+    pub is_failing: bool,
+}
+
+impl Status {
+    /// Attempts that are not in history.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+}
+
+/// Something to write.
+enum Item {
+    Entry(Box<Entry>),
+    Uncounted(Vec<(MinuteKey, u64)>),
+}
+
+#[derive(Default)]
+struct Shared {
+    written: AtomicU64,
+    duplicates: AtomicU64,
+    /// Entries taken, and neither written nor dropped.
+    pending: AtomicU64,
+    is_closing: AtomicBool,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    dropped: BTreeMap<&'static str, u64>,
+    last_error: Option<(Timestamp, String)>,
+    /// The cause, while nothing can be written.
+    failing: Option<&'static str>,
+}
+
+impl Shared {
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        // A panic while counting leaves counts that are still worth reading.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Status {
+        let trouble = self.trouble();
+        Status {
+            written: self.written.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
+            dropped: trouble.dropped.clone(),
+            last_error: trouble.last_error.clone(),
+            is_failing: trouble.failing.is_some(),
+        }
+    }
+}
+
+/// The thread's handle. Dropping it flushes as [`Writer::finish`] does.
+pub struct Writer {
+    sender: Option<SyncSender<Item>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    done: Receiver<()>,
+}
+
+impl Writer {
+    /// Starts the thread. `say` gets a line when something begins to go wrong
+    /// and when it is well again, never more than a few an hour.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(recorder: Recorder, say: impl FnMut(&str) + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let (done_sender, done) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker::new(recorder, receiver, Arc::clone(&shared), Box::new(say));
+        let thread = thread::Builder::new().name("history".to_owned()).spawn(move || {
+            worker.run();
+            drop(worker);
+            let _ = done_sender.send(());
+        })?;
+        Ok(Self { sender: Some(sender), shared, thread: Some(thread), done })
+    }
+
+    /// Hands over an event, without waiting. False if it was dropped; it is
+    /// counted then.
+    pub fn offer(&self, event: &Event) -> bool {
+        self.shared.pending.fetch_add(1, Ordering::Relaxed);
+        if self.send(Item::Entry(Box::new(Entry::from(event)))) {
+            return true;
+        }
+        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
+        let mut trouble = self.shared.trouble();
+        let cause = trouble.failing.unwrap_or(TOO_SLOW);
+        *trouble.dropped.entry(cause).or_default() += 1;
+        false
+    }
+
+    /// Hands over attempts that have no event, for the per-minute counts. False
+    /// if there was no room: try again later.
+    pub fn offer_uncounted(&self, counts: Vec<(MinuteKey, u64)>) -> bool {
+        self.send(Item::Uncounted(counts))
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Writes what waits, closes the file and ends the thread, in at most
+    /// `within`; what is not written by then is counted as dropped.
+    pub fn finish(mut self, within: Duration) -> Status {
+        self.close(within)
+    }
+
+    fn send(&self, item: Item) -> bool {
+        let sent = self.sender.as_ref().map(|sender| sender.try_send(item));
+        !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
+    }
+
+    fn close(&mut self, within: Duration) -> Status {
+        self.shared.is_closing.store(true, Ordering::Release);
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            if self.done.recv_timeout(within) != Err(RecvTimeoutError::Timeout) {
+                let _ = thread.join();
+            }
+        }
+        let left = self.shared.pending.swap(0, Ordering::Relaxed);
+        if left > 0 {
+            *self.shared.trouble().dropped.entry(AT_THE_END).or_default() += left;
+        }
+        self.shared.status()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.close(Duration::from_secs(1));
+        }
+    }
+}
+
+struct Worker {
+    /// None after an error that a new connection may cure.
+    recorder: Option<Recorder>,
+    path: PathBuf,
+    retention: Retention,
+    receiver: Receiver<Item>,
+    shared: Arc<Shared>,
+    say: Box<dyn FnMut(&str) + Send>,
+    entries: Vec<Entry>,
+    uncounted: Vec<(MinuteKey, u64)>,
+    retain_at: Instant,
+    failing_since: Option<Instant>,
+    said_at: Option<Instant>,
+    dropped_said: u64,
+}
+
+impl Worker {
+    fn new(
+        recorder: Recorder,
+        receiver: Receiver<Item>,
+        shared: Arc<Shared>,
+        say: Box<dyn FnMut(&str) + Send>,
+    ) -> Self {
+        Self {
+            path: recorder.path().to_owned(),
+            retention: recorder.retention(),
+            recorder: Some(recorder),
+            receiver,
+            shared,
+            say,
+            entries: Vec::new(),
+            uncounted: Vec::new(),
+            retain_at: Instant::now(),
+            failing_since: None,
+            said_at: None,
+            dropped_said: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        loop {
+            let is_open = self.collect();
+            let is_written = self.write();
+            if !is_open {
+                return;
+            }
+            if is_written && Instant::now() >= self.retain_at {
+                self.retain();
+            }
+            self.say_dropped();
+        }
+    }
+
+    /// Waits for items, and a little longer for more. False when there will be
+    /// no more.
+    fn collect(&mut self) -> bool {
+        let idle = self.retain_at.saturating_duration_since(Instant::now());
+        match self.receiver.recv_timeout(idle) {
+            Ok(item) => self.take(item),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        let deadline = Instant::now() + LINGER;
+        while self.entries.len() < BATCH {
+            match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(item) => self.take(item),
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Entry(entry) => self.entries.push(*entry),
+            Item::Uncounted(counts) => self.uncounted.extend(counts),
+        }
+    }
+
+    /// Writes what was collected; tries until it is written, or the writer is
+    /// being closed. True if it was.
+    fn write(&mut self) -> bool {
+        let mut backoff = BACKOFF.0;
+        while !self.entries.is_empty() || !self.uncounted.is_empty() {
+            match self.try_write() {
+                Ok(()) => self.recovered(),
+                Err(error) => {
+                    self.failed(&error);
+                    if self.shared.is_closing.load(Ordering::Acquire) {
+                        return false;
+                    }
+                    // `close` cuts it short.
+                    thread::park_timeout(backoff);
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                }
+            }
+        }
+        true
+    }
+
+    fn try_write(&mut self) -> Result<()> {
+        let (entries, uncounted) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.uncounted));
+        let written = self.recorder().and_then(|recorder| recorder.record(&entries, &uncounted));
+        match written {
+            Ok(written) => {
+                self.shared.pending.fetch_sub(entries.len() as u64, Ordering::Relaxed);
+                self.shared.written.fetch_add(written.attempts, Ordering::Relaxed);
+                self.shared.duplicates.fetch_add(written.duplicates, Ordering::Relaxed);
+                self.entries = emptied(entries);
+                Ok(())
+            }
+            Err(error) => {
+                (self.entries, self.uncounted) = (entries, uncounted);
+                Err(error)
+            }
+        }
+    }
+
+    fn recorder(&mut self) -> Result<&mut Recorder> {
+        let open = match self.recorder.take() {
+            Some(open) => open,
+            None => Recorder::open(&self.path, self.retention, Timestamp::now())?,
+        };
+        Ok(self.recorder.insert(open))
+    }
+
+    fn retain(&mut self) {
+        let step = match &mut self.recorder {
+            // Somebody moved the file: a new one is begun with the next batch.
+            Some(recorder) if !recorder.is_in_place() => {
+                self.recorder = None;
+                Ok(false)
+            }
+            Some(recorder) => recorder.retain(Timestamp::now()),
+            None => Ok(false),
+        };
+        let is_more = step.unwrap_or_else(|error| {
+            self.failed(&error);
+            false
+        });
+        self.retain_at = Instant::now() + if is_more { Duration::ZERO } else { RETAIN_EVERY };
+    }
+
+    fn failed(&mut self, error: &super::Error) {
+        let cause = error.cause();
+        let text = error.to_string();
+        {
+            let mut trouble = self.shared.trouble();
+            trouble.failing = Some(cause);
+            trouble.last_error = Some((Timestamp::now(), text.clone()));
+        }
+        // A full or a locked disk needs no new connection; a file that was
+        // damaged, moved or made read-only may be another one by then.
+        if !matches!(cause, "disk full" | "database locked") {
+            self.recorder = None;
+        }
+        let now = Instant::now();
+        self.failing_since.get_or_insert(now);
+        if self.may_say(now) {
+            self.said_at = Some(now);
+            (self.say)(&format!("history is not written: {text}; trying again"));
+        }
+    }
+
+    fn recovered(&mut self) {
+        let Some(since) = self.failing_since.take() else { return };
+        let dropped = {
+            let mut trouble = self.shared.trouble();
+            trouble.failing = None;
+            trouble.dropped.values().sum::<u64>()
+        };
+        // Only where the beginning was said.
+        if self.said_at.is_some_and(|said| said >= since) {
+            let lost = dropped - self.dropped_said;
+            self.dropped_said = dropped;
+            let seconds = since.elapsed().as_secs();
+            (self.say)(&format!("history is written again after {seconds} s; {lost} events are missing in it"));
+        }
+    }
+
+    fn say_dropped(&mut self) {
+        let dropped = self.shared.trouble().dropped.values().sum::<u64>();
+        let now = Instant::now();
+        if dropped > self.dropped_said && self.may_say(now) {
+            self.said_at = Some(now);
+            let lost = dropped - self.dropped_said;
+            self.dropped_said = dropped;
+            (self.say)(&format!("history: {lost} events are missing in it: {TOO_SLOW} for them"));
+        }
+    }
+
+    fn may_say(&self, now: Instant) -> bool {
+        self.said_at.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY)
+    }
+}
+
+/// The batch's memory is used again, unless a flood has made it large.
+fn emptied(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.clear();
+    entries.shrink_to(BATCH / 8);
+    entries
+}
