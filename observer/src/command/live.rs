@@ -1,0 +1,223 @@
+//! What every command that attaches has in common: from the kernel's records to
+//! events, until something ends it.
+
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use observer_common::record::{DestinationCounters, DestinationKey};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::Failure;
+use crate::attempt::{Attempt, ClockOffset};
+use crate::cli::KernelArgs;
+use crate::event::{Event, Surroundings};
+use crate::kernel::{Session, Settings};
+use crate::ledger::{Counters, Ledger};
+use crate::pipeline::{Lookup, Pipeline};
+use crate::surroundings::{Names, host};
+use crate::ui::summary;
+
+/// The kernel wakes nobody for an event, so this bounds how late a person sees
+/// it. Twenty empty looks a second cost nothing that can be measured.
+const POLL: Duration = Duration::from_millis(50);
+/// Records taken at once, so that signals are heard in a flood.
+const BATCH: usize = 8_192;
+
+/// A runtime on this thread.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new("cannot start", error))
+}
+
+/// What was typed, as the kernel's side takes it.
+pub(super) fn settings(ports: &[u16], successes: bool, kernel: &KernelArgs) -> Settings {
+    Settings {
+        ports: ports.to_vec(),
+        successes,
+        syscall_hooks: !kernel.no_syscall_hooks,
+        max_in_flight: kernel.max_in_flight,
+        max_destinations: kernel.max_destinations,
+        ring_bytes: kernel.ring_size,
+        log: kernel.kernel_log,
+        watch_self: false,
+    }
+}
+
+/// A line on stderr, written whole.
+pub(super) fn say(line: &str) {
+    // Nobody is left to tell if stderr is closed.
+    let _ = io::stderr().write_all(format!("observer: {line}\n").as_bytes());
+}
+
+/// What ends a command from outside.
+pub(super) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// SIGINT, SIGTERM, and the end of `duration`; heard from now on.
+    pub(super) fn new(duration: Option<Duration>) -> Result<Self, Failure> {
+        let handle = |kind| signal(kind).map_err(|error| Failure::new("cannot handle signals", error));
+        Ok(Self {
+            interrupt: handle(SignalKind::interrupt())?,
+            terminate: handle(SignalKind::terminate())?,
+            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
+        })
+    }
+
+    async fn asked(&mut self) {
+        let deadline = self.deadline;
+        let timeout = async move {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = timeout => {}
+        }
+    }
+}
+
+/// Where events go.
+pub(super) trait Sink {
+    /// Takes an event. `Break` ends it at once.
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure>;
+    /// Called after each batch, however small. `Break` ends it.
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
+    /// Called after each look at the kernel, when all that waited is taken.
+    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        let _ = live;
+        Ok(())
+    }
+}
+
+/// Attached kernel programs, and what makes events of their records.
+pub(super) struct Live {
+    session: Session,
+    pipeline: Pipeline,
+    names: Names,
+    delivered: u64,
+    malformed: u64,
+}
+
+impl Live {
+    /// Attaches. Must run inside a tokio runtime.
+    pub(super) fn attach(settings: &Settings) -> Result<Self, Failure> {
+        let session = Session::attach(settings)?;
+        let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
+        let pipeline = Pipeline::new(host, session.capabilities(), settings.max_destinations as usize);
+        Ok(Self { session, pipeline, names: Names::new(), delivered: 0, malformed: 0 })
+    }
+
+    /// `to port 25, 10 hooks attached`.
+    pub(super) fn scope(&self, ports: &[u16]) -> String {
+        let plural = if ports.len() == 1 { "port" } else { "ports" };
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let attached = self.session.reports().iter().filter(|report| report.is_attached()).count();
+        format!("to {plural} {}, {attached} hooks attached", ports.join(", "))
+    }
+
+    /// Hands events to `sink` until one of both has enough.
+    pub(super) async fn until(&mut self, stop: &mut Stop, sink: &mut impl Sink) -> Result<(), Failure> {
+        let mut tick = interval(POLL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_last = tokio::select! {
+                () = stop.asked() => true,
+                _ = tick.tick() => false,
+                woken = self.session.filling() => {
+                    woken.map_err(|error| Failure::new("cannot wait for the kernel", error))?;
+                    false
+                }
+            };
+            if self.drain(sink)?.is_break() || is_last {
+                return Ok(());
+            }
+            sink.tick(self)?;
+        }
+    }
+
+    /// Takes the hooks off and hands over what they have left.
+    pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+        self.session.detach().map_err(|error| Failure::new("cannot detach from the kernel", error))?;
+        self.drain(sink).map(drop)
+    }
+
+    /// Hands over what waits. `Break` if nothing more is wanted.
+    fn drain(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+        self.session.flush_log();
+        self.names.refresh();
+        let clock = clock_offset();
+        loop {
+            let mut batch = Vec::new();
+            let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
+            for record in batch {
+                self.delivered += 1;
+                let mut lookup = Outside { session: &self.session, names: &mut self.names };
+                let Ok(event) = self.pipeline.event(&record, clock, &mut lookup) else {
+                    self.malformed += 1;
+                    continue;
+                };
+                if sink.event(&event)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            if sink.batch_end()?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if !is_more {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+    }
+
+    /// The kernel's counters now.
+    pub(super) fn counters(&self) -> Result<Counters, Failure> {
+        self.session.counters().map_err(|error| Failure::new("cannot read the kernel's counters", error))
+    }
+
+    /// Writes the closing summary to stderr; `remarks` are the command's own.
+    pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
+        let mut ledger = Ledger::new(&self.counters()?, self.delivered);
+        let own = [
+            ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
+            ("records that could not be decoded", self.malformed),
+            ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
+        ];
+        ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
+        let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
+        Ok(())
+    }
+}
+
+struct Outside<'a> {
+    session: &'a Session,
+    names: &'a mut Names,
+}
+
+impl Lookup for Outside<'_> {
+    fn surroundings(&mut self, attempt: &Attempt) -> Surroundings {
+        self.names.of(attempt)
+    }
+
+    fn destination(&mut self, key: &DestinationKey) -> Option<DestinationCounters> {
+        self.session.destination(key)
+    }
+}
+
+/// Measured for each batch: the wall clock may have been set meanwhile.
+fn clock_offset() -> ClockOffset {
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let ns = monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64;
+    ClockOffset::new(ns, Timestamp::now())
+}
