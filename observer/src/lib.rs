@@ -40,6 +40,7 @@ pub mod pipeline;
 #[cfg(test)]
 mod sample;
 pub mod sanitize;
+pub mod scope;
 pub mod surroundings;
 pub mod tally;
 pub mod ui;

@@ -1,0 +1,129 @@
+//! When scopes begin, widen and end.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::view::View;
+use super::{STAY, Scope, Verdict};
+use crate::tally::{Tallies, Window};
+
+/// What became of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It fails now.
+    Began,
+    /// It fails now, and with it what had been failing within it.
+    Widened,
+    /// It fails no more.
+    Ended,
+}
+
+/// A change to tell of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScopeChange {
+    /// What became of it.
+    pub kind: Change,
+    /// When that was found.
+    pub time: Timestamp,
+    /// When the failure was first found, in whatever scope.
+    pub since: Timestamp,
+    /// The scope, and the numbers that it rests on; of one that ended, the last
+    /// ones by which it failed.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What it was before it widened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Scope>,
+}
+
+/// Scopes followed at a time. There is no more to learn from more of them.
+const MAX_ACTIVE: usize = 256;
+/// A scope that does not hold for so long has ended: longer than a pause between
+/// two runs of a mail queue that a share may turn on.
+const END_AFTER: SignedDuration = SignedDuration::from_mins(2);
+
+#[derive(Clone, Debug)]
+struct Active {
+    verdict: Verdict,
+    since: Timestamp,
+    held: Timestamp,
+}
+
+/// The scopes that fail now. None is within another.
+///
+/// A scope begins at once when its verdict holds. It stays while a weaker
+/// verdict does, and ends two minutes after that. Where the last ten minutes
+/// have too few attempts to say, the last hour counts.
+#[derive(Clone, Debug, Default)]
+pub struct ScopeTracker {
+    active: BTreeMap<Scope, Active>,
+    untracked: u64,
+}
+
+impl ScopeTracker {
+    /// What changed since the last call, ends first. Call it every few seconds.
+    pub fn update(&mut self, tallies: &Tallies, now: Timestamp) -> Vec<ScopeChange> {
+        let [short, long] = [Window::TenMinutes, Window::Hour].map(|window| View::new(tallies, window, now));
+        let mut changes = self.end(&short, &long, now);
+        let long = long.verdicts().into_iter().filter(|verdict| !short.has_data(&verdict.scope));
+        let short = short.verdicts();
+        let mut verdicts: Vec<_> = short.into_iter().chain(long).collect();
+        // Wider ones first, whatever window they come from.
+        verdicts.sort_by(|a, b| a.scope.cmp(&b.scope));
+        for verdict in verdicts {
+            changes.extend(self.begin(verdict, now));
+        }
+        changes
+    }
+
+    /// What fails now, in the order of scopes.
+    pub fn active(&self) -> impl Iterator<Item = (&Verdict, Timestamp)> {
+        self.active.values().map(|active| (&active.verdict, active.since))
+    }
+
+    /// How often a verdict was not followed for want of room.
+    pub fn untracked(&self) -> u64 {
+        self.untracked
+    }
+
+    fn end(&mut self, short: &View<'_>, long: &View<'_>, now: Timestamp) -> Vec<ScopeChange> {
+        let mut ended = Vec::new();
+        self.active.retain(|scope, active| {
+            let view = if short.has_data(scope) { short } else { long };
+            if let Some(verdict) = view.holds(&active.verdict.scope, STAY) {
+                (active.verdict, active.held) = (verdict, now);
+            }
+            // A clock that was set back starts the time anew.
+            active.held = active.held.min(now);
+            let is_over = now.duration_since(active.held) >= END_AFTER;
+            if is_over {
+                let (verdict, since) = (active.verdict.clone(), active.since);
+                ended.push(ScopeChange { kind: Change::Ended, time: now, since, verdict, from: Vec::new() });
+            }
+            !is_over
+        });
+        ended
+    }
+
+    fn begin(&mut self, verdict: Verdict, now: Timestamp) -> Option<ScopeChange> {
+        let identity = verdict.scope.identity();
+        let is_known = self.active.keys().any(|active| *active == identity || active.covers(&identity));
+        if is_known || matches!(identity, Scope::TooLittleData { .. }) {
+            return None;
+        }
+        let within: Vec<_> = self.active.keys().filter(|active| identity.covers(active)).cloned().collect();
+        if within.is_empty() && self.active.len() >= MAX_ACTIVE {
+            self.untracked += 1;
+            return None;
+        }
+        let from: Vec<_> = within.iter().filter_map(|scope| self.active.remove(scope)).collect();
+        let since = from.iter().map(|active| active.since).fold(now, Timestamp::min);
+        let kind = if from.is_empty() { Change::Began } else { Change::Widened };
+        self.active.insert(identity, Active { verdict: verdict.clone(), since, held: now });
+        let from = from.into_iter().map(|active| active.verdict.scope).collect();
+        Some(ScopeChange { kind, time: now, since, verdict, from })
+    }
+}

@@ -1,0 +1,320 @@
+//! The counts of a window, and what can be concluded from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::{BEGIN, MIN_ATTEMPTS, MIN_DESTINATIONS, MIN_HOSTS, Numbers, Scope, Thresholds, Verdict, rate};
+use crate::label::Label;
+use crate::tally::{Family, Source, Tallies, Tick, Window, WindowCounts};
+
+/// Attempts by label, without those that were cancelled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts([u64; Label::ALL.len()]);
+
+impl Counts {
+    fn new(window: WindowCounts) -> Self {
+        Self(Label::ALL.map(|label| if label == Label::Cancelled { 0 } else { window.of(label) }))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, other)| *count += other);
+    }
+
+    fn without(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(count, other)| *count = count.saturating_sub(other));
+        self
+    }
+
+    fn attempts(self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    fn successes(self) -> u64 {
+        self.0[Label::Connected as usize]
+    }
+
+    fn failures(self) -> u64 {
+        self.attempts() - self.successes()
+    }
+
+    fn share(self) -> f64 {
+        share(self.failures(), self.attempts())
+    }
+
+    /// Of two failures as frequent, the first in the order of labels.
+    fn dominant(self) -> Option<Label> {
+        let failures = Label::ALL.into_iter().filter(|&label| label != Label::Connected);
+        let dominant = failures.rev().max_by_key(|&label| self.0[label as usize]);
+        dominant.filter(|_| self.failures() > 0)
+    }
+
+    /// One that gets through by chance clears no destination of few attempts.
+    fn fails_mostly(self) -> bool {
+        self.share() > 0.5
+    }
+
+    fn is_failing(self, than: Thresholds) -> bool {
+        self.attempts() >= MIN_ATTEMPTS && self.share() >= than.failing
+    }
+
+    fn is_working(self, than: Thresholds) -> bool {
+        self.attempts() >= MIN_ATTEMPTS && self.share() <= than.elsewhere
+    }
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { part as f64 / of as f64 }
+}
+
+/// Several destinations together.
+#[derive(Default)]
+struct Group {
+    counts: Counts,
+    destinations: u64,
+    failing: u64,
+    nets: BTreeSet<IpNet>,
+}
+
+impl Group {
+    /// Several destinations fail, with few exceptions.
+    fn is_failing(&self, than: Thresholds, min_destinations: u64) -> bool {
+        self.counts.is_failing(than)
+            && self.failing >= min_destinations
+            && share(self.failing, self.destinations) >= than.failing
+    }
+
+    /// As [`Self::is_failing`], and not within one prefix.
+    fn is_failing_widely(&self, than: Thresholds) -> bool {
+        self.is_failing(than, MIN_DESTINATIONS) && self.nets.len() > 1
+    }
+}
+
+type Destinations = BTreeMap<IpAddr, Counts>;
+
+/// The counts of a window, by what verdicts are about.
+pub(super) struct View<'a> {
+    tallies: &'a Tallies,
+    window: Window,
+    tick: Tick,
+    ports: BTreeMap<u16, (Destinations, Counts)>,
+    sources: BTreeMap<IpAddr, Counts>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(tallies: &'a Tallies, window: Window, now: Timestamp) -> Self {
+        let tick = tallies.tick(now);
+        let mut ports: BTreeMap<_, (Destinations, Counts)> = BTreeMap::new();
+        for ((ip, port), tally) in tallies.destinations() {
+            let counts = Counts::new(tally.window(window, tick));
+            if counts.attempts() > 0 {
+                let (destinations, total) = ports.entry(port).or_default();
+                destinations.insert(ip, counts);
+                total.add(counts);
+            }
+        }
+        let sources = tallies.sources().filter_map(|(ip, tally)| Some((ip?, Counts::new(tally.window(window, tick)))));
+        Self { tallies, window, tick, ports, sources: sources.collect() }
+    }
+
+    /// True if there are enough attempts within a scope to say that it fails no
+    /// more.
+    pub(super) fn has_data(&self, scope: &Scope) -> bool {
+        let attempts = match *scope {
+            Scope::OnlySource { ip } => self.sources.get(&ip).map_or(0, |counts| counts.attempts()),
+            Scope::Prefix { prefix, port } => self.group_within(prefix, port).counts.attempts(),
+            Scope::Destination { ip, port } | Scope::Intermittent { ip, port, .. } => {
+                self.destination(ip, port).attempts()
+            }
+            Scope::OnlyIpv4 { port } => self.group(port, |ip| ip.is_ipv4()).counts.attempts(),
+            Scope::OnlyIpv6 { port } => self.group(port, |ip| ip.is_ipv6()).counts.attempts(),
+            Scope::Everything { port } | Scope::TooLittleData { port } => self.total(port).attempts(),
+        };
+        attempts >= MIN_ATTEMPTS
+    }
+
+    /// The verdict on a scope, whatever else fails.
+    pub(super) fn holds(&self, scope: &Scope, than: Thresholds) -> Option<Verdict> {
+        match *scope {
+            Scope::Everything { port } => self.everything(port, than),
+            Scope::OnlyIpv4 { port } => self.family(Family::Ipv4, port, than),
+            Scope::OnlyIpv6 { port } => self.family(Family::Ipv6, port, than),
+            Scope::OnlySource { ip } => self.source(ip, than),
+            Scope::Prefix { prefix, port } => self.prefix(prefix, port, than),
+            Scope::Destination { ip, port } => self.one(ip, port, than),
+            Scope::Intermittent { ip, port, .. } => {
+                self.intermittent(ip, port).or_else(|| self.still_intermittent(scope, ip, port, than))
+            }
+            Scope::TooLittleData { .. } => None,
+        }
+    }
+
+    /// The widest scopes that hold, in order.
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts: Vec<_> = self.ports.keys().filter_map(|&port| self.everything(port, BEGIN)).collect();
+        if verdicts.is_empty() {
+            verdicts.extend(self.sources.keys().filter_map(|&ip| self.source(ip, BEGIN)));
+        }
+        let blamed: Vec<_> = verdicts.iter().map(|verdict| verdict.scope.clone()).collect();
+        for &port in self.ports.keys().filter(|&&port| !blamed.contains(&Scope::Everything { port })) {
+            verdicts.extend(self.port(port, &blamed));
+        }
+        verdicts.sort_by(|a, b| a.scope.cmp(&b.scope));
+        verdicts
+    }
+
+    /// Verdicts on one port, of which not everything fails.
+    fn port(&self, port: u16, blamed: &[Scope]) -> Vec<Verdict> {
+        let Some((destinations, total)) = self.ports.get(&port) else { return Vec::new() };
+        let families = Family::ALL.iter().filter_map(|&family| self.family(family, port, BEGIN));
+        let mut verdicts: Vec<_> = families.collect();
+        let of_family = |ip| verdicts.iter().any(|wider| wider.scope.covers(&Scope::Destination { ip, port }));
+        let failed = destinations.iter().filter(|(_, counts)| counts.failures() > 0).map(|(&ip, _)| ip);
+        let failed: Vec<_> = failed.filter(|&ip| !of_family(ip) && !self.is_blamed(ip, port, blamed)).collect();
+        let nets: BTreeSet<_> = failed.iter().map(|&ip| self.tallies.prefix_of(ip)).collect();
+        let prefixes: BTreeMap<_, _> =
+            nets.into_iter().filter_map(|net| Some((net, self.prefix(net, port, BEGIN)?))).collect();
+        let alone = failed.iter().filter(|&&ip| !prefixes.contains_key(&self.tallies.prefix_of(ip)));
+        verdicts.extend(alone.filter_map(|&ip| self.one(ip, port, BEGIN).or_else(|| self.intermittent(ip, port))));
+        verdicts.extend(prefixes.into_values());
+        let is_short = total.attempts() < MIN_ATTEMPTS || failed.iter().any(|ip| destinations[ip].is_failing(BEGIN));
+        if verdicts.is_empty() && !failed.is_empty() && is_short {
+            let numbers = self.numbers(*total, destinations.len() as u64, Counts::default());
+            verdicts.push(Verdict { scope: Scope::TooLittleData { port }, numbers });
+        }
+        verdicts
+    }
+
+    fn everything(&self, port: u16, than: Thresholds) -> Option<Verdict> {
+        let group = self.group(port, |_| true);
+        let numbers = self.numbers(group.counts, group.destinations, Counts::default());
+        group.is_failing_widely(than).then_some(Verdict { scope: Scope::Everything { port }, numbers })
+    }
+
+    fn family(&self, family: Family, port: u16, than: Thresholds) -> Option<Verdict> {
+        let group = self.group(port, |ip| Family::of(ip) == family);
+        let elsewhere = self.total(port).without(group.counts);
+        let numbers = self.numbers(group.counts, group.destinations, elsewhere);
+        let holds = group.is_failing_widely(than) && elsewhere.is_working(than);
+        holds.then(|| Verdict { scope: Scope::only(family, port), numbers })
+    }
+
+    fn source(&self, ip: IpAddr, than: Thresholds) -> Option<Verdict> {
+        let counts = self.sources.get(&ip).copied().filter(|counts| counts.is_failing(than))?;
+        let mut elsewhere = Counts::default();
+        let family = Family::of(ip);
+        let others = self.sources.iter().filter(|&(&other, _)| other != ip && Family::of(other) == family);
+        others.for_each(|(_, counts)| elsewhere.add(*counts));
+        let destinations = if elsewhere.is_working(than) { self.failed_from(ip) } else { 0 };
+        let numbers = self.numbers(counts, destinations, elsewhere);
+        (destinations >= MIN_DESTINATIONS).then_some(Verdict { scope: Scope::OnlySource { ip }, numbers })
+    }
+
+    fn prefix(&self, prefix: IpNet, port: u16, than: Thresholds) -> Option<Verdict> {
+        let group = self.group_within(prefix, port);
+        let elsewhere = self.total(port).without(group.counts);
+        let numbers = self.numbers(group.counts, group.destinations, elsewhere);
+        let holds = group.is_failing(than, MIN_HOSTS) && elsewhere.successes() >= MIN_ATTEMPTS;
+        holds.then_some(Verdict { scope: Scope::Prefix { prefix, port }, numbers })
+    }
+
+    fn one(&self, ip: IpAddr, port: u16, than: Thresholds) -> Option<Verdict> {
+        let counts = self.destination(ip, port);
+        let elsewhere = self.total(port).without(counts);
+        let holds = counts.is_failing(than) && elsewhere.successes() >= MIN_ATTEMPTS;
+        let numbers = self.numbers(counts, 1, elsewhere);
+        holds.then_some(Verdict { scope: Scope::Destination { ip, port }, numbers })
+    }
+
+    fn intermittent(&self, ip: IpAddr, port: u16) -> Option<Verdict> {
+        let tally = self.tallies.destination((ip, port))?;
+        let limit = rate::limit(tally, self.window, self.tick)?;
+        let counts = self.destination(ip, port);
+        let numbers = self.numbers(counts, 1, self.total(port).without(counts));
+        let rate::Limit { connections, period_s } = limit;
+        Some(Verdict { scope: Scope::Intermittent { ip, port, connections, period_s }, numbers })
+    }
+
+    /// A limit does not show in every window; it goes on while there are
+    /// failures at all.
+    fn still_intermittent(&self, scope: &Scope, ip: IpAddr, port: u16, than: Thresholds) -> Option<Verdict> {
+        let counts = self.destination(ip, port);
+        let numbers = self.numbers(counts, 1, self.total(port).without(counts));
+        let holds = counts.failures() > 0 && than.any_failure_of_a_limit;
+        holds.then(|| Verdict { scope: scope.clone(), numbers })
+    }
+
+    fn numbers(&self, counts: Counts, destinations: u64, elsewhere: Counts) -> Numbers {
+        Numbers {
+            window: self.window,
+            attempts: counts.attempts(),
+            failures: counts.failures(),
+            destinations,
+            label: counts.dominant(),
+            elsewhere_attempts: elsewhere.attempts(),
+            elsewhere_successes: elsewhere.successes(),
+        }
+    }
+
+    fn destination(&self, ip: IpAddr, port: u16) -> Counts {
+        self.ports.get(&port).and_then(|(destinations, _)| destinations.get(&ip)).copied().unwrap_or_default()
+    }
+
+    fn total(&self, port: u16) -> Counts {
+        self.ports.get(&port).map(|(_, total)| *total).unwrap_or_default()
+    }
+
+    fn group(&self, port: u16, is_in: impl Fn(IpAddr) -> bool) -> Group {
+        let destinations = self.ports.get(&port).into_iter().flat_map(|(destinations, _)| destinations);
+        self.collect(destinations.filter(|&(&ip, _)| is_in(ip)))
+    }
+
+    fn group_within(&self, net: IpNet, port: u16) -> Group {
+        let range = net.network()..=net.broadcast();
+        let destinations = self.ports.get(&port).map(|(destinations, _)| destinations.range(range));
+        self.collect(destinations.into_iter().flatten())
+    }
+
+    fn collect<'b>(&self, destinations: impl Iterator<Item = (&'b IpAddr, &'b Counts)>) -> Group {
+        let mut group = Group::default();
+        for (&ip, &counts) in destinations {
+            group.counts.add(counts);
+            group.destinations += 1;
+            group.failing += u64::from(counts.fails_mostly());
+            // One more than one is enough to know.
+            if group.nets.len() < 2 {
+                group.nets.insert(self.tallies.prefix_of(ip));
+            }
+        }
+        group
+    }
+
+    /// Destinations of this window that failed from a local address at any time.
+    fn failed_from(&self, ip: IpAddr) -> u64 {
+        let failed = |(daddr, port)| self.failing_sources(daddr, port).contains(&Source::Address(ip));
+        self.destinations_failed().filter(|&key| failed(key)).count() as u64
+    }
+
+    fn destinations_failed(&self) -> impl Iterator<Item = (IpAddr, u16)> {
+        self.ports.iter().flat_map(|(&port, (destinations, _))| {
+            destinations.iter().filter(|(_, counts)| counts.failures() > 0).map(move |(&ip, _)| (ip, port))
+        })
+    }
+
+    /// True if a destination failed only from local addresses that have their
+    /// own verdict.
+    fn is_blamed(&self, ip: IpAddr, port: u16, blamed: &[Scope]) -> bool {
+        let is_own = |source: &Source| {
+            let Source::Address(ip) = *source else { return false };
+            blamed.contains(&Scope::OnlySource { ip })
+        };
+        !blamed.is_empty() && self.failing_sources(ip, port).iter().all(is_own)
+    }
+
+    fn failing_sources(&self, ip: IpAddr, port: u16) -> Vec<Source> {
+        let split = self.tallies.destination((ip, port)).map(|tally| self.tallies.split(tally)).unwrap_or_default();
+        split.into_iter().filter(|counts| counts.failures() > 0).map(|counts| counts.source).collect()
+    }
+}
