@@ -82,7 +82,7 @@ fn thread(path: &std::path::Path, events: u64, end: Timestamp) -> Outcome<()> {
     for event in &made {
         loop {
             let offered = Instant::now();
-            let is_taken = writer.offer(event);
+            let is_taken = writer.offer(Entry::from(event));
             longest = longest.max(offered.elapsed());
             if is_taken {
                 break;

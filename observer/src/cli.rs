@@ -17,6 +17,7 @@ use observer_common::MAX_PORTS;
 
 use crate::filter::Filter;
 use crate::format::Format;
+use crate::history::{DEFAULT_PATH, Retention};
 use crate::label::Label;
 
 /// See who refuses your mail, and how.
@@ -44,6 +45,7 @@ const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while r
     Examples:\n  \
     observer watch                                    every failing attempt to port 25\n  \
     observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
+    observer run                                      record everything, for later questions\n  \
     observer doctor                                   what this kernel and these privileges allow";
 
 /// What to do.
@@ -52,6 +54,9 @@ pub enum Command {
     /// Show failing connection attempts as they happen
     #[command(long_about = WATCH_ABOUT, after_help = WATCH_EXAMPLES)]
     Watch(Box<WatchArgs>),
+    /// Record every connection attempt, until told to stop
+    #[command(long_about = RUN_ABOUT, after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
     /// Say what this kernel and these privileges allow, hook by hook
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArgs),
@@ -93,6 +98,55 @@ pub struct WatchArgs {
     /// What to ask of the kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+const RUN_ABOUT: &str = "Record every connection attempt, also those that go well, until SIGTERM or Ctrl-C: into an SQLite \
+    file that can be read meanwhile. When the disk is full or slow, nothing waits for it: what is missing is counted \
+    and said, and recording goes on when there is room again. At the end a summary with the exact counts goes to \
+    standard error.";
+
+const RUN_EXAMPLES: &str = "The file has a table `attempt`, one row for each attempt (times in nanoseconds since 1970, \
+    addresses as text, words as in JSON events), and a table `minute`, counts for each minute, source, destination, \
+    label and reason, which include attempts whose event was lost.\n\n\
+    Examples:\n  \
+    observer run --port 25,587 --retain-days 90\n  \
+    sqlite3 -readonly /var/lib/observer/history.sqlite \\\n    \
+    \"SELECT dst_ip, label, sum(count) FROM minute GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 10\"\n  \
+    sqlite3 -readonly /var/lib/observer/history.sqlite \\\n    \
+    \"SELECT datetime(time / 1000000000, 'unixepoch'), dst_ip, label, reason FROM attempt ORDER BY time DESC LIMIT 10\"";
+
+/// Record every connection attempt.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Port to watch; may be repeated, or a list: 25,587
+    ///
+    /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
+    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    pub port: Vec<u16>,
+    /// Where and how much to record.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+    /// What to ask of the kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Where and how much to record.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "History")]
+pub struct HistoryArgs {
+    /// File to record to
+    ///
+    /// It is made where it does not exist, and so is its directory, readable by its group. Only one observer at a
+    /// time records to a file.
+    #[arg(long = "history", value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub path: PathBuf,
+    /// Delete what is older than this many days
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub retain_days: u32,
+    /// Delete the oldest when the file is larger than this, such as 500M or 2G
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = value::history_size)]
+    pub retain_size: u64,
 }
 
 const WATCH_ABOUT: &str = "Show failing connection attempts as they happen, one line each: when, what, where to, how, \
@@ -153,6 +207,11 @@ pub struct OutputArgs {
     /// Stop after this time, such as 30s, 5m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub duration: Option<Duration>,
+    /// Record everything as well, whatever the filters show
+    ///
+    /// As `observer run` does, to its file unless another one is named.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_PATH)]
+    pub record: Option<PathBuf>,
 }
 
 /// What to ask of the kernel.
@@ -205,10 +264,10 @@ impl Cli {
     /// print itself and ends with code 2, or 0 for `--help` and `--version`.
     pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(args)?;
-        if let Command::Watch(watch) = &mut cli.command {
-            watch.port = distinct(&watch.port);
-            if watch.port.len() > MAX_PORTS {
-                let given = watch.port.len();
+        if let Some(ports) = cli.command.ports() {
+            *ports = distinct(ports);
+            if ports.len() > MAX_PORTS {
+                let given = ports.len();
                 let text = format!("{given} ports given, and at most {MAX_PORTS} can be watched: leave some out");
                 return Err(Self::command().error(ErrorKind::TooManyValues, text));
             }
@@ -244,6 +303,23 @@ impl Cli {
             man_sections(sub, &mut page)?;
         }
         Ok(page)
+    }
+}
+
+impl Command {
+    fn ports(&mut self) -> Option<&mut Vec<u16>> {
+        match self {
+            Self::Watch(args) => Some(&mut args.port),
+            Self::Run(args) => Some(&mut args.port),
+            Self::Doctor(_) | Self::Completions { .. } | Self::Man => None,
+        }
+    }
+}
+
+impl HistoryArgs {
+    /// How much is kept.
+    pub fn retention(&self) -> Retention {
+        Retention { age: Duration::from_hours(24 * u64::from(self.retain_days)), bytes: self.retain_size }
     }
 }
 

@@ -19,6 +19,10 @@ const RING_MAX: u64 = 1 << 30;
 /// Some 1 GB of kernel memory at 250 bytes an entry.
 const TABLE_MAX: u32 = 1 << 22;
 
+/// Less would be deleted as fast as it is written on a busy host.
+const HISTORY_MIN: u64 = 16 << 20;
+const HISTORY_MAX: u64 = 1 << 40;
+
 /// A TCP port, not 0.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse() {
@@ -109,6 +113,12 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     };
     let size = bytes(text).filter(|size| size.is_power_of_two() && (RING_MIN..=RING_MAX).contains(size));
     size.and_then(|size| u32::try_from(size).ok()).ok_or_else(error)
+}
+
+/// Bytes of history, with an optional K, M or G (of 1024).
+pub(super) fn history_size(text: &str) -> Result<u64, String> {
+    let size = bytes(text).filter(|size| (HISTORY_MIN..=HISTORY_MAX).contains(size));
+    size.ok_or_else(|| "no size of a file: give one from 16M to 1024G, such as 1G".to_owned())
 }
 
 fn in_units(bytes: u64) -> String {

@@ -1,12 +1,14 @@
 //! What every command that attaches has in common: from the kernel's records to
 //! events, until something ends it.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use observer_common::record::{DestinationCounters, DestinationKey};
+use observer_common::record::{DestinationCounters, DestinationKey, OutcomeKey};
+use observer_common::stat;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +19,7 @@ use crate::attempt::{Attempt, ClockOffset};
 use crate::cli::KernelArgs;
 use crate::event::{Event, Surroundings};
 use crate::kernel::{Session, Settings};
-use crate::ledger::{Counters, Ledger};
+use crate::ledger::Ledger;
 use crate::pipeline::{Lookup, Pipeline};
 use crate::surroundings::{Names, host};
 use crate::ui::summary;
@@ -131,17 +133,23 @@ impl Live {
     pub(super) async fn until(&mut self, stop: &mut Stop, sink: &mut impl Sink) -> Result<(), Failure> {
         let mut tick = interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_more = false;
         loop {
             let is_last = tokio::select! {
+                biased;
                 () = stop.asked() => true,
+                // In a flood too, the signals' turn comes after each batch.
+                () = tokio::task::yield_now(), if is_more => false,
                 _ = tick.tick() => false,
                 woken = self.session.filling() => {
                     woken.map_err(|error| Failure::new("cannot wait for the kernel", error))?;
                     false
                 }
             };
-            if self.drain(sink)?.is_break() || is_last {
-                return Ok(());
+            match self.drain(sink)? {
+                ControlFlow::Break(()) => return Ok(()),
+                ControlFlow::Continue(_) if is_last => return Ok(()),
+                ControlFlow::Continue(waits) => is_more = waits,
             }
             sink.tick(self)?;
         }
@@ -150,45 +158,49 @@ impl Live {
     /// Takes the hooks off and hands over what they have left.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
         self.session.detach().map_err(|error| Failure::new("cannot detach from the kernel", error))?;
-        self.drain(sink).map(drop)
+        while self.drain(sink)? == ControlFlow::Continue(true) {}
+        Ok(())
     }
 
-    /// Hands over what waits. `Break` if nothing more is wanted.
-    fn drain(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+    /// Hands over a batch of what waits. `Break` if nothing more is wanted, else
+    /// whether more waits.
+    fn drain(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<(), bool>, Failure> {
         self.session.flush_log();
         self.names.refresh();
         let clock = clock_offset();
-        loop {
-            let mut batch = Vec::new();
-            let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
-            for record in batch {
-                self.delivered += 1;
-                let mut lookup = Outside { session: &self.session, names: &mut self.names };
-                let Ok(event) = self.pipeline.event(&record, clock, &mut lookup) else {
-                    self.malformed += 1;
-                    continue;
-                };
-                if sink.event(&event)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            if sink.batch_end()?.is_break() {
+        let mut batch = Vec::new();
+        let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
+        for record in batch {
+            self.delivered += 1;
+            let mut lookup = Outside { session: &self.session, names: &mut self.names };
+            let Ok(event) = self.pipeline.event(&record, clock, &mut lookup) else {
+                self.malformed += 1;
+                continue;
+            };
+            if sink.event(&event)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            if !is_more {
-                return Ok(ControlFlow::Continue(()));
-            }
         }
+        Ok(match sink.batch_end()? {
+            ControlFlow::Break(()) => ControlFlow::Break(()),
+            ControlFlow::Continue(()) => ControlFlow::Continue(is_more),
+        })
     }
 
-    /// The kernel's counters now.
-    pub(super) fn counters(&self) -> Result<Counters, Failure> {
-        self.session.counters().map_err(|error| Failure::new("cannot read the kernel's counters", error))
+    /// Events that did not reach a sink, and will not.
+    pub(super) fn lost(&self) -> Result<u64, Failure> {
+        let stats = self.session.stats().map_err(unreadable)?;
+        Ok(stats[stat::RING_FULL as usize] + self.malformed)
+    }
+
+    /// The kernel's exact counters by destination and end code.
+    pub(super) fn outcomes(&self) -> Result<Vec<(OutcomeKey, u64)>, Failure> {
+        self.session.outcomes().map_err(unreadable)
     }
 
     /// Writes the closing summary to stderr; `remarks` are the command's own.
     pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
-        let mut ledger = Ledger::new(&self.counters()?, self.delivered);
+        let mut ledger = Ledger::new(&self.session.counters().map_err(unreadable)?, self.delivered);
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
@@ -198,6 +210,10 @@ impl Live {
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
         Ok(())
     }
+}
+
+fn unreadable(error: impl fmt::Display) -> Failure {
+    Failure::new("cannot read the kernel's counters", error)
 }
 
 struct Outside<'a> {

@@ -2,6 +2,8 @@
 
 mod doctor;
 mod live;
+mod record;
+mod run;
 mod watch;
 
 use std::fmt;
@@ -40,6 +42,7 @@ pub fn run(cli: &Cli) -> Exit {
     cli.color_choice().write_global();
     let done = match &cli.command {
         Command::Watch(args) => watch::run(args, cli.color_choice()),
+        Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
         Command::Man => Cli::man().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page)),

@@ -8,9 +8,11 @@ use anstream::ColorChoice;
 
 use super::Failure;
 use super::live::{Live, Sink, Stop, runtime, say, settings};
+use super::record::Record;
 use crate::cli::WatchArgs;
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::history::Retention;
 use crate::ui::watch::{Shown, Writer};
 
 pub(super) fn run(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
@@ -21,14 +23,22 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.output.duration)?;
     let filter = args.filter();
-    let mut live = Live::attach(&settings(&args.port, filter.wants_successes(), &args.kernel))?;
+    let wants_successes = filter.wants_successes() || args.output.record.is_some();
+    let mut live = Live::attach(&settings(&args.port, wants_successes, &args.kernel))?;
+    let max_outcomes = args.kernel.max_destinations;
+    let record = args.output.record.as_deref().map(|path| Record::open(path, Retention::default(), max_outcomes));
+    let record = record.transpose()?;
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(&stdout, color));
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&args.port)));
-    let mut screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0 };
+    let mut screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0, record };
     let ended = live.until(&mut stop, &mut screen).await.and_then(|()| live.finish(&mut screen));
+    let recorded = screen.record.take().map(|record| record.finish(&live));
     // The summary is true also when stdout was not writable any more.
     live.summarize(&[])?;
+    if let Some(line) = recorded.transpose()? {
+        say(&line);
+    }
     ended
 }
 
@@ -46,6 +56,7 @@ struct Screen<W: io::Write> {
     filter: Filter,
     limit: Option<u64>,
     shown: u64,
+    record: Option<Record>,
 }
 
 impl<W: io::Write> Screen<W> {
@@ -61,6 +72,9 @@ impl<W: io::Write> Screen<W> {
 
 impl<W: io::Write> Sink for Screen<W> {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        if let Some(record) = &mut self.record {
+            let _ = record.event(event)?;
+        }
         if self.is_full() || !self.filter.admits(event) {
             return Ok(ControlFlow::Continue(()));
         }
@@ -71,5 +85,9 @@ impl<W: io::Write> Sink for Screen<W> {
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         let flow = self.write(Writer::flush)?;
         Ok(if self.is_full() { ControlFlow::Break(()) } else { flow })
+    }
+
+    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }
 }

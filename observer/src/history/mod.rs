@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod lock;
 mod read;
+mod reconcile;
 pub mod schema;
 mod thread;
 mod write;
@@ -20,6 +21,7 @@ use std::path::Path;
 pub use entry::{Entry, MinuteKey, minute};
 pub use error::{Error, Result};
 pub use read::{DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
+pub use reconcile::{Look, Reconciler};
 pub use thread::{Status, Writer};
 pub use write::{Recorder, Retention, Written};
 

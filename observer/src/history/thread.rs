@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Entry, MinuteKey, Recorder, Result, Retention};
-use crate::event::Event;
 
 /// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
 const QUEUE: usize = 16_384;
@@ -123,11 +122,11 @@ impl Writer {
         Ok(Self { sender: Some(sender), shared, thread: Some(thread), done })
     }
 
-    /// Hands over an event, without waiting. False if it was dropped; it is
+    /// Hands over an entry, without waiting. False if it was dropped; it is
     /// counted then.
-    pub fn offer(&self, event: &Event) -> bool {
+    pub fn offer(&self, entry: Entry) -> bool {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        if self.send(Item::Entry(Box::new(Entry::from(event)))) {
+        if self.send(Item::Entry(Box::new(entry))) {
             return true;
         }
         self.shared.pending.fetch_sub(1, Ordering::Relaxed);

@@ -207,25 +207,42 @@ impl Session {
         map.get(&Key(*key), 0).ok().map(|value| value.0)
     }
 
+    /// The counters of [`stat`], summed over the CPUs: quick to read.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn stats(&self) -> Result<[u64; stat::COUNT as usize], MapError> {
+        let per_cpu: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("STATS")?)?;
+        let mut stats = [0; stat::COUNT as usize];
+        for (index, sum) in (0..).zip(&mut stats) {
+            *sum = per_cpu.get(&index, 0)?.iter().sum();
+        }
+        Ok(stats)
+    }
+
+    /// The counters by destination and end code.
+    ///
+    /// # Errors
+    /// As [`Session::stats`].
+    pub fn outcomes(&self) -> Result<Vec<(OutcomeKey, u64)>, MapError> {
+        let outcomes: HashMap<_, Key<OutcomeKey>, u64> = HashMap::try_from(self.map("OUTCOMES")?)?;
+        Ok(outcomes.iter().filter_map(Result::ok).map(|(key, count)| (key.0, count)).collect())
+    }
+
     /// All counters, read now. While hooks are attached and attempts come and go,
     /// the parts are some microseconds apart; see [`Session::detach`].
     ///
     /// # Errors
     /// Those of the bpf system call.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        let per_cpu: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("STATS")?)?;
-        let mut stats = [0; stat::COUNT as usize];
-        for (index, sum) in (0..).zip(&mut stats) {
-            *sum = per_cpu.get(&index, 0)?.iter().sum();
-        }
+        let stats = self.stats()?;
         let attempts: HashMap<_, u64, Value<AttemptRecord>> = HashMap::try_from(self.map("ATTEMPTS")?)?;
-        let outcomes: HashMap<_, Key<OutcomeKey>, u64> = HashMap::try_from(self.map("OUTCOMES")?)?;
         let destinations: HashMap<_, Key<DestinationKey>, Value<DestinationCounters>> =
             HashMap::try_from(self.map("DESTINATIONS")?)?;
         Ok(Counters {
             stats,
             in_flight: attempts.keys().filter(Result::is_ok).count() as u64,
-            outcomes: outcomes.iter().filter_map(Result::ok).map(|(key, count)| (key.0, count)).collect(),
+            outcomes: self.outcomes()?,
             destinations: destinations.iter().filter_map(Result::ok).map(|(key, value)| (key.0, value.0)).collect(),
         })
     }

@@ -1,0 +1,136 @@
+//! Recording to history, as `observer run` and `observer watch --record` do it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Failure;
+use super::live::{Live, Sink, say};
+use crate::event::Event;
+use crate::history::{Entry, Look, Reconciler, Recorder, Retention, Status, Writer, minute};
+
+/// Between two comparisons with the kernel's counters, where events were lost.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// For the last counts to find room in the writer's queue.
+const LAST_COUNTS_WITHIN: Duration = Duration::from_millis(300);
+/// For the writer to write what waits.
+const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
+
+/// A sink that records every event, and for those that were lost the counts.
+pub(super) struct Record {
+    writer: Writer,
+    path: PathBuf,
+    reconciler: Reconciler,
+    look_at: Instant,
+    /// Events lost when it was last looked, here and in the kernel.
+    lost: u64,
+}
+
+impl Record {
+    /// Opens the file and starts to write. `max_outcomes` is the size of the
+    /// kernel's table of outcomes.
+    pub(super) fn open(path: &Path, retention: Retention, max_outcomes: u32) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::new("cannot record", error);
+        let recorder = Recorder::open(path, retention, Timestamp::now()).map_err(|error| failed(&error))?;
+        let writer = Writer::start(recorder, say).map_err(|error| failed(&error))?;
+        Ok(Self {
+            writer,
+            path: path.to_owned(),
+            reconciler: Reconciler::new(max_outcomes as usize),
+            look_at: Instant::now() + LOOK_EVERY,
+            lost: 0,
+        })
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes what is left, after the hooks were taken off and their events
+    /// taken; [`summary_line`] says what became of it.
+    pub(super) fn finish(mut self, live: &Live) -> Result<String, Failure> {
+        let counted = live.outcomes();
+        let lost =
+            self.reconciler.missing(counted.as_deref().unwrap_or_default(), minute(Timestamp::now()), Look::Final);
+        let deadline = Instant::now() + LAST_COUNTS_WITHIN;
+        let mut is_counted = lost.is_empty();
+        while !is_counted && Instant::now() < deadline {
+            is_counted = self.writer.offer_uncounted(lost.clone());
+            if !is_counted {
+                sleep(Duration::from_millis(10));
+            }
+        }
+        let status = self.writer.finish(FLUSH_WITHIN);
+        counted?;
+        Ok(summary_line(&status, &self.path))
+    }
+}
+
+impl Sink for Record {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        let entry = Entry::from(event);
+        let key = Reconciler::key(&entry);
+        if self.writer.offer(entry) {
+            self.reconciler.told(key);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        if Instant::now() < self.look_at {
+            return Ok(());
+        }
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let lost = live.lost()? + self.writer.status().dropped_total();
+        if lost == self.lost && !self.reconciler.is_suspicious() {
+            return Ok(());
+        }
+        self.lost = lost;
+        let missing = self.reconciler.missing(&live.outcomes()?, minute(Timestamp::now()), Look::Running);
+        if !missing.is_empty() && self.writer.offer_uncounted(missing.clone()) {
+            self.reconciler.confirm(&missing);
+        }
+        Ok(())
+    }
+}
+
+/// `history: 120 events in PATH, 3 missing (disk full 3)`.
+fn summary_line(status: &Status, path: &Path) -> String {
+    let mut line = format!("history: {} events recorded in {}", status.written, path.display());
+    if status.duplicates > 0 {
+        line.push_str(&format!(", {} were there already", status.duplicates));
+    }
+    let causes: Vec<_> = status.dropped.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+    match status.dropped_total() {
+        0 => line.push_str(", none missing"),
+        missing => line.push_str(&format!(", {missing} missing ({})", causes.join(", "))),
+    }
+    if let (Some((_, error)), true) = (&status.last_error, status.dropped_total() > 0) {
+        line.push_str(&format!("; last error: {error}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_is_missing_and_why() {
+        let mut status = Status { written: 120, ..Status::default() };
+        let path = Path::new("/var/lib/observer/history.sqlite");
+        insta::assert_snapshot!(summary_line(&status, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, none missing");
+        status.dropped = [("disk full", 3), ("disk too slow", 1)].into();
+        status.duplicates = 2;
+        status.last_error = Some((Timestamp::UNIX_EPOCH, "database or disk is full".to_owned()));
+        insta::assert_snapshot!(summary_line(&status, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, 2 were there already, 4 missing (disk full 3, disk too slow 1); last error: database or disk is full");
+    }
+}
