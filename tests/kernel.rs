@@ -4,11 +4,14 @@
 //! - `middlebox`: a RST that its destination did not send.
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
 //! - `soak`: a million attempts, a stopped and a killed observer.
+//! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `input`: what a user or a host can get wrong, and a closed or full stdout.
 //!
 //! Truth is the scenario and what the clients saw, never observer. A run without
 //! root fails and says so.
 
+#[path = "kernel/history.rs"]
+mod history;
 #[path = "kernel/input.rs"]
 mod input;
 #[path = "kernel/matrix.rs"]
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Trial::test("soak", run(soak::a_million_attempts_leave_nothing_behind)),
         Trial::test("soak_killed", run(soak::a_killed_observer_leaves_nothing_behind)),
     ]);
+    trials.extend(history::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     libtest_mimic::run(&args, trials).exit_code()
 }

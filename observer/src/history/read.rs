@@ -351,7 +351,7 @@ fn side_file(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open(path: &[u8], option: &str) -> Result<Connection> {
+pub(super) fn open(path: &[u8], option: &str) -> Result<Connection> {
     let mut uri = "file:".to_owned();
     for &byte in path {
         match byte {

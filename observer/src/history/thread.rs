@@ -195,7 +195,8 @@ struct Worker {
     uncounted: Vec<(MinuteKey, u64)>,
     retain_at: Instant,
     failing_since: Option<Instant>,
-    said_at: Option<Instant>,
+    failure_said_at: Option<Instant>,
+    slowness_said_at: Option<Instant>,
     dropped_said: u64,
 }
 
@@ -217,7 +218,8 @@ impl Worker {
             uncounted: Vec::new(),
             retain_at: Instant::now(),
             failing_since: None,
-            said_at: None,
+            failure_said_at: None,
+            slowness_said_at: None,
             dropped_said: 0,
         }
     }
@@ -342,8 +344,8 @@ impl Worker {
         }
         let now = Instant::now();
         self.failing_since.get_or_insert(now);
-        if self.may_say(now) {
-            self.said_at = Some(now);
+        if may_say(self.failure_said_at, now) {
+            self.failure_said_at = Some(now);
             (self.say)(&format!("history is not written: {text}; trying again"));
         }
     }
@@ -356,7 +358,7 @@ impl Worker {
             trouble.dropped.values().sum::<u64>()
         };
         // Only where the beginning was said.
-        if self.said_at.is_some_and(|said| said >= since) {
+        if self.failure_said_at.is_some_and(|said| said >= since) {
             let lost = dropped - self.dropped_said;
             self.dropped_said = dropped;
             let seconds = since.elapsed().as_secs();
@@ -367,17 +369,17 @@ impl Worker {
     fn say_dropped(&mut self) {
         let dropped = self.shared.trouble().dropped.values().sum::<u64>();
         let now = Instant::now();
-        if dropped > self.dropped_said && self.may_say(now) {
-            self.said_at = Some(now);
+        if dropped > self.dropped_said && may_say(self.slowness_said_at, now) {
+            self.slowness_said_at = Some(now);
             let lost = dropped - self.dropped_said;
             self.dropped_said = dropped;
             (self.say)(&format!("history: {lost} events are missing in it: {TOO_SLOW} for them"));
         }
     }
+}
 
-    fn may_say(&self, now: Instant) -> bool {
-        self.said_at.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY)
-    }
+fn may_say(said_at: Option<Instant>, now: Instant) -> bool {
+    said_at.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY)
 }
 
 /// The batch's memory is used again, unless a flood has made it large.
@@ -386,3 +388,6 @@ fn emptied(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.shrink_to(BATCH / 8);
     entries
 }
+
+#[cfg(test)]
+mod tests;
