@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
     trials.extend([
         Trial::test("middlebox", run(middlebox::a_forged_rst_is_suspect)),
+        Trial::test("middlebox_ttl", run(middlebox::a_rst_from_elsewhere_is_suspect)),
         Trial::test("storm", run(storm::every_attempt_has_one_outcome)),
         Trial::test("storm_full_ring", run(storm::a_full_ring_loses_events_and_no_count)),
         Trial::test("storm_full_table", run(storm::a_full_table_loses_attempts_and_no_count)),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_lab::{Case, Lab, LabConfig, Mode, Observation, Truth, matrix};
+use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth, matrix};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::watcher::{OBSERVER, Watcher, number, text};
@@ -28,6 +29,7 @@ pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
         println!("{} cases took longer in the client than in the kernel, and run once more", cases.len());
     }
     table.print();
+    table.print_json()?;
     ensure!(table.wrong.is_empty(), "{} cases are wrong:\n{}", table.wrong.len(), table.wrong.join("\n"));
     Ok(())
 }
@@ -64,7 +66,9 @@ pub(crate) struct Able {
     connect_function: bool,
     io_uring_complete: bool,
     tcp_reset: bool,
+    icmp_v4: bool,
     icmp_v6: bool,
+    syn_drops: bool,
 }
 
 impl Able {
@@ -80,13 +84,22 @@ impl Able {
                 hooks.iter().filter(|hook| text(hook, "/symbol") == symbol || text(hook, "/name") == symbol);
             of_symbol.any(|hook| text(hook, "/status") == "attached")
         };
+        let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Ok(Self {
-            release: (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
+            release,
             connect_function: has("__sys_connect_file"),
             io_uring_complete: has("io_uring_complete"),
             tcp_reset: has("tcp_reset"),
+            // Only then does the socket keep what it was told.
+            icmp_v4: has("tcp_v4_err") || (has("inet_sk_error_report") && release >= (5, 18)),
+            syn_drops: has("kfree_skb"),
             icmp_v6: has("tcp_v6_err"),
         })
+    }
+
+    /// Whether a RST's TTL is to be had.
+    pub(crate) fn has_rst_ttl(&self) -> bool {
+        self.tcp_reset
     }
 
     /// Where neither fexit loads nor io_uring's completions can be followed, an
@@ -104,9 +117,20 @@ fn is_before_syn(case: &Case) -> bool {
     )
 }
 
+/// What is known of one true outcome: a line of what [`Table::print_json`] writes.
+#[derive(Default, Serialize)]
+struct Row {
+    cases: u32,
+    right: u32,
+    unseen: u32,
+    /// Events that name this evidence as missing.
+    missing: BTreeMap<String, u32>,
+}
+
 #[derive(Default)]
 struct Table {
     cells: BTreeMap<String, BTreeMap<String, u32>>,
+    rows: BTreeMap<String, Row>,
     wrong: Vec<String>,
     unseen: Vec<String>,
     cases: usize,
@@ -118,15 +142,18 @@ impl Table {
     fn add(&mut self, case: &Case, saw: &Observation, events: &[&Value], able: &Able, is_last: bool) -> bool {
         let truth = case.scenario.truth();
         let expected = outcome(truth.label, truth.reason.unwrap_or(""));
+        let line = self.rows.entry(expected.clone()).or_default();
         let row = self.cells.entry(expected).or_default();
         if events.is_empty() && !able.sees(case) {
             *row.entry("(not visible to this kernel)".to_owned()).or_default() += 1;
             self.unseen.push(case.name());
+            (line.cases, line.unseen) = (line.cases + 1, line.unseen + 1);
             return true;
         }
         let [event] = events else {
             *row.entry(format!("({} events)", events.len())).or_default() += 1;
             self.wrong.push(format!("{}: {} events, not 1: {events:?}", case.name(), events.len()));
+            line.cases += 1;
             return true;
         };
         let mut wrong = differences(case, &truth, saw, event, able);
@@ -137,10 +164,23 @@ impl Table {
             wrong.push(late);
         }
         *row.entry(outcome(text(event, "/label"), text(event, "/reason"))).or_default() += 1;
+        line.cases += 1;
+        line.right += u32::from(wrong.is_empty());
+        for name in missing(event) {
+            *line.missing.entry(name.to_owned()).or_default() += 1;
+        }
         if !wrong.is_empty() {
             self.wrong.push(format!("{}: {}\n    {event}\n    {saw:?}", case.name(), wrong.join("; ")));
         }
         true
+    }
+
+    /// The rows for a program, if it asks for them.
+    fn print_json(&self) -> Result<()> {
+        if std::env::var_os("OBSERVER_MATRIX_JSON").is_some() {
+            println!("matrix: {}", serde_json::to_string(&self.rows)?);
+        }
+        Ok(())
     }
 
     fn print(&self) {
@@ -211,10 +251,42 @@ fn differences(case: &Case, truth: &Truth, saw: &Observation, event: &Value, abl
     if !origins.contains(&origin) || (origin == "unknown" && able.icmp_v6) {
         wrong.push(format!("origin {origin}, not one of {origins:?}"));
     }
-    if able.tcp_reset && truth.reason == Some("rst") && number(event, "/evidence/rst_ttl").is_none() {
-        wrong.push("no rst_ttl, though tcp_reset is attached".to_owned());
+    wrong.extend(evidence_differences(case, truth, event, able));
+    wrong
+}
+
+/// What an attached hook gives must be there, and what is not there must be
+/// named as missing.
+fn evidence_differences(case: &Case, truth: &Truth, event: &Value, able: &Able) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let has = |name: &str| number(event, &format!("/evidence/{name}"));
+    let is_named = |name: &str| missing(event).any(|missing| missing == name);
+    if truth.reason == Some("rst") {
+        // All of the lab starts with 64, and no way in it has more hops than two.
+        let ttl = has("rst_ttl");
+        if able.tcp_reset != ttl.is_some_and(|ttl| (62.0..=64.0).contains(&ttl)) || ttl.is_none() != is_named("rst_ttl")
+        {
+            wrong.push(format!("rst_ttl {ttl:?}, with tcp_reset attached: {}", able.tcp_reset));
+        }
+    }
+    if let Scenario::Icmp(kind, _) = case.scenario {
+        let (kind, code) = kind.icmp();
+        let is_able = if case.family.ip() == Ip::V4 { able.icmp_v4 } else { able.icmp_v6 };
+        let is_right = has("icmp_type") == Some(f64::from(kind)) && has("icmp_code") == Some(f64::from(code));
+        let is_told = is_right && !text(event, "/evidence/icmp_from").is_empty();
+        if is_able != is_told || is_told == is_named("icmp_from") {
+            wrong.push(format!("not ICMP {kind}/{code} with its sender, which this kernel shows: {is_able}"));
+        }
+    }
+    if truth.label == "timeout" && truth.reason != Some("stalled") && able.syn_drops == is_named("syn_drops") {
+        wrong.push("syn_drops is missing where kfree_skb is attached, or the other way round".to_owned());
     }
     wrong
+}
+
+/// Evidence that an event names as missing.
+fn missing(event: &Value) -> impl Iterator<Item = &str> {
+    event.pointer("/evidence/missing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Within 5 ms or 5 %.

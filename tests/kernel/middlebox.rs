@@ -1,11 +1,13 @@
 //! A RST in the destination's name that the destination did not send.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use observer_lab::{Case, Lab, LabConfig, Observation, Scenario, matrix};
 
-use crate::watcher::{Watcher, text};
+use crate::matrix::Able;
+use crate::watcher::{Watcher, number, text};
 
 const PORT: u16 = 25;
 /// Handshakes before the refusal; observer wants three.
@@ -27,24 +29,64 @@ pub(crate) fn a_forged_rst_is_suspect() -> Result<()> {
     let middlebox = lab.intercept(destination)?;
     let forged = refused(&lab, case)?;
     drop(middlebox);
-    lab.server().nft(&format!(
+    lab.server().nft(&refusal(destination))?;
+    let own = refused(&lab, case)?;
+
+    watcher.wait_for(2, Duration::from_secs(5))?;
+    let seen = watcher.stop()?;
+    for (saw, origin) in [(forged, "suspected-middlebox"), (own, "remote")] {
+        let event = seen.of(saw.pid)?;
+        ensure!(text(event, "/origin") == origin, "not {origin}: {event}, {saw:?}");
+    }
+    Ok(())
+}
+
+/// A RST with another TTL than the destination has shown in a connection that
+/// it had accepted is suspect, however long it took; without the hook that reads
+/// TTLs it is not, and that evidence is named as missing.
+pub(crate) fn a_rst_from_elsewhere_is_suspect() -> Result<()> {
+    let lab = Lab::up(LabConfig::default())?;
+    let Some(case) = matrix().into_iter().find(|case| case.scenario == Scenario::ResetBeforeBanner) else {
+        anyhow::bail!("the matrix has no reset");
+    };
+    let able = Able::of_this_kernel()?;
+    let watcher = Watcher::start(&[])?;
+    let accepted = lab.run(&[case], PORT)?.remove(0);
+    ensure!(accepted.errno.as_deref() == Some("ECONNRESET"), "not reset: {accepted:?}");
+    let destination = accepted.dst_ip;
+    lab.server().nft(&refusal(destination))?;
+    let own = refused(&lab, case)?;
+    lab.router().nft(&format!(
+        "table ip elsewhere {{
+           chain on_the_way {{
+             type filter hook forward priority 10
+             ip saddr {destination} tcp flags & rst == rst ip ttl set 40
+           }}
+         }}\n"
+    ))?;
+    let forged = refused(&lab, case)?;
+    watcher.wait_for(3, Duration::from_secs(5))?;
+    let seen = watcher.stop()?;
+    let suspect = if able.has_rst_ttl() { "suspected-middlebox" } else { "remote" };
+    for (saw, origin, ttl) in [(&own, "remote", 63.0), (&forged, suspect, 40.0)] {
+        let event = seen.of(saw.pid)?;
+        ensure!(text(event, "/origin") == origin, "not {origin}: {event}, {saw:?}");
+        let shown = number(event, "/evidence/rst_ttl");
+        ensure!(shown == able.has_rst_ttl().then_some(ttl), "TTL {shown:?}, not {ttl}: {event}");
+        ensure!(shown.is_some() || event.to_string().contains(r#""missing":["rst_ttl""#), "TTL not named: {event}");
+    }
+    Ok(())
+}
+
+fn refusal(destination: IpAddr) -> String {
+    format!(
         "table ip refuse {{
            chain in {{
              type filter hook input priority 0
              ip daddr {destination} tcp dport {PORT} reject with tcp reset
            }}
          }}\n"
-    ))?;
-    let own = refused(&lab, case)?;
-
-    watcher.wait_for(2, Duration::from_secs(5))?;
-    let seen = watcher.stop()?;
-    for (saw, origin) in [(forged, "suspected-middlebox"), (own, "remote")] {
-        let mut of_client = seen.events.iter().filter(|event| event["process"]["pid"] == saw.pid);
-        let event = of_client.next();
-        ensure!(event.is_some_and(|event| text(event, "/origin") == origin), "not {origin}: {event:?}, {saw:?}");
-    }
-    Ok(())
+    )
 }
 
 fn refused(lab: &Lab, case: Case) -> Result<Observation> {

@@ -95,6 +95,14 @@ impl Drop for Watcher {
 }
 
 impl Seen {
+    /// The only event of a process.
+    pub(crate) fn of(&self, pid: u32) -> Result<&Value> {
+        let mut events = self.events.iter().filter(|event| number(event, "/process/pid") == Some(f64::from(pid)));
+        let event = events.next().with_context(|| format!("no event of process {pid}"))?;
+        ensure!(events.next().is_none(), "more than one event of process {pid}");
+        Ok(event)
+    }
+
     /// Fails unless the summary's ledger balances.
     pub(crate) fn ensure_balanced(&self) -> Result<()> {
         let ledger = self.line("ledger:")?;

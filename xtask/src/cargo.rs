@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use cargo_metadata::{Message, MetadataCommand};
+use cargo_metadata::{Artifact, Message, MetadataCommand};
 
 /// All crates but the kernel programs, which do not compile for the host.
 pub(crate) const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
@@ -38,25 +38,60 @@ fn program() -> PathBuf {
 
 /// Builds `observer` for release and returns where it is.
 pub(crate) fn build_observer() -> Result<PathBuf> {
-    let mut cargo = command("build")
-        .args(["--release", "--package", "observer", "--bin", "observer"])
+    let mut cargo = command("build");
+    cargo.args(["--release", "--package", "observer", "--bin", "observer"]);
+    let built = artifacts(&mut cargo)?
+        .into_iter()
+        .find(|artifact| artifact.target.is_bin() && artifact.target.name == "observer")
+        .and_then(|artifact| artifact.executable);
+    Ok(built.context("cargo built no executable named observer")?.into())
+}
+
+/// The programs of the tests in the kernel.
+#[derive(Debug)]
+pub(crate) struct TestPrograms {
+    /// The test program.
+    pub(crate) tests: PathBuf,
+    /// `observer` as the test program knows it: by this path.
+    pub(crate) observer: PathBuf,
+}
+
+/// Builds the test program `kernel` and the `observer` that it tests, for virtual
+/// machines.
+pub(crate) fn build_test_programs() -> Result<TestPrograms> {
+    let mut cargo = command("test");
+    cargo.args(["--no-run", "--profile", "vm", "--package", "observer", "--test", "kernel"]);
+    let (mut tests, mut observer) = (None, None);
+    for artifact in artifacts(&mut cargo)? {
+        match artifact.target.name.as_str() {
+            "kernel" if artifact.target.is_test() => tests = artifact.executable,
+            "observer" if artifact.target.is_bin() => observer = artifact.executable,
+            _ => {}
+        }
+    }
+    Ok(TestPrograms {
+        tests: tests.context("cargo built no test program named kernel")?.into(),
+        observer: observer.context("cargo built no executable named observer")?.into(),
+    })
+}
+
+/// Runs a cargo command that builds, and returns what it has built.
+fn artifacts(command: &mut Command) -> Result<Vec<Artifact>> {
+    let mut cargo = command
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .context("start cargo")?;
     let stdout = cargo.stdout.take().context("cargo's stdout")?;
-    let mut built = None;
+    let mut artifacts = Vec::new();
     for message in Message::parse_stream(BufReader::new(stdout)) {
-        if let Message::CompilerArtifact(artifact) = message.context("read from cargo")?
-            && artifact.target.is_bin()
-            && artifact.target.name == "observer"
-        {
-            built = artifact.executable;
+        if let Message::CompilerArtifact(artifact) = message.context("read from cargo")? {
+            artifacts.push(artifact);
         }
     }
     let status = cargo.wait().context("wait for cargo")?;
-    ensure!(status.success(), "building observer failed, see above");
-    Ok(built.context("cargo built no executable named observer")?.into())
+    ensure!(status.success(), "the build failed, see above");
+    Ok(artifacts)
 }
 
 /// The names of the integration tests that need root. Their `[[test]]` has

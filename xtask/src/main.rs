@@ -1,7 +1,8 @@
 //! Developer entry points of observer, run as `./x VERB` or `cargo xtask VERB`.
 //!
 //! A verb is a file in `verb/`, whose first line says what it does (`./x --help`
-//! prints it), and an arm of [`Verb`].
+//! prints it), and an arm of [`Verb`]. A hyphen in its name is an underscore in
+//! the file's.
 
 mod bench {
     pub(crate) mod cpu;
@@ -14,12 +15,14 @@ mod checks;
 mod foreground;
 mod privilege;
 mod report;
+mod vm;
 mod verb {
     pub(crate) mod bench;
     pub(crate) mod demo;
     pub(crate) mod fuzz;
     pub(crate) mod lint;
     pub(crate) mod test;
+    pub(crate) mod vm_test;
     pub(crate) mod watch;
 }
 
@@ -43,6 +46,7 @@ enum Verb {
     Fuzz(verb::fuzz::Fuzz),
     Lint(verb::lint::Lint),
     Test(verb::test::Test),
+    VmTest(verb::vm_test::VmTest),
     Watch(verb::watch::Watch),
 }
 
@@ -54,12 +58,14 @@ impl Verb {
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Lint(lint) => lint.run(),
             Self::Test(test) => test.run(),
+            Self::VmTest(vm_test) => vm_test.run(),
             Self::Watch(watch) => watch.run(),
         }
     }
 }
 
 fn main() -> ExitCode {
+    vm::guest::dispatch();
     observer_lab::dispatch_role();
     Cli::parse().verb.run().unwrap_or_else(|error| {
         eprintln!("x: {error:#}");
@@ -85,7 +91,7 @@ mod tests {
             let path = entry.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("//! "), "{} does not begin with what it does", path.display());
-            files.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+            files.push(path.file_stem().unwrap().to_str().unwrap().replace('_', "-"));
         }
         files.sort();
         assert_eq!(verbs, files);

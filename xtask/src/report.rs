@@ -30,17 +30,17 @@ enum Outcome {
 
 /// Tests by their result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
 }
 
 impl Tally {
-    const PASS: Self = Self { passed: 1, failed: 0, ignored: 0 };
-    const FAILURE: Self = Self { passed: 0, failed: 1, ignored: 0 };
+    pub(crate) const PASS: Self = Self { passed: 1, failed: 0, ignored: 0 };
+    pub(crate) const FAILURE: Self = Self { passed: 0, failed: 1, ignored: 0 };
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
@@ -48,7 +48,7 @@ impl Tally {
 
     /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`, which is how
     /// every test program of Rust ends.
-    fn from_line(line: &str) -> Option<Self> {
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let count = |what: &str| {
             let (number, _) =
@@ -82,9 +82,15 @@ impl Report {
     }
 
     fn step(&mut self, name: &str, command: &mut Command, run: impl FnOnce(&mut Command) -> Result<Tally>) -> bool {
-        println!("\n==> {name}: {}", line(command));
+        self.work(name, &line(command), || run(command))
+    }
+
+    /// Does what is more than one command, described by `what`, and counts the
+    /// tests that it says it ran. True if all passed.
+    pub(crate) fn work(&mut self, name: &str, what: &str, work: impl FnOnce() -> Result<Tally>) -> bool {
+        println!("\n==> {name}: {what}");
         let start = Instant::now();
-        let tally = run(command).unwrap_or_else(|error| {
+        let tally = work().unwrap_or_else(|error| {
             println!("{error:#}");
             Tally::FAILURE
         });

@@ -6,24 +6,29 @@ use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::report::Report;
-use crate::verb::fuzz;
+use crate::verb::{fuzz, vm_test};
 use crate::{checks, privilege};
 
 /// Run every check and every test, in the kernel too
 ///
 /// Formatting, lints, unit and integration tests, documentation, a short run of each fuzz target, Miri, and the tests
-/// that need root: they load the kernel programs and make traffic in network namespaces of their own. As another user than root, sudo runs those. Goes on
-/// after a failure, except of the build, and ends with the line `N passed, N failed`.
+/// that need root, here and on other kernels in virtual machines: they load the kernel programs and make traffic in
+/// network namespaces of their own. As another user than root, sudo runs those here. Goes on after a failure, except of
+/// the build, and ends with the line `N passed, N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
     /// Fail if the tests that need root cannot be run; implied by CI=true in the environment
     #[arg(long)]
     require_privileged: bool,
+    /// Leave the virtual machines out; `./x vm-test` runs them alone, and more of them
+    #[arg(long)]
+    no_vm: bool,
 }
 
 /// For how long each fuzz target runs: long enough to see that it still works.
 const FUZZ_SECONDS: u32 = 20;
 const PRIVILEGED: &str = "tests that need root";
+const OTHER_KERNELS: &str = "the same on other kernels";
 
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
@@ -36,12 +41,20 @@ impl Test {
             fuzz::fuzz(&mut report, &fuzz::targets()?, FUZZ_SECONDS);
             fuzz::miri(&mut report);
             self.privileged(&mut report, &privileged_tests);
+            self.other_kernels(&mut report);
         } else {
-            for step in ["tests", "documentation", "fuzz", "Miri", PRIVILEGED] {
+            for step in ["tests", "documentation", "fuzz", "Miri", PRIVILEGED, OTHER_KERNELS] {
                 report.not_run(step, "the build failed", true);
             }
         }
         Ok(report.finish())
+    }
+
+    fn other_kernels(&self, report: &mut Report) {
+        if self.no_vm {
+            return report.not_run(OTHER_KERNELS, "left out by --no-vm", false);
+        }
+        report.work(OTHER_KERNELS, &format!("./x vm-test, Linux {}", vm_test::FEW.join(", ")), vm_test::few);
     }
 
     fn privileged(&self, report: &mut Report, names: &[String]) {

@@ -1,0 +1,101 @@
+//! run the tests that need root on several kernels, in virtual machines
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::cargo;
+use crate::report::Tally;
+use crate::vm::{Outcome, Suite, Tested, readme};
+
+/// The oldest that is supported, the stable ones since, and the newest.
+const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
+
+/// The oldest, one in the middle and the newest: what every run of all tests
+/// includes.
+pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
+
+/// Seconds after which a machine has failed.
+const LIMIT: u64 = 600;
+
+/// Trials that take too long without hardware's help: a million attempts.
+const WITHOUT: &[&str] = &["--skip", "soak"];
+
+/// Run the tests that need root on several kernels, in virtual machines
+///
+/// Debian's kernels are fetched into .cache/vm and booted by qemu, two at a time. Needs apt, qemu and this host's
+/// iproute2, nftables and iptables, and no root. What a machine says is kept in .cache/vm/log.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VmTest {
+    /// A kernel series to test on, such as 6.16; may be repeated [default: 5.10 6.1 6.12 6.18 7.3]
+    #[arg(long, value_name = "SERIES")]
+    kernel: Vec<String>,
+    /// Fail if a kernel cannot be fetched; implied by CI=true in the environment
+    #[arg(long)]
+    require: bool,
+    /// Write the matrix of kernels, hooks and outcomes into README.md
+    #[arg(long)]
+    write_readme: bool,
+    /// Seconds after which a machine has failed
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT)]
+    limit: u64,
+    /// For the test program, such as the name of a test
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<String>,
+}
+
+impl VmTest {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let start = Instant::now();
+        let kernels = if self.kernel.is_empty() { KERNELS.map(str::to_owned).to_vec() } else { self.kernel };
+        let arguments = if self.arguments.is_empty() { words(WITHOUT) } else { self.arguments };
+        let suite = Suite { kernels, arguments, limit: Duration::from_secs(self.limit) };
+        let outcomes = suite.run(|outcome| println!("{outcome}"))?;
+        let total = total(&outcomes, self.require || cargo::is_ci());
+        let ran: Vec<&Tested> = outcomes.iter().filter_map(Outcome::tested).collect();
+        if self.write_readme || ran.iter().map(|tested| tested.series.as_str()).eq(KERNELS) {
+            tell_readme(&ran, self.write_readme)?;
+        }
+        println!("\n{} of {} kernels tested in {:.0} s", ran.len(), outcomes.len(), start.elapsed().as_secs_f64());
+        println!("{} passed, {} failed", total.passed, total.failed);
+        Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Runs the tests on a few kernels, and counts them.
+pub(crate) fn few() -> Result<Tally> {
+    let suite = Suite { kernels: words(&FEW), arguments: words(WITHOUT), limit: Duration::from_secs(LIMIT) };
+    Ok(total(&suite.run(|outcome| println!("{outcome}"))?, cargo::is_ci()))
+}
+
+fn total(outcomes: &[Outcome], is_required: bool) -> Tally {
+    let mut total = Tally::default();
+    outcomes.iter().for_each(|outcome| total.add(outcome.tally(is_required)));
+    total
+}
+
+/// Writes the README's matrix, or says that it is out of date.
+fn tell_readme(tested: &[&Tested], is_to_be_written: bool) -> Result<()> {
+    let file = cargo::root().join("README.md");
+    let old = fs::read_to_string(&file).context("read README.md")?;
+    let matrix = match readme::matrix(tested) {
+        Err(error) if !is_to_be_written => {
+            println!("README.md was not compared: {error:#}");
+            return Ok(());
+        }
+        matrix => matrix?,
+    };
+    if is_to_be_written {
+        fs::write(&file, readme::with_matrix(&old, &matrix)?).context("write README.md")?;
+        println!("README.md is written");
+    } else if readme::is_stale(&old, &matrix)? {
+        println!("README.md is out of date: ./x vm-test --write-readme");
+    }
+    Ok(())
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}

@@ -1,0 +1,115 @@
+//! The suite on several kernels, two machines at a time.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::archive::Archive;
+use super::image;
+use super::kernel::Kernel;
+use super::plan::{Plan, Step};
+use super::qemu::Machine;
+use super::results::{Outcome, Tested};
+use crate::cargo::{self, TestPrograms};
+
+/// Machines at a time: each is one thread of qemu's and as much again at times.
+const AT_A_TIME: usize = 2;
+
+/// What to run, on which kernels.
+#[derive(Clone, Debug)]
+pub(crate) struct Suite {
+    /// Series such as `6.12`.
+    pub(crate) kernels: Vec<String>,
+    /// Passed on to the test program.
+    pub(crate) arguments: Vec<String>,
+    /// A machine that takes longer has failed.
+    pub(crate) limit: Duration,
+}
+
+impl Suite {
+    /// Runs everything, and hands each outcome to `tell` as it comes.
+    pub(crate) fn run(&self, tell: impl Fn(&Outcome) + Sync) -> Result<Vec<Outcome>> {
+        let cache = cargo::root().join(".cache/vm");
+        let programs = cargo::build_test_programs()?;
+        let archive = Archive::open(&cache.join("apt")).context("set an apt of our own up")?;
+        let base = image::base(&programs).context("pack the virtual machines' programs")?;
+        fs::create_dir_all(cache.join("log")).context("make room for logs")?;
+        let bench = Bench { suite: self, programs: &programs, archive: &archive, base: &base, cache: &cache };
+        let next = AtomicUsize::new(0);
+        let outcomes = Mutex::new(Vec::new());
+        let work = || -> Result<()> {
+            while let Some(series) = self.kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let outcome = bench.test(series)?;
+                tell(&outcome);
+                outcomes.lock().unwrap_or_else(|poison| poison.into_inner()).push(outcome);
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(_) => bail!("a thread panicked"),
+            })
+        })?;
+        let mut outcomes = outcomes.into_inner().unwrap_or_else(|poison| poison.into_inner());
+        outcomes.sort_by_key(|outcome| self.kernels.iter().position(|series| series == outcome.series()));
+        Ok(outcomes)
+    }
+}
+
+struct Bench<'a> {
+    suite: &'a Suite,
+    programs: &'a TestPrograms,
+    archive: &'a Archive,
+    base: &'a [u8],
+    cache: &'a Path,
+}
+
+impl Bench<'_> {
+    fn test(&self, series: &str) -> Result<Outcome> {
+        // One at a time: apt locks its lists, and two would fetch no faster.
+        static FETCH: Mutex<()> = Mutex::new(());
+        let fetched = {
+            let _guard = FETCH.lock().unwrap_or_else(|poison| poison.into_inner());
+            Kernel::fetch(self.archive, self.cache, series)
+        };
+        let kernel = match fetched {
+            Ok(kernel) => kernel,
+            Err(error) => return Ok(Outcome::Skipped { series: series.to_owned(), cause: format!("{error:#}") }),
+        };
+        let image = self.cache.join(format!("{series}.cpio"));
+        let modules = kernel.modules()?;
+        let plan = Plan {
+            modules: modules.iter().map(|module| Path::new("/modules").join(&module.name)).collect(),
+            steps: self.steps(),
+        };
+        let mut file = File::create(&image).with_context(|| format!("write {}", image.display()))?;
+        let own = image::own(&modules, &plan)?;
+        file.write_all(self.base).and_then(|()| file.write_all(&own)).context("write the image")?;
+        let log = self.cache.join(format!("log/{series}.log"));
+        let machine =
+            Machine { kernel: &kernel.image()?, image: &image, command_line: "", limit: self.suite.limit, log: &log };
+        let run = machine.boot()?;
+        Ok(Outcome::Ran(Box::new(Tested { series: series.to_owned(), release: kernel.release, run, log })))
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let step = |name: &str, program: &Path, arguments: &[String]| Step {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            environment: vec![("OBSERVER_MATRIX_JSON".to_owned(), "1".to_owned())],
+        };
+        vec![
+            step("doctor", &self.programs.observer, &["doctor".to_owned(), "--json".to_owned()]),
+            step("tests", &self.programs.tests, &self.suite.arguments),
+        ]
+    }
+}
