@@ -4,12 +4,7 @@
 //! prints it), and an arm of [`Verb`]. A hyphen in its name is an underscore in
 //! the file's.
 
-mod bench {
-    pub(crate) mod cpu;
-    pub(crate) mod peers;
-    pub(crate) mod programs;
-    pub(crate) mod subject;
-}
+mod bench;
 mod cargo;
 mod checks;
 mod foreground;

@@ -1,14 +1,86 @@
-//! CPU time of the whole machine: what a tool costs, wherever it is spent.
+//! CPU time: of the process that connects, of the tool, and of the machine.
+//!
+//! The packets of loopback are handled in the context of the process that sends
+//! them, so its time includes the kernel programs of both directions; only with
+//! CONFIG_IRQ_TIME_ACCOUNTING the kernel keeps softirqs apart, and then the
+//! machine's time alone has all. That one has what other processes did, too.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+/// CPU time of one measurement.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// By the processes that this one started and waited for meanwhile.
+    pub(crate) client: Duration,
+    /// By the tool's process, whose kernel time includes its reads.
+    pub(crate) tool: Duration,
+    /// By all CPUs, in steps of 10 ms.
+    pub(crate) machine: Duration,
+}
+
+/// CPU time so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    tool: Option<u32>,
+    start: Spent,
+}
+
+impl Meter {
+    /// Starts to measure, beside the tool of this process id.
+    pub(crate) fn start(tool: Option<u32>) -> Result<Self> {
+        Ok(Self { tool, start: so_far(tool)? })
+    }
+
+    /// What was spent since the start.
+    pub(crate) fn read(self) -> Result<Spent> {
+        let (then, now) = (self.start, so_far(self.tool)?);
+        Ok(Spent {
+            client: now.client.saturating_sub(then.client),
+            tool: now.tool.saturating_sub(then.tool),
+            machine: now.machine.saturating_sub(then.machine),
+        })
+    }
+}
+
+fn so_far(tool: Option<u32>) -> Result<Spent> {
+    let tool = tool.map(of_process).transpose()?.unwrap_or_default();
+    Ok(Spent { client: of_children()?, tool, machine: of_machine()? })
+}
+
+/// The CPU-time clock of another process counts all its threads.
+fn of_process(pid: u32) -> Result<Duration> {
+    let mut clock = 0;
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the clock's id is written to a variable of its type.
+    let found = unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) };
+    // SAFETY: the time is written to a variable of its type.
+    let is_read = found == 0 && unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) } == 0;
+    anyhow::ensure!(is_read, "process {pid} has no CPU-time clock: it has ended");
+    // SAFETY: it was zeroed at first, and timespec is plain old data.
+    let time = unsafe { time.assume_init() };
+    Ok(Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec)?))
+}
+
+fn of_children() -> Result<Duration> {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the usage is written to a variable of its type.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+    anyhow::ensure!(result == 0, "getrusage: {}", std::io::Error::last_os_error());
+    // SAFETY: it was zeroed at first, and rusage is plain old data.
+    let usage = unsafe { usage.assume_init() };
+    let duration = |time: libc::timeval| -> Result<Duration> {
+        Ok(Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_usec)? * 1_000))
+    };
+    Ok(duration(usage.ru_utime)? + duration(usage.ru_stime)?)
+}
+
 /// `USER_HZ`, the same on every Linux that observer runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time that all CPUs together have worked since boot.
-pub(crate) fn busy() -> Result<Duration> {
+fn of_machine() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
     let line = text.lines().next().context("/proc/stat is empty")?;
     let fields: Vec<u32> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
@@ -17,36 +89,32 @@ pub(crate) fn busy() -> Result<Duration> {
     Ok(TICK * worked)
 }
 
-/// The middle of some values, and the least and the greatest.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) greatest: f64,
-}
-
-impl Spread {
-    /// `None` of no values.
-    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        Some(Self { median: *values.get(values.len() / 2)?, least: *values.first()?, greatest: *values.last()? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
-    fn median_least_and_greatest() {
-        let spread = Spread::of(vec![3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((spread.least, spread.median, spread.greatest), (1.0, 2.0, 3.0));
-        assert!(Spread::of(Vec::new()).is_none());
+    fn a_child_that_was_waited_for_is_the_client() {
+        let meter = Meter::start(None).unwrap();
+        Command::new("sh").args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]).status().unwrap();
+        let spent = meter.read().unwrap();
+        assert!(spent.client > Duration::ZERO && spent.tool == Duration::ZERO, "{spent:?}");
+        assert!(spent.machine < Duration::from_secs(3600), "{spent:?}");
     }
 
     #[test]
-    fn time_goes_on() {
-        let before = busy().unwrap();
-        assert!(before > Duration::ZERO && busy().unwrap() >= before);
+    fn the_tool_is_another_process() {
+        let meter = Meter::start(Some(std::process::id())).unwrap();
+        let sum: u64 = (0..2_000_000_u64).map(std::hint::black_box).sum();
+        assert!(sum > 0 && meter.read().unwrap().tool > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_tool_that_has_ended_is_an_error() {
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert!(Meter::start(Some(child.id())).is_err());
     }
 }

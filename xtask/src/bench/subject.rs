@@ -1,5 +1,6 @@
 //! observer itself, as it is measured.
 
+use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -16,6 +17,15 @@ pub(crate) struct Watch {
     pub(crate) started_in: Duration,
 }
 
+/// What is typed for [`Watch::start`].
+pub(crate) fn command(arguments: &[&str]) -> String {
+    let mut line = String::from("observer watch --format json");
+    for argument in arguments {
+        line += &format!(" {argument}");
+    }
+    line + " >/dev/null"
+}
+
 impl Watch {
     /// Starts it, its events going to /dev/null as JSON, and waits until it
     /// watches.
@@ -29,31 +39,40 @@ impl Watch {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        let mut stderr = BufReader::new(child.stderr.take().context("observer's stderr")?);
+        let stderr = BufReader::new(child.stderr.take().context("observer's stderr")?);
+        let mut watch = Self { child, stderr, started_in: Duration::ZERO };
         let mut line = String::new();
-        stderr.read_line(&mut line).context("read observer's stderr")?;
-        let started_in = start.elapsed();
+        watch.stderr.read_line(&mut line).context("read observer's stderr")?;
+        watch.started_in = start.elapsed();
         ensure!(line.contains("watching"), "observer did not start: {line}");
-        Ok(Self { child, stderr, started_in })
+        Ok(watch)
     }
 
-    /// A line of /proc/PID/status in KiB, such as `VmRSS`.
-    pub(crate) fn memory(&self, what: &str) -> Result<u64> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lines of /proc/PID/status, such as `VmRSS`, in MB.
+    pub(crate) fn memory<const N: usize>(&self, names: [&str; N]) -> Result<[f64; N]> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-        let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        value.with_context(|| format!("no {what} in {path}"))
+        let mut sizes = [0.0; N];
+        for (size, name) in sizes.iter_mut().zip(names) {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+            *size = f64::from(kib.with_context(|| format!("no {name} in {path}"))?) * 1024.0 / 1e6;
+        }
+        Ok(sizes)
     }
 
-    /// Ends it, and returns the two lines of its ledger.
-    pub(crate) fn stop(mut self) -> Result<String> {
+    /// Ends it, and returns what its closing summary says.
+    pub(crate) fn stop(mut self) -> Result<Ledger> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("stop observer")?;
         let mut summary = String::new();
         self.stderr.read_to_string(&mut summary).context("read observer's summary")?;
-        self.child.wait().context("wait for observer")?;
-        let lines = summary.lines().filter(|line| line.starts_with("ledger:") || line.starts_with("events:"));
-        Ok(lines.collect::<Vec<_>>().join("; "))
+        let status = self.child.wait().context("wait for observer")?;
+        ensure!(status.success(), "observer ended with {status}: {summary}");
+        Ledger::read(&summary).with_context(|| format!("observer's summary is not understood: {summary}"))
     }
 }
 
@@ -61,5 +80,86 @@ impl Drop for Watch {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+    }
+}
+
+/// The closing summary's account of attempts and events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    attempts: u64,
+    in_flight: u64,
+    lost: u64,
+    delivered: u64,
+    events_lost: u64,
+    is_balanced: bool,
+    lines: String,
+}
+
+impl Ledger {
+    fn read(summary: &str) -> Option<Self> {
+        let line = |start| summary.lines().find(|line| line.starts_with(start));
+        let (ledger, events) = (line("ledger: ")?, line("events: ")?);
+        Some(Self {
+            attempts: after(ledger, "attempts")?,
+            in_flight: after(ledger, "in flight")?,
+            lost: after(ledger, "lost")?,
+            delivered: after(events, "events:")?,
+            events_lost: after(events, "delivered,")?,
+            is_balanced: ledger.ends_with(": balances"),
+            lines: format!("{ledger}; {events}"),
+        })
+    }
+
+    /// What is wrong with it after `ended` attempts that ended, and `in_flight`
+    /// that did not. Other attempts of this host may have been seen too.
+    pub(crate) fn fault(&self, ended: u64, in_flight: u64) -> Option<String> {
+        let is_whole = self.is_balanced
+            && self.lost == 0
+            && self.events_lost == 0
+            && self.delivered >= ended
+            && self.in_flight >= in_flight
+            && self.attempts >= ended + in_flight;
+        (!is_whole).then(|| format!("of {ended} attempts that ended and {in_flight} in flight, observer says: {self}"))
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines)
+    }
+}
+
+/// The number that follows a word.
+fn after(line: &str, word: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(word)?;
+    rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUMMARY: &str = "\nledger: attempts 12 = outcomes 9 + in flight 3 + lost 0: balances\n\
+        events: 9 delivered, 0 lost; handshakes completed: 0\n";
+
+    #[test]
+    fn a_whole_ledger_has_no_fault() {
+        let ledger = Ledger::read(SUMMARY).unwrap();
+        assert_eq!(ledger.fault(9, 3), None);
+        assert!(ledger.fault(10, 2).is_some(), "an event is missing");
+        assert!(ledger.fault(8, 4).is_some(), "one in flight is missing");
+    }
+
+    #[test]
+    fn whatever_is_lost_is_a_fault() {
+        for (whole, broken) in [
+            ("0 lost;", "1 lost (ring buffer full 1);"),
+            ("lost 0:", "lost 1 (skipped 1):"),
+            (": balances", ": DOES NOT BALANCE by 1"),
+        ] {
+            let ledger = Ledger::read(&SUMMARY.replace(whole, broken)).unwrap();
+            assert!(ledger.fault(1, 1).is_some(), "{broken}");
+        }
+        assert!(Ledger::read("observer: cannot attach").is_none());
     }
 }
