@@ -44,7 +44,7 @@ impl Watch {
         let mut line = String::new();
         watch.stderr.read_line(&mut line).context("read observer's stderr")?;
         watch.started_in = start.elapsed();
-        ensure!(line.contains("watching"), "observer did not start: {line}");
+        ensure!(line.contains("watching"), "observer did not start: {}", line.trim());
         Ok(watch)
     }
 

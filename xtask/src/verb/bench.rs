@@ -12,6 +12,9 @@ use crate::bench::{Interruption, Run};
 use crate::foreground::Stop;
 use crate::{cargo, privilege};
 
+/// The benchmark has the kernel take times only while it needs them; this does so always.
+const STATS_SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
 /// Measure what observer costs, beside other tools that watch connections
 ///
 /// Time in the kernel programs by the kernel's own statistics, CPU time in paired rounds, the highest rate of connects,
@@ -51,6 +54,9 @@ impl Bench {
         let mut figures = Figures::new(style);
         figures.note(&machine());
         figures.note(&self.command());
+        if std::fs::read_to_string(STATS_SYSCTL).is_ok_and(|value| value.trim() != "0") {
+            figures.note("kernel.bpf_stats_enabled is on: CPU times include what it costs each run of a program");
+        }
         // From here on Ctrl-C ends it in order, and the namespaces with it.
         let interruption = Interruption::of(Stop::catch()?);
         let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
