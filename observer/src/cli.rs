@@ -46,6 +46,7 @@ const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while r
     observer watch                                    every failing attempt to port 25\n  \
     observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
     observer run                                      record everything, for later questions\n  \
+    observer top                                      destinations live, those that fail most first\n  \
     observer doctor                                   what this kernel and these privileges allow";
 
 /// What to do.
@@ -57,6 +58,9 @@ pub enum Command {
     /// Record every connection attempt, until told to stop
     #[command(long_about = RUN_ABOUT, after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Show destinations live, those that fail most first
+    #[command(long_about = TOP_ABOUT, after_help = TOP_EXAMPLES)]
+    Top(Box<TopArgs>),
     /// Say what this kernel and these privileges allow, hook by hook
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArgs),
@@ -160,6 +164,38 @@ const WATCH_EXAMPLES: &str = "An attempt is shown if it passes every kind of fil
     observer watch --label timeout --label silent    who lets us wait\n  \
     observer watch --cgroup system.slice/postfix.service --duration 10m\n  \
     observer watch --format json | jq .dst.ip        for programs";
+
+/// Show destinations live.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Port to watch; may be repeated, or a list: 25,587
+    ///
+    /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
+    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    pub port: Vec<u16>,
+    /// Stop after this time, such as 30s, 5m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub duration: Option<Duration>,
+    /// Bits of the IPv4 prefixes by which destinations are put together
+    #[arg(long, value_name = "BITS", default_value_t = 24, value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub prefix_v4: u8,
+    /// Bits of the IPv6 prefixes by which destinations are put together
+    #[arg(long, value_name = "BITS", default_value_t = 48, value_parser = clap::value_parser!(u8).range(0..=128))]
+    pub prefix_v6: u8,
+    /// What to ask of the kernel.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+const TOP_ABOUT: &str = "Show destinations live on the whole terminal, those that fail most first: attempts, failures by \
+    label, streaks, times to refusal, over the last minute, 10 minutes, hour, day, or since the start; by destination, \
+    prefix or source address. Enter opens one with its latest attempts and what each verdict rests on. ? shows the keys. \
+    At the end, the summary with the exact counts goes to standard error. Where there is no terminal, use observer watch.";
+
+const TOP_EXAMPLES: &str = "Examples:\n  \
+    observer top                        destinations of port 25\n  \
+    observer top -p 25,465,587          submission too\n  \
+    observer top --kernel-log 2>log     standard error must not be the screen then";
 
 /// What to show.
 #[derive(Debug, Default, Args)]
@@ -311,6 +347,7 @@ impl Command {
         match self {
             Self::Watch(args) => Some(&mut args.port),
             Self::Run(args) => Some(&mut args.port),
+            Self::Top(args) => Some(&mut args.port),
             Self::Doctor(_) | Self::Completions { .. } | Self::Man => None,
         }
     }

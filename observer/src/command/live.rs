@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use anstream::ColorChoice;
 use jiff::Timestamp;
 use observer_common::record::{DestinationCounters, DestinationKey, OutcomeKey};
 use observer_common::stat;
@@ -19,7 +20,7 @@ use crate::attempt::{Attempt, ClockOffset};
 use crate::cli::KernelArgs;
 use crate::event::{Event, Surroundings};
 use crate::kernel::{Session, Settings};
-use crate::ledger::Ledger;
+use crate::ledger::{Counters, Ledger};
 use crate::pipeline::{Lookup, Pipeline};
 use crate::surroundings::{Names, host};
 use crate::ui::summary;
@@ -47,6 +48,15 @@ pub(super) fn settings(ports: &[u16], successes: bool, kernel: &KernelArgs) -> S
         ring_bytes: kernel.ring_size,
         log: kernel.kernel_log,
         watch_self: false,
+    }
+}
+
+/// Whether to use colour on stdout.
+pub(super) fn is_coloured(color: ColorChoice) -> bool {
+    match color {
+        ColorChoice::Auto => anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+        ColorChoice::Never => false,
+        _ => true,
     }
 }
 
@@ -198,9 +208,24 @@ impl Live {
         self.session.outcomes().map_err(unreadable)
     }
 
+    /// The kernel's counters now.
+    pub(super) fn counters(&self) -> Result<Counters, Failure> {
+        self.session.counters().map_err(unreadable)
+    }
+
+    /// As [`Self::counters`], without those by destination.
+    pub(super) fn totals(&self) -> Result<Counters, Failure> {
+        self.session.totals().map_err(unreadable)
+    }
+
+    /// Records that could not be decoded.
+    pub(super) fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
     /// Writes the closing summary to stderr; `remarks` are the command's own.
     pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
-        let mut ledger = Ledger::new(&self.session.counters().map_err(unreadable)?, self.delivered);
+        let mut ledger = Ledger::new(&self.counters()?, self.delivered);
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),

@@ -4,6 +4,7 @@ mod doctor;
 mod live;
 mod record;
 mod run;
+mod top;
 mod watch;
 
 use std::fmt;
@@ -24,6 +25,11 @@ impl Failure {
     pub(crate) fn new(what: &str, error: impl fmt::Display) -> Self {
         Self { exit: Exit::Failure, text: format!("{what}: {error}") }
     }
+
+    /// What was typed cannot be done here.
+    pub(crate) fn usage(text: &str) -> Self {
+        Self { exit: Exit::Usage, text: text.to_owned() }
+    }
 }
 
 impl From<AttachError> for Failure {
@@ -43,6 +49,7 @@ pub fn run(cli: &Cli) -> Exit {
     let done = match &cli.command {
         Command::Watch(args) => watch::run(args, cli.color_choice()),
         Command::Run(args) => run::run(args),
+        Command::Top(args) => top::run(args, cli.color_choice()),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
         Command::Man => Cli::man().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page)),

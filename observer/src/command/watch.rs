@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use anstream::ColorChoice;
 
 use super::Failure;
-use super::live::{Live, Sink, Stop, runtime, say, settings};
+use super::live::{Live, Sink, Stop, is_coloured, runtime, say, settings};
 use super::record::Record;
 use crate::cli::WatchArgs;
 use crate::event::Event;
@@ -29,7 +29,7 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     let record = args.output.record.as_deref().map(|path| Record::open(path, Retention::default(), max_outcomes));
     let record = record.transpose()?;
     let stdout = io::stdout();
-    let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(&stdout, color));
+    let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&args.port)));
     let mut screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0, record };
     let ended = live.until(&mut stop, &mut screen).await.and_then(|()| live.finish(&mut screen));
@@ -40,14 +40,6 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
         say(&line);
     }
     ended
-}
-
-fn is_coloured(stdout: &io::Stdout, color: ColorChoice) -> bool {
-    match color {
-        ColorChoice::Auto => anstream::AutoStream::choice(stdout) != ColorChoice::Never,
-        ColorChoice::Never => false,
-        _ => true,
-    }
 }
 
 /// Shows what the filter admits, up to the limit.

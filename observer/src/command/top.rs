@@ -1,0 +1,210 @@
+//! `observer top`.
+
+use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use anstream::ColorChoice;
+use crossterm::event::{self, Event as Input};
+use jiff::Timestamp;
+use observer_common::stat;
+use ratatui::DefaultTerminal;
+use tokio::time::Instant;
+
+use super::Failure;
+use super::live::{Live, Sink, Stop, is_coloured, runtime, settings};
+use crate::cli::TopArgs;
+use crate::event::Event;
+use crate::ledger::{Counters, Ledger};
+use crate::tally::Prefixes;
+use crate::ui::top::input;
+use crate::ui::top::{Account, Look, Model, Next, draw};
+
+/// Between two screens, if nobody types.
+const REDRAW: Duration = Duration::from_millis(250);
+/// Between two looks at the kernel's counters.
+const SETTLE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if is_dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(Failure::usage("observer top needs a terminal; use observer watch"));
+    }
+    if args.kernel.kernel_log && io::stderr().is_terminal() {
+        return Err(Failure::usage("--kernel-log would write over the screen; send standard error to a file: 2>FILE"));
+    }
+    runtime()?.block_on(top(args, color))
+}
+
+async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
+    // Signals first: a Ctrl-C while the programs load ends in order as well.
+    let mut stop = Stop::new(args.duration)?;
+    let mut live = Live::attach(&settings(&args.port, true, &args.kernel))?;
+    let ended = {
+        let mut screen = Screen::new(args, is_coloured(color))?;
+        live.until(&mut stop, &mut screen).await
+    };
+    live.finish(&mut Nothing)?;
+    live.summarize(&[])?;
+    ended
+}
+
+/// The terminal, the model, and when to do what.
+struct Screen {
+    terminal: Restored,
+    model: Model,
+    look: Look,
+    now: Timestamp,
+    is_over: bool,
+    drawn: Instant,
+    settled: Instant,
+    unseen: Unseen,
+}
+
+/// What the kernel counted and no event shows.
+#[derive(Default)]
+struct Unseen {
+    /// Events lost and not decoded, when that was last made up for.
+    known: u64,
+    /// Counters that were read before the ring buffer was emptied.
+    read: Option<Counters>,
+}
+
+impl Screen {
+    fn new(args: &TopArgs, is_coloured: bool) -> Result<Self, Failure> {
+        let failed = |error| Failure::new("cannot use the terminal", error);
+        if is_coloured {
+            // Crossterm heeds NO_COLOR; --color always is stronger.
+            crossterm::style::force_color_output(true);
+        }
+        let terminal = Restored(ratatui::try_init().map_err(failed)?);
+        let lines = terminal.0.size().map_err(failed)?.height;
+        let now = Timestamp::now();
+        let prefixes = Prefixes { v4: args.prefix_v4, v6: args.prefix_v6 };
+        let mut model = Model::new(scope(&args.port), prefixes, now);
+        model.resize(lines);
+        let mut screen = Self {
+            terminal,
+            model,
+            look: Look { is_coloured, is_unicode: is_unicode() },
+            now,
+            is_over: false,
+            drawn: Instant::now(),
+            settled: Instant::now(),
+            unseen: Unseen::default(),
+        };
+        screen.draw()?;
+        Ok(screen)
+    }
+
+    fn draw(&mut self) -> Result<(), Failure> {
+        let (model, look) = (&self.model, self.look);
+        let drawn = self.terminal.0.draw(|frame| draw(frame, model, look));
+        self.drawn = Instant::now();
+        drawn.map(drop).map_err(|error| Failure::new("cannot draw", error))
+    }
+
+    /// Takes what was typed. True if there is something new to draw.
+    fn take_input(&mut self) -> Result<bool, Failure> {
+        let failed = |error| Failure::new("cannot read the terminal", error);
+        let mut is_new = false;
+        while event::poll(Duration::ZERO).map_err(failed)? {
+            match event::read().map_err(failed)? {
+                Input::Resize(_, lines) => self.model.resize(lines),
+                Input::Key(key) => match input::change(key, self.model.mode()) {
+                    Some(change) => self.is_over |= self.model.apply(change, self.now) == Next::Leave,
+                    None => continue,
+                },
+                _ => continue,
+            }
+            is_new = true;
+        }
+        Ok(is_new)
+    }
+
+    /// Once a second: the ledger, and what no event shows.
+    fn settle(&mut self, live: &Live) -> Result<(), Failure> {
+        // All that was waiting when these were read has been taken since.
+        if let Some(counters) = self.unseen.read.take() {
+            self.model.reconcile(&counters, self.now);
+        }
+        if self.settled.elapsed() < SETTLE {
+            return Ok(());
+        }
+        self.settled = Instant::now();
+        let totals = live.totals()?;
+        let events_lost = totals.stats[stat::RING_FULL as usize];
+        let ledger = Ledger::new(&totals, 0);
+        self.model.settle(Account {
+            attempts: ledger.attempts,
+            outcomes: ledger.outcomes_total(),
+            in_flight: ledger.in_flight,
+            lost: ledger.lost_total(),
+            events_lost,
+            malformed: live.malformed(),
+        });
+        let unseen = events_lost + live.malformed();
+        if unseen != self.unseen.known {
+            self.unseen = Unseen { known: unseen, read: Some(live.counters()?) };
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Screen {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        self.model.add(event, self.now);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        self.now = Timestamp::now();
+        Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        self.settle(live)?;
+        let is_due = self.drawn.elapsed() >= REDRAW;
+        if is_due {
+            self.model.refresh(self.now);
+        }
+        if self.take_input()? || is_due {
+            self.draw()?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is left when the screen has gone: the summary rests on counters.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn event(&mut self, _: &Event) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Gives the terminal back as it was. In a panic, ratatui's hook does.
+struct Restored(DefaultTerminal);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+fn scope(ports: &[u16]) -> String {
+    let all: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!("{} {}", if ports.len() == 1 { "port" } else { "ports" }, all.join(", "))
+}
+
+/// Whether the locale is UTF-8, by the variables that the C library reads.
+fn is_unicode() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}

@@ -1,0 +1,276 @@
+//! Draws the model.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::cells::{ago, clock, count, latency, percent};
+use super::columns::{Column, fit};
+use super::look::Look;
+use super::model::Model;
+use super::snapshot::{Row, Snapshot, Stretch, View};
+use super::{detail, help};
+use crate::label::Label;
+use crate::tally::Family;
+
+/// Draws everything. Pure: the same model gives the same screen.
+pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
+    let area = frame.area();
+    let labels = if model.is_help { Vec::new() } else { labels(&model.shown, usize::from(area.width), look) };
+    let [title, summary, legend, body, status, keys] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(u16::from(!model.is_help)),
+        Constraint::Length(labels.len() as u16),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    put(frame, title, [self::title(model, look)]);
+    put_right(frame, title, clock_line(model, look));
+    put(frame, summary, [self::summary(model, usize::from(area.width), look)]);
+    put(frame, legend, labels);
+    if model.is_help {
+        help::draw(frame, body, model.help_line, look);
+    } else if let Some(detail) = &model.shown.detail {
+        detail::draw(frame, body, detail, model, look);
+    } else {
+        list(frame, body, model, look);
+    }
+    put(frame, status, [self::status(model, usize::from(area.width), look)]);
+    put(frame, keys, [self::keys(model, look)]);
+}
+
+/// Puts lines one below the other, as many as there is room for.
+pub(super) fn put<'a>(frame: &mut Frame, area: Rect, lines: impl IntoIterator<Item = Line<'a>>) {
+    for (line, y) in lines.into_iter().zip(area.y..area.bottom()) {
+        frame.render_widget(line, Rect { y, height: 1, ..area });
+    }
+}
+
+fn put_right(frame: &mut Frame, area: Rect, line: Line) {
+    let width = (line.width() as u16).min(area.width);
+    frame.render_widget(line, Rect { x: area.right() - width, width, ..area });
+}
+
+fn title(model: &Model, look: Look) -> Line<'static> {
+    let mut spans = vec![Span::styled("observer top", look.bold()), Span::raw(" ")];
+    let chosen = |is_chosen: bool| if is_chosen { look.chosen() } else { Style::new() };
+    for view in View::ALL {
+        spans.push(Span::styled(format!(" {} ", view.as_str()), chosen(view == model.view)));
+    }
+    spans.push(Span::raw(" "));
+    for stretch in Stretch::ALL {
+        spans.push(Span::styled(format!(" {} ", stretch.as_str()), chosen(stretch == model.stretch)));
+    }
+    Line::from(spans)
+}
+
+fn clock_line(model: &Model, look: Look) -> Line<'static> {
+    let time = clock(model.shown.at);
+    if model.is_paused {
+        return Line::styled(format!(" PAUSED {time}"), look.alarm());
+    }
+    Line::raw(format!(" {time}"))
+}
+
+/// `port 25: 327 attempts, 216 failed (66.1%), IPv4 300/190, IPv6 27/26  ▁▂▃`
+fn summary(model: &Model, width: usize, look: Look) -> Line<'static> {
+    let Snapshot { total, families, series, .. } = &model.shown;
+    let ratio = total.ratio().map(|ratio| format!(" ({}%)", percent(Some(ratio)))).unwrap_or_default();
+    let mut text = format!("{}: {} attempts, {} failed{ratio}", model.scope, total.attempts(), total.failures());
+    for (family, counts) in Family::ALL.iter().zip(families) {
+        if counts.attempts() > 0 {
+            let name = if *family == Family::Ipv4 { "IPv4" } else { "IPv6" };
+            text += &format!(", {name} {}/{}", count(counts.failures()), count(counts.attempts()));
+        }
+    }
+    let room = width.saturating_sub(text.chars().count() + 2);
+    let failures: Vec<u64> = series.iter().map(|(_, failures)| *failures).collect();
+    let bars = if room >= 8 { look.bars(&failures, room) } else { String::new() };
+    Line::from(vec![Span::raw(text), Span::raw("  "), Span::styled(bars, look.share(total.ratio()))])
+}
+
+/// The counts by label, on as many lines as they take.
+fn labels(shown: &Snapshot, width: usize, look: Look) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::default()];
+    for label in Label::ALL {
+        let number = shown.total.of(label);
+        if number == 0 {
+            continue;
+        }
+        let text = format!("{} {}", label.as_str(), number);
+        let used = lines.last().map_or(0, Line::width);
+        if used > 0 && used + 2 + text.len() > width {
+            lines.push(Line::default());
+        }
+        if let Some(line) = lines.last_mut() {
+            let gap = if line.width() > 0 { "  " } else { "" };
+            line.push_span(gap);
+            line.push_span(Span::styled(text, look.label(label)));
+        }
+    }
+    lines
+}
+
+fn list(frame: &mut Frame, area: Rect, model: &Model, look: Look) {
+    let rows = &model.shown.rows;
+    let longest = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let columns = fit(usize::from(area.width), model.sort.column, longest);
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    put(frame, head, [header(model, &columns, look)]);
+    if rows.is_empty() {
+        put(frame, body, [Line::default(), Line::raw(format!("  {}", nothing(model)))]);
+        return;
+    }
+    let height = usize::from(body.height);
+    let first = first_line(model.cursor, rows.len(), height);
+    let lines = rows.iter().enumerate().skip(first).take(height).map(|(index, row)| {
+        let line = row_line(row, &columns, model, look);
+        if index == model.cursor { line.style(look.chosen()) } else { line }
+    });
+    put(frame, body, lines);
+}
+
+/// The line to begin with, so that the cursor is in the middle where it can be.
+pub(super) fn first_line(cursor: usize, len: usize, height: usize) -> usize {
+    cursor.saturating_sub(height / 2).min(len.saturating_sub(height))
+}
+
+fn nothing(model: &Model) -> String {
+    if !model.filter.is_empty() && model.shown.active > 0 {
+        return "Nothing here matches the filter.".to_owned();
+    }
+    match model.stretch {
+        Stretch::All => "No attempt has ended yet.".to_owned(),
+        Stretch::Last(window) => format!("No attempt has ended in the last {}.", window.as_str()),
+    }
+}
+
+fn header(model: &Model, columns: &[(Column, usize)], look: Look) -> Line<'static> {
+    let mut line = Line::default();
+    for &(column, width) in columns {
+        let is_sorted = column == model.sort.column;
+        let style = if is_sorted { look.bold() } else { look.dim() };
+        let arrow = if is_sorted { look.arrow(model.sort.is_descending) } else { "" };
+        let is_first = line.spans.is_empty();
+        let title = column.title(model.view);
+        // The arrow of numbers takes the space before them.
+        let text = match (column.is_left_aligned(), is_first) {
+            (true, true) => format!("{:<width$.width$}", format!("{title}{arrow}")),
+            (true, false) => format!(" {:<width$.width$}", format!("{title}{arrow}")),
+            (false, _) => format!("{:>1$}", format!("{arrow}{title}"), width + 1),
+        };
+        line.push_span(Span::styled(text, style));
+    }
+    line
+}
+
+fn row_line(row: &Row, columns: &[(Column, usize)], model: &Model, look: Look) -> Line<'static> {
+    let mut line = Line::default();
+    for &(column, width) in columns {
+        if !line.spans.is_empty() {
+            line.push_span(" ");
+        }
+        let (text, style) = cell(row, column, width, model, look);
+        let text = if column.is_left_aligned() { format!("{text:<width$}") } else { format!("{text:>width$}") };
+        line.push_span(Span::styled(text, style));
+    }
+    line
+}
+
+fn cell(row: &Row, column: Column, width: usize, model: &Model, look: Look) -> (String, Style) {
+    let counts = &row.counts;
+    let plain = |text| (text, Style::new());
+    match column {
+        Column::Name => plain(look.shorten(&row.name, width)),
+        Column::Graph => {
+            let failures: Vec<u64> = row.series.iter().map(|(_, failures)| *failures).collect();
+            (look.bars(&failures, width), look.share(counts.ratio()))
+        }
+        Column::Attempts => plain(count(counts.attempts())),
+        Column::Established => plain(count(counts.established)),
+        Column::Failures => plain(count(counts.failures())),
+        Column::Ratio => (percent(counts.ratio()), look.share(counts.ratio())),
+        Column::Of(label) => match counts.of(label) {
+            0 => plain("-".to_owned()),
+            number => (count(number), look.label(label)),
+        },
+        Column::Streak => plain(count(row.streak)),
+        Column::LastFailed => plain(ago(row.last_failed, model.shown.at)),
+        Column::P50 => plain(latency(row.p50)),
+        Column::P95 => plain(latency(row.p95)),
+        Column::Mostly => row.dominant.map_or_else(Default::default, |(label, reason)| {
+            let reason = reason.map(|reason| format!("/{}", reason.as_str())).unwrap_or_default();
+            (look.shorten(&format!("{}{reason}", label.as_str()), width), look.label(label))
+        }),
+    }
+}
+
+/// `attempts 327 = ended 321 + in flight 6 + lost 0; events lost 0`
+fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
+    let account = &model.account;
+    let ledger = format!(
+        "attempts {} = ended {} + in flight {} + lost {}",
+        account.attempts, account.outcomes, account.in_flight, account.lost
+    );
+    let mut line = Line::raw(ledger);
+    let note = |line: &mut Line<'static>, text: String, style: Style| {
+        if line.width() + 2 + text.len() <= width {
+            line.push_span("; ");
+            line.push_span(Span::styled(text, style));
+        }
+    };
+    if model.imbalance != 0 {
+        note(&mut line, format!("OFF BY {}", model.imbalance), look.alarm());
+    }
+    let style = if account.events_lost > 0 { look.bold() } else { Style::new() };
+    note(&mut line, format!("events lost {}", account.events_lost), style);
+    let shown = &model.shown;
+    let [destinations, prefixes, sources] = shown.evicted;
+    for (number, what) in [
+        (shown.made_up, "made up for by counters"),
+        (shown.ambiguous, "not told apart"),
+        (destinations, "destinations forgotten"),
+        (prefixes, "prefixes forgotten"),
+        (sources, "sources forgotten"),
+        (account.malformed, "not decoded"),
+    ] {
+        if number > 0 {
+            note(&mut line, format!("{} {what}", count(number)), look.bold());
+        }
+    }
+    line
+}
+
+fn keys(model: &Model, look: Look) -> Line<'static> {
+    let shown = &model.shown;
+    if model.is_typing {
+        let found = format!("{} of {}{}enter keeps it, esc drops it", shown.matching, shown.active, look.dot());
+        return Line::from(vec![
+            Span::styled(format!("/{}", model.filter), look.bold()),
+            Span::styled(" ", look.chosen()),
+            Span::raw("  "),
+            Span::raw(found),
+        ]);
+    }
+    let hint = match (model.is_help, shown.detail.is_some()) {
+        (true, _) => "esc closes the help, q quits",
+        (false, true) => "esc back  up down attempts  1-5 time  space pause  ? help  q quit",
+        (false, false) => "enter opens  / filter  left right sort  r reverse  tab list  1-5 time  ? help  q quit",
+    };
+    if model.is_help || shown.detail.is_some() || (model.filter.is_empty() && shown.rows.len() == shown.matching) {
+        return Line::styled(hint, look.dim());
+    }
+    let mut line = Line::default();
+    if !model.filter.is_empty() {
+        line.push_span(Span::styled(format!("filter /{}", model.filter), look.bold()));
+        line.push_span(format!(": {} of {}, esc drops it{}", shown.matching, shown.active, look.dot()));
+    }
+    if shown.rows.len() < shown.matching {
+        line.push_span(format!("first {} of {}{}", shown.rows.len(), shown.matching, look.dot()));
+    }
+    line.push_span(Span::styled(hint, look.dim()));
+    line
+}

@@ -1,0 +1,25 @@
+//! The screen of `observer top`.
+//!
+//! Data flows one way here as well: keys become [`input::Change`]s, the
+//! [`Model`] applies them and counts events, [`draw()`] shows the model's last
+//! [`Snapshot`]. Nothing here reads a clock or touches a terminal.
+
+mod cells;
+mod columns;
+mod detail;
+mod draw;
+mod filter;
+mod help;
+pub mod input;
+mod look;
+mod model;
+mod recent;
+mod snapshot;
+
+pub use self::draw::draw;
+pub use self::look::Look;
+pub use self::model::{Account, Model, Next};
+pub use self::snapshot::Snapshot;
+
+#[cfg(test)]
+mod tests;

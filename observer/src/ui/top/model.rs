@@ -1,0 +1,298 @@
+//! The state behind the screen.
+
+use jiff::Timestamp;
+
+use super::columns::Column;
+use super::input::{Change, Mode};
+use super::recent::Recent;
+use super::snapshot::{Asked, Detail, Snapshot, Sort, Stretch, Subject, View};
+use crate::event::Event;
+use crate::ledger::Counters;
+use crate::tally::{Prefixes, Seen, Tallies, Window};
+
+/// Letters that a filter can have.
+const MAX_FILTER: usize = 64;
+/// Lines of a list's screen that are no rows, about.
+const FRAME_LINES: u16 = 7;
+
+/// The ledger as the last look at the kernel's counters showed it:
+/// `attempts = outcomes + in flight + lost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Attempts begun.
+    pub attempts: u64,
+    /// Attempts that ended.
+    pub outcomes: u64,
+    /// Attempts that have not ended.
+    pub in_flight: u64,
+    /// Attempts that were not followed.
+    pub lost: u64,
+    /// Events that found the ring buffer full.
+    pub events_lost: u64,
+    /// Records that could not be decoded.
+    pub malformed: u64,
+}
+
+impl Account {
+    fn imbalance(&self) -> i128 {
+        let accounted = [self.outcomes, self.in_flight, self.lost];
+        i128::from(self.attempts) - accounted.into_iter().map(i128::from).sum::<i128>()
+    }
+}
+
+/// Whether to go on after a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// Go on.
+    Stay,
+    /// End.
+    Leave,
+}
+
+/// The state behind the screen.
+#[derive(Debug)]
+pub struct Model {
+    tallies: Tallies,
+    recent: Recent,
+    /// As a person reads it: `port 25`.
+    pub(super) scope: String,
+    pub(super) account: Account,
+    /// Off by this much, twice in a row: no longer a matter of when the
+    /// counters were read.
+    pub(super) imbalance: i128,
+    pub(super) view: View,
+    pub(super) stretch: Stretch,
+    pub(super) sort: Sort,
+    pub(super) filter: String,
+    pub(super) is_typing: bool,
+    pub(super) is_help: bool,
+    pub(super) is_paused: bool,
+    open: Option<Subject>,
+    /// Where the cursor is: on this row wherever it goes, or on a line.
+    chosen: Option<Subject>,
+    pub(super) cursor: usize,
+    /// The cursor in what is open.
+    pub(super) attempt: usize,
+    pub(super) help_line: usize,
+    page: usize,
+    pub(super) shown: Snapshot,
+}
+
+impl Model {
+    /// Nothing counted yet. `scope` is what is watched, such as `port 25`.
+    pub fn new(scope: String, prefixes: Prefixes, now: Timestamp) -> Self {
+        Self {
+            tallies: Tallies::new(crate::tally::Budget::default(), prefixes),
+            recent: Recent::default(),
+            scope,
+            account: Account::default(),
+            imbalance: 0,
+            view: View::default(),
+            stretch: Stretch::Last(Window::TenMinutes),
+            sort: Sort::by(Column::Failures),
+            filter: String::new(),
+            is_typing: false,
+            is_help: false,
+            is_paused: false,
+            open: None,
+            chosen: None,
+            cursor: 0,
+            attempt: 0,
+            help_line: 0,
+            page: 16,
+            shown: Snapshot::empty(now),
+        }
+    }
+
+    /// Counts an event.
+    pub fn add(&mut self, event: &Event, now: Timestamp) {
+        if let Some(seen) = Seen::from_event(event) {
+            self.tallies.add(&seen, now);
+        }
+        self.recent.add(event);
+    }
+
+    /// Counts what the kernel counted and no event showed; as
+    /// [`Tallies::reconcile`].
+    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) {
+        self.tallies.reconcile(counters, at);
+    }
+
+    /// Takes note of the ledger.
+    pub fn settle(&mut self, account: Account) {
+        let (before, now) = (self.account.imbalance(), account.imbalance());
+        // The counters are read one after the other, while attempts come and go.
+        self.imbalance = if before == now { now } else { 0 };
+        self.account = account;
+    }
+
+    /// The terminal has so many lines.
+    pub fn resize(&mut self, lines: u16) {
+        self.page = usize::from(lines.saturating_sub(FRAME_LINES).max(1));
+    }
+
+    /// What keys mean now.
+    pub fn mode(&self) -> Mode {
+        if self.is_help {
+            Mode::Help
+        } else if self.is_typing {
+            Mode::Type
+        } else {
+            Mode::Look
+        }
+    }
+
+    /// Takes new numbers, unless they are held still.
+    pub fn refresh(&mut self, now: Timestamp) {
+        if !self.is_paused {
+            self.look(now);
+        }
+    }
+
+    /// Does what a key asked for.
+    pub fn apply(&mut self, change: Change, now: Timestamp) -> Next {
+        match change {
+            Change::Quit => return Next::Leave,
+            Change::Back if self.is_at_the_outermost() => return Next::Leave,
+            Change::Back => self.back(),
+            Change::Open => self.open(),
+            Change::Move(by) => return self.step(by),
+            Change::Page(by) => return self.step(by.saturating_mul(self.page as isize)),
+            Change::First => return self.step(isize::MIN),
+            Change::Last => return self.step(isize::MAX),
+            Change::Help => {
+                self.is_help = !self.is_help;
+                self.help_line = 0;
+            }
+            Change::Pause => self.is_paused = !self.is_paused,
+            Change::Filter => self.begin_filter(),
+            Change::Accept => self.is_typing = false,
+            Change::Type(_) | Change::Erase | Change::EraseAll => self.edit(change),
+            Change::SortNext(_) | Change::Reverse => self.resort(change),
+            Change::Show(_) | Change::ShowNext(_) => self.turn(change),
+            Change::Over(stretch) => self.stretch = stretch,
+            Change::OverNext => self.stretch = next(&Stretch::ALL, self.stretch, true),
+        }
+        self.look(now);
+        Next::Stay
+    }
+
+    fn is_at_the_outermost(&self) -> bool {
+        !self.is_help && !self.is_typing && self.open.is_none() && self.filter.is_empty()
+    }
+
+    fn back(&mut self) {
+        if self.is_help {
+            self.is_help = false;
+        } else if self.is_typing {
+            self.is_typing = false;
+            self.filter.clear();
+        } else if self.open.is_some() {
+            self.close();
+        } else {
+            self.filter.clear();
+        }
+    }
+
+    fn open(&mut self) {
+        if self.open.is_some() {
+            return;
+        }
+        match self.shown.rows.get(self.cursor).map(|row| row.subject) {
+            Some(Subject::Prefix(net)) => {
+                self.view = View::Destinations;
+                self.filter = net.to_string();
+                self.choose_first();
+            }
+            Some(subject) => {
+                self.recent.open(subject);
+                self.chosen = Some(subject);
+                self.open = Some(subject);
+                self.attempt = 0;
+            }
+            None => (),
+        }
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+        self.recent.close();
+    }
+
+    fn begin_filter(&mut self) {
+        self.close();
+        self.is_typing = true;
+    }
+
+    fn edit(&mut self, change: Change) {
+        match change {
+            Change::Type(letter) if self.filter.chars().count() < MAX_FILTER && !letter.is_control() => {
+                self.filter.push(letter);
+            }
+            Change::Erase => _ = self.filter.pop(),
+            Change::EraseAll => self.filter.clear(),
+            _ => (),
+        }
+        self.choose_first();
+    }
+
+    fn resort(&mut self, change: Change) {
+        match change {
+            Change::SortNext(is_right) => self.sort = Sort::by(self.sort.column.neighbour(is_right)),
+            _ => self.sort.is_descending = !self.sort.is_descending,
+        }
+        self.choose_first();
+    }
+
+    fn turn(&mut self, change: Change) {
+        self.close();
+        self.view = match change {
+            Change::Show(view) => view,
+            Change::ShowNext(is_forward) => next(&View::ALL, self.view, is_forward),
+            _ => self.view,
+        };
+        self.choose_first();
+    }
+
+    fn choose_first(&mut self) {
+        self.chosen = None;
+        self.cursor = 0;
+    }
+
+    /// Moves a cursor. Numbers stay as they are.
+    fn step(&mut self, by: isize) -> Next {
+        let moved = |from: usize, len: usize| from.saturating_add_signed(by).min(len.saturating_sub(1));
+        if self.is_help {
+            self.help_line = moved(self.help_line, super::help::LINES);
+        } else if let Some(detail) = &self.shown.detail {
+            self.attempt = moved(self.attempt, detail.attempts.len());
+        } else {
+            self.cursor = moved(self.cursor, self.shown.rows.len());
+            // On the first line it stays there, whoever comes first.
+            self.chosen = self.shown.rows.get(self.cursor).map(|row| row.subject).filter(|_| self.cursor > 0);
+        }
+        Next::Stay
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        let asked = Asked { view: self.view, stretch: self.stretch, sort: self.sort, filter: &self.filter };
+        let mut shown = Snapshot::new(&self.tallies, &asked, now);
+        shown.detail = self.open.map(|subject| {
+            let tick = self.tallies.tick(now);
+            let attempts = self.recent.opened();
+            Detail { attempts, ..Detail::new(&self.tallies, subject, self.stretch, tick) }
+        });
+        let followed = self.chosen.and_then(|subject| shown.rows.iter().position(|row| row.subject == subject));
+        self.cursor = followed.unwrap_or(self.cursor).min(shown.rows.len().saturating_sub(1));
+        let attempts = shown.detail.as_ref().map_or(0, |detail| detail.attempts.len());
+        self.attempt = self.attempt.min(attempts.saturating_sub(1));
+        self.shown = shown;
+    }
+}
+
+fn next<T: Copy + PartialEq>(all: &[T], now: T, is_forward: bool) -> T {
+    let index = all.iter().position(|&one| one == now).unwrap_or(0);
+    let step = if is_forward { 1 } else { all.len() - 1 };
+    all[(index + step) % all.len()]
+}
