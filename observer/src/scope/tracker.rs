@@ -64,7 +64,8 @@ pub struct ScopeTracker {
 }
 
 impl ScopeTracker {
-    /// What changed since the last call, ends first. Call it every few seconds.
+    /// What changed since the last call, ends first. Call it every ten
+    /// seconds; more often, the windows are the same.
     pub fn update(&mut self, tallies: &Tallies, now: Timestamp) -> Vec<ScopeChange> {
         let [short, long] = [Window::TenMinutes, Window::Hour].map(|window| View::new(tallies, window, now));
         let mut changes = self.end(&short, &long, now);

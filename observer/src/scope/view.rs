@@ -229,9 +229,13 @@ impl<'a> View<'a> {
     }
 
     fn intermittent(&self, ip: IpAddr, port: u16) -> Option<Verdict> {
+        let counts = self.destination(ip, port);
+        // Most destinations need no closer look.
+        if counts.failures() < MIN_ATTEMPTS || counts.successes() == 0 {
+            return None;
+        }
         let tally = self.tallies.destination((ip, port))?;
         let limit = rate::limit(tally, self.window, self.tick)?;
-        let counts = self.destination(ip, port);
         let numbers = self.numbers(counts, 1, self.total(port).without(counts));
         let rate::Limit { connections, period_s } = limit;
         Some(Verdict { scope: Scope::Intermittent { ip, port, connections, period_s }, numbers })
