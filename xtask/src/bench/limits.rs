@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::figures::{Figures, Goal, Spread, Table};
+use super::programs;
 use super::subject::{self, Watch};
 use super::{CLOSED, Run, WATCHED};
 
@@ -78,9 +79,11 @@ pub(super) fn memory(run: &mut Run, figures: &mut Figures) -> Result<()> {
     let idle = watch.memory(names)?;
     let began = Instant::now();
     let held = run.lab.hold(IN_FLIGHT, WATCHED)?;
+    let took = began.elapsed();
     // observer looks 20 times a second.
     thread::sleep(Duration::from_millis(500));
     let busy = watch.memory(names)?;
+    let maps = programs::map_bytes(watch.pid())? as f64 / 1e6;
     let ledger = watch.stop()?;
     drop(held);
     if let Some(fault) = ledger.fault(0, IN_FLIGHT.into()) {
@@ -92,12 +95,16 @@ pub(super) fn memory(run: &mut Run, figures: &mut Figures) -> Result<()> {
         table.row([count.to_string(), rss, anon, peak]);
     }
     let command = subject::command(&[]);
-    let title = format!("Memory in MB; the attempts were begun within {:.1} s", began.elapsed().as_secs_f64());
+    let title = format!(
+        "Memory in MB, beside {maps:.1} MB of kernel maps; the attempts were begun within {:.1} s",
+        took.as_secs_f64()
+    );
     figures.detail(&title, &command, &table);
     figures.detail_note(&format!("  {ledger}"));
     let [resident, own, highest] = busy;
     let what = format!("resident with {IN_FLIGHT} attempts in flight");
-    let measured = format!("{resident:.1} MB, {own:.1} of it its own; {highest:.1} while it started");
+    let measured =
+        format!("{resident:.1} MB, {own:.1} of it its own; {highest:.1} while it started; kernel maps {maps:.1} MB");
     figures.goal(&what, &measured, Goal::at_most(resident, GOAL_MEMORY, "MB"), &command);
     Ok(())
 }

@@ -93,14 +93,28 @@ impl Runs {
 
 /// The ids of the programs that a process has open.
 fn ids(pid: u32) -> Result<BTreeSet<u32>> {
+    let ids = descriptors(pid)?.into_iter().filter_map(|info| u32::try_from(field(&info, "prog_id")?).ok());
+    Ok(ids.collect())
+}
+
+/// What the kernel says of each descriptor of a process.
+fn descriptors(pid: u32) -> Result<Vec<String>> {
     let directory = format!("/proc/{pid}/fdinfo");
-    let mut ids = BTreeSet::new();
+    let mut all = Vec::new();
     for entry in fs::read_dir(&directory).with_context(|| format!("list {directory}"))? {
-        // Closed between the list and this look.
-        let Ok(info) = fs::read_to_string(entry.context("list descriptors")?.path()) else { continue };
-        ids.extend(field(&info, "prog_id").and_then(|id| u32::try_from(id).ok()));
+        // One that was closed between the list and this look cannot be read.
+        all.extend(fs::read_to_string(entry.context("list descriptors")?.path()));
     }
-    Ok(ids)
+    Ok(all)
+}
+
+/// Bytes of the kernel's memory in the maps that a process has open (`memlock`).
+pub(crate) fn map_bytes(pid: u32) -> Result<u64> {
+    let mut maps = BTreeMap::new();
+    for info in descriptors(pid)? {
+        maps.extend(field(&info, "map_id").zip(field(&info, "memlock")));
+    }
+    Ok(maps.values().sum())
 }
 
 fn runs_of(info: &str) -> Runs {
