@@ -8,7 +8,8 @@
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::ops::ControlFlow;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -180,7 +181,7 @@ fn readers_see_whole_batches_while_it_is_written() {
             grew
         };
         let readers = [scope.spawn(read), scope.spawn(read)];
-        for number in 0..100 {
+        for number in 0..60 {
             recorder.record(&batch(number), &[]).unwrap();
             if number % 10 == 9 {
                 recorder.checkpoint().unwrap();
@@ -193,4 +194,52 @@ fn readers_see_whole_batches_while_it_is_written() {
     });
     drop(recorder);
     check(&path);
+}
+
+#[test]
+#[ignore = "the child of who_may_only_read_reads, not a test by itself"]
+fn read_as_another() {
+    let path = PathBuf::from(std::env::var_os(PATH).expect("started by another test"));
+    let probe = path.with_file_name("probe");
+    assert!(std::fs::File::create(probe).is_err(), "this user may write here");
+    let history = History::open_read_only(&path).unwrap();
+    println!("read {}", history.attempts(&Question::default(), |_| ControlFlow::Continue(())).unwrap());
+}
+
+/// SQLite wants to make two side files where there are none, and fails where it
+/// may not.
+#[test]
+fn who_may_only_read_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let inner = directory.path().join("observer");
+    let path = inner.join("history.sqlite");
+    let mut recorder = Recorder::open(&path, retention(), time()).unwrap();
+    recorder.record(&batch(0), &[]).unwrap();
+    let allow = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    allow(directory.path(), 0o755);
+    allow(&inner, 0o555);
+    for side in ["", "-wal", "-shm"] {
+        allow(&PathBuf::from(format!("{}{side}", path.display())), 0o644);
+    }
+    let read = || {
+        let mut command = Command::new(&program);
+        command.args(["--exact", "read_as_another", "--ignored", "--nocapture"]).env(PATH, &path);
+        if rustix::process::geteuid().is_root() {
+            // Root may write anywhere.
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(&format!("read {BATCH}\n")), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    read();
+    // Closing removes the side files; the owner may, root or not.
+    allow(&inner, 0o755);
+    drop(recorder);
+    allow(&inner, 0o555);
+    assert!(!path.with_file_name("history.sqlite-wal").exists());
+    read();
+    allow(&inner, 0o755);
 }

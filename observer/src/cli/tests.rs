@@ -79,6 +79,31 @@ fn bad_destinations_say_what_to_do() {
     insta::assert_snapshot!(watch_error(&["-d", "mx.example.net"]), @"error: invalid value 'mx.example.net' for '--destination <ADDR|CIDR>': no IP address or prefix: give one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/32; names are not looked up");
 }
 
+fn run(args: &[&str]) -> super::RunArgs {
+    let words: Vec<_> = ["run"].into_iter().chain(args.iter().copied()).collect();
+    match parse(&words).unwrap().command {
+        Command::Run(run) => *run,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn history_has_a_place_and_a_size() {
+    let typed = run(&[]);
+    assert_eq!((typed.port, typed.history.path.to_str()), (vec![25], Some("/var/lib/observer/history.sqlite")));
+    assert_eq!(typed.history.retention(), crate::history::Retention::default());
+    let typed = run(&["-p", "25,587,25", "--history", "h", "--retain-days", "90", "--retain-size", "500M"]);
+    assert_eq!((typed.port, typed.history.path.to_str()), (vec![25, 587], Some("h")));
+    let retention = typed.history.retention();
+    assert_eq!((retention.age, retention.bytes), (Duration::from_hours(90 * 24), 500 << 20));
+    insta::assert_snapshot!(parse(&["run", "--retain-size", "1M"]).unwrap_err(), @"error: invalid value '1M' for '--retain-size <BYTES>': no size of a file: give one from 16M to 1024G, such as 1G");
+    insta::assert_snapshot!(parse(&["run", "--retain-days", "0"]).unwrap_err(), @"error: invalid value '0' for '--retain-days <DAYS>': 0 is not in 1..=36500");
+    assert_eq!(watch(&[]).output.record, None);
+    for (args, path) in [(vec!["--record"], "/var/lib/observer/history.sqlite"), (vec!["--record", "h"], "h")] {
+        assert_eq!(watch(&args).output.record.unwrap().to_str(), Some(path));
+    }
+}
+
 #[test]
 fn filters_repeat() {
     let typed = watch(&[
@@ -164,7 +189,12 @@ fn every_option_has_a_help_text() {
 #[test]
 fn long_help_explains_more_than_short() {
     let mut root = Cli::command();
-    for (name, part) in [("watch", "with the exact counts"), ("watch", "jq .dst.ip"), ("doctor", "taken off again")] {
+    for (name, part) in [
+        ("watch", "with the exact counts"),
+        ("watch", "jq .dst.ip"),
+        ("run", "FROM minute"),
+        ("doctor", "taken off again"),
+    ] {
         let long = root.find_subcommand_mut(name).unwrap().render_long_help().to_string();
         let unwrapped = long.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(unwrapped.contains(part), "{long}");
@@ -175,7 +205,7 @@ fn long_help_explains_more_than_short() {
 fn completions_and_manual_name_every_command() {
     let script = String::from_utf8(Cli::completions(clap_complete::Shell::Bash)).unwrap();
     let page = String::from_utf8(Cli::man().unwrap()).unwrap();
-    for name in ["watch", "doctor", "completions", "man"] {
+    for name in ["watch", "run", "doctor", "completions", "man"] {
         assert!(script.contains(name) && page.contains(name), "{name}");
     }
     assert!(page.contains("no\\-syscall\\-hooks"), "{page}");

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::live::{Live, Sink, say};
 use crate::event::Event;
-use crate::history::{Entry, Look, Reconciler, Recorder, Retention, Status, Writer, minute};
+use crate::history::{Entry, Look, MinuteKey, Reconciler, Recorder, Retention, Status, Writer, minute};
 
 /// Between two comparisons with the kernel's counters, where events were lost.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -27,6 +27,8 @@ pub(super) struct Record {
     look_at: Instant,
     /// Events lost when it was last looked, here and in the kernel.
     lost: u64,
+    /// Attempts in the per-minute counts that have no event.
+    uncounted: u64,
 }
 
 impl Record {
@@ -42,6 +44,7 @@ impl Record {
             reconciler: Reconciler::new(max_outcomes as usize),
             look_at: Instant::now() + LOOK_EVERY,
             lost: 0,
+            uncounted: 0,
         })
     }
 
@@ -54,19 +57,24 @@ impl Record {
     /// taken; [`summary_line`] says what became of it.
     pub(super) fn finish(mut self, live: &Live) -> Result<String, Failure> {
         let counted = live.outcomes();
-        let lost =
-            self.reconciler.missing(counted.as_deref().unwrap_or_default(), minute(Timestamp::now()), Look::Final);
+        let counters = counted.as_deref().unwrap_or_default();
+        let missing = self.reconciler.missing(counters, minute(Timestamp::now()), Look::Final);
         let deadline = Instant::now() + LAST_COUNTS_WITHIN;
-        let mut is_counted = lost.is_empty();
-        while !is_counted && Instant::now() < deadline {
-            is_counted = self.writer.offer_uncounted(lost.clone());
-            if !is_counted {
-                sleep(Duration::from_millis(10));
-            }
+        while !self.add(&missing) && Instant::now() < deadline {
+            sleep(Duration::from_millis(10));
         }
         let status = self.writer.finish(FLUSH_WITHIN);
         counted?;
-        Ok(summary_line(&status, &self.path))
+        Ok(summary_line(&status, self.uncounted, &self.path))
+    }
+
+    /// False if the writer has no room.
+    fn add(&mut self, missing: &[(MinuteKey, u64)]) -> bool {
+        let is_added = missing.is_empty() || self.writer.offer_uncounted(missing.to_vec());
+        if is_added {
+            self.uncounted += missing.iter().map(|(_, count)| count).sum::<u64>();
+        }
+        is_added
     }
 }
 
@@ -95,23 +103,26 @@ impl Sink for Record {
         }
         self.lost = lost;
         let missing = self.reconciler.missing(&live.outcomes()?, minute(Timestamp::now()), Look::Running);
-        if !missing.is_empty() && self.writer.offer_uncounted(missing.clone()) {
+        if self.add(&missing) {
             self.reconciler.confirm(&missing);
         }
         Ok(())
     }
 }
 
-/// `history: 120 events in PATH, 3 missing (disk full 3)`.
-fn summary_line(status: &Status, path: &Path) -> String {
+/// `history: 120 events recorded in PATH, 3 dropped (disk full 3)`.
+fn summary_line(status: &Status, uncounted: u64, path: &Path) -> String {
     let mut line = format!("history: {} events recorded in {}", status.written, path.display());
     if status.duplicates > 0 {
         line.push_str(&format!(", {} were there already", status.duplicates));
     }
     let causes: Vec<_> = status.dropped.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
     match status.dropped_total() {
-        0 => line.push_str(", none missing"),
-        missing => line.push_str(&format!(", {missing} missing ({})", causes.join(", "))),
+        0 => line.push_str(", none dropped"),
+        dropped => line.push_str(&format!(", {dropped} dropped ({})", causes.join(", "))),
+    }
+    if uncounted > 0 {
+        line.push_str(&format!("; {uncounted} attempts counted without their event"));
     }
     if let (Some((_, error)), true) = (&status.last_error, status.dropped_total() > 0) {
         line.push_str(&format!("; last error: {error}"));
@@ -127,10 +138,10 @@ mod tests {
     fn the_summary_says_what_is_missing_and_why() {
         let mut status = Status { written: 120, ..Status::default() };
         let path = Path::new("/var/lib/observer/history.sqlite");
-        insta::assert_snapshot!(summary_line(&status, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, none missing");
+        insta::assert_snapshot!(summary_line(&status, 0, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, none dropped");
         status.dropped = [("disk full", 3), ("disk too slow", 1)].into();
         status.duplicates = 2;
         status.last_error = Some((Timestamp::UNIX_EPOCH, "database or disk is full".to_owned()));
-        insta::assert_snapshot!(summary_line(&status, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, 2 were there already, 4 missing (disk full 3, disk too slow 1); last error: database or disk is full");
+        insta::assert_snapshot!(summary_line(&status, 7, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, 2 were there already, 4 dropped (disk full 3, disk too slow 1); 7 attempts counted without their event; last error: database or disk is full");
     }
 }

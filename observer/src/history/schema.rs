@@ -24,6 +24,9 @@
 //! | `label`, `reason` | the verdict; `reason` is empty for `connected` |
 //! | `count` | attempts, those included whose event was lost |
 //!
+//! A loss is found by comparing with the kernel's counts, and put into the minute
+//! in which it was found: one to two minutes later, or when recording ends.
+//!
 //! # `meta`: about the file
 //! `created_by` and `created_at`, and the version of the schema once more
 //! (`PRAGMA user_version` is the one that counts).

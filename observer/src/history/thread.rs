@@ -17,7 +17,7 @@ use super::{Entry, MinuteKey, Recorder, Result, Retention};
 /// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
 const QUEUE: usize = 16_384;
 /// Entries of one transaction.
-const BATCH: usize = 8_192;
+const BATCH: usize = 4_096;
 /// How long an entry waits for company.
 const LINGER: Duration = Duration::from_millis(250);
 /// Between two looks at what is too old or too much.

@@ -23,7 +23,7 @@ const WAL_LIMIT: u32 = 64 << 20;
 /// For another process that holds the file, such as `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 /// SQLite's cache of pages, in KiB; the file system has its own.
-const CACHE_KIB: i32 = 4_096;
+const CACHE_KIB: i32 = 2_048;
 
 /// How much history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
