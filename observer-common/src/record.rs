@@ -161,6 +161,9 @@ pub struct AttemptRecord {
     pub icmp_ttl: u8,
     /// Zero.
     pub reserved: [u8; 2],
+    /// The counters of the destination, when the attempt is sent; zero before, and
+    /// if there was no room to count it.
+    pub counters: DestinationCounters,
 }
 
 impl AttemptRecord {
@@ -189,6 +192,7 @@ impl AttemptRecord {
         rst_ttl: 0,
         icmp_ttl: 0,
         reserved: [0; 2],
+        counters: DestinationCounters { attempts: 0, established: 0, fastest_handshake_ns: 0 },
     };
 }
 
@@ -230,7 +234,7 @@ pub struct OutcomeKey {
 }
 
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
-const _: () = assert!(size_of::<AttemptRecord>() == 152 && align_of::<AttemptRecord>() == 8);
+const _: () = assert!(size_of::<AttemptRecord>() == 176 && align_of::<AttemptRecord>() == 8);
 const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
 const _: () = assert!(size_of::<DestinationCounters>() == 24);
 const _: () = assert!(size_of::<OutcomeKey>() == 48 && align_of::<OutcomeKey>() == 4);

@@ -323,9 +323,10 @@ fn read_end(sk: u64, record: &AttemptRecord) -> SocketAtEnd {
 
 /// Counts the outcome of a finished attempt, and sends its event.
 #[inline(always)]
-fn publish(record: &AttemptRecord) {
+fn publish(record: &mut AttemptRecord) {
     count(stat::OUTCOMES);
-    let key = OutcomeKey { saddr: record.saddr, destination: destination(record), code: record.code };
+    let destination = destination(record);
+    let key = OutcomeKey { saddr: record.saddr, destination, code: record.code };
     if let Some(outcomes) = OUTCOMES.get_ptr_mut(&key) {
         // SAFETY: an element of the map.
         unsafe { add_one(outcomes) };
@@ -338,6 +339,8 @@ fn publish(record: &AttemptRecord) {
         }
     }
     if !record.is_success() || SEND_SUCCESSES.load() != 0 {
+        // SAFETY: a counter that changes meanwhile is read before or after.
+        record.counters = unsafe { DESTINATIONS.get(&destination) }.copied().unwrap_or_default();
         send(record);
     }
 }

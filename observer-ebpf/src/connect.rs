@@ -11,7 +11,6 @@
 //! itself.
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
     macros::{fexit, tracepoint},
     programs::{FExitContext, TracePointContext},
@@ -21,7 +20,7 @@ use observer_common::{
     record::{FAMILY_V4, FAMILY_V6},
 };
 
-use crate::{attempt, maps::*, sock};
+use crate::{attempt, maps::*, sock, tracepoint::field};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -95,15 +94,6 @@ pub(crate) fn user_target(addr: u64, len: u32) -> Option<Target> {
     // SAFETY: as above.
     let v6 = || unsafe { bpf_probe_read_user((addr + SIN6_ADDR) as *const [u32; 4]) }.unwrap_or_default();
     target(head, len, || Address::from_words(v6()))
-}
-
-/// A field of a tracepoint's record. A direct load, which the verifier checks,
-/// is a tenth of what `TracePointContext::read_at` costs.
-#[inline(always)]
-fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
-    // SAFETY: the record is as long as the fields that its ABI lists, and each
-    // is aligned as its type is.
-    unsafe { ctx.as_ptr().cast::<u8>().add(offset).cast::<T>().read_volatile() }
 }
 
 /// Where a connect() call goes to.

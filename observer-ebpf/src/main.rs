@@ -33,6 +33,7 @@ mod tcp_destroy_sock;
 mod tcp_receive_reset;
 mod tcp_reset;
 mod tcp_retransmit_skb;
+mod tracepoint;
 
 use observer_common::{
     address::Address,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use observer_common::address::Address;
-use observer_common::record::{AttemptRecord, EndCode, FAMILY_V4, FAMILY_V6, end, phase};
+use observer_common::record::{AttemptRecord, DestinationCounters, EndCode, FAMILY_V4, FAMILY_V6, end, phase};
 
 /// Size of a record in bytes.
 pub const RECORD_LEN: usize = size_of::<AttemptRecord>();
@@ -72,6 +72,11 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
         rst_ttl: u8::from_ne_bytes(take(&mut bytes)),
         icmp_ttl: u8::from_ne_bytes(take(&mut bytes)),
         reserved: take(&mut bytes),
+        counters: DestinationCounters {
+            attempts: u64::from_ne_bytes(take(&mut bytes)),
+            established: u64::from_ne_bytes(take(&mut bytes)),
+            fastest_handshake_ns: u64::from_ne_bytes(take(&mut bytes)),
+        },
     };
     validate(&record)?;
     Ok(record)
@@ -156,6 +161,7 @@ mod tests {
             rst_ttl: 21,
             icmp_ttl: 22,
             reserved: [0; 2],
+            counters: DestinationCounters { attempts: 23, established: 24, fastest_handshake_ns: 25 },
         }
     }
 

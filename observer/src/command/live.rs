@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anstream::ColorChoice;
 use jiff::Timestamp;
-use observer_common::record::{DestinationCounters, DestinationKey, OutcomeKey};
+use observer_common::record::OutcomeKey;
 use observer_common::stat;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
@@ -16,12 +16,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Failure;
-use crate::attempt::{Attempt, ClockOffset};
+use crate::attempt::ClockOffset;
 use crate::cli::KernelArgs;
-use crate::event::{Event, Surroundings};
+use crate::event::Event;
 use crate::kernel::{Session, Settings};
 use crate::ledger::{Counters, Ledger};
-use crate::pipeline::{Lookup, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::surroundings::{Names, host};
 use crate::ui::summary;
 
@@ -182,8 +182,7 @@ impl Live {
         let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
         for record in batch {
             self.delivered += 1;
-            let mut lookup = Outside { session: &self.session, names: &mut self.names };
-            let Ok(event) = self.pipeline.event(&record, clock, &mut lookup) else {
+            let Ok(event) = self.pipeline.event(&record, clock, |attempt| self.names.of(attempt)) else {
                 self.malformed += 1;
                 continue;
             };
@@ -239,21 +238,6 @@ impl Live {
 
 fn unreadable(error: impl fmt::Display) -> Failure {
     Failure::new("cannot read the kernel's counters", error)
-}
-
-struct Outside<'a> {
-    session: &'a Session,
-    names: &'a mut Names,
-}
-
-impl Lookup for Outside<'_> {
-    fn surroundings(&mut self, attempt: &Attempt) -> Surroundings {
-        self.names.of(attempt)
-    }
-
-    fn destination(&mut self, key: &DestinationKey) -> Option<DestinationCounters> {
-        self.session.destination(key)
-    }
 }
 
 /// Measured for each batch: the wall clock may have been set meanwhile.

@@ -44,6 +44,8 @@ impl Kind {
 pub enum Group {
     /// Without it there is nothing to observe.
     Core,
+    /// Stands in for a core hook where that could be preempted.
+    CoreUnpreempted,
     /// More evidence; each is attached on its own.
     Evidence,
     /// connect() failures before SYN-SENT, the cheap way.
@@ -133,6 +135,15 @@ pub const HOOKS: &[Hook] = &[
         since: "5.5",
         gives: "ICMPv6 errors: type, code and sender",
         lost_without: "ICMPv6 code 1/5 and 1/6 told from 1/1; who sent an ICMPv6 error",
+    },
+    Hook {
+        program: "inet_sock_set_state_classic",
+        symbol: "inet_sock_set_state",
+        kind: Kind::Tracepoint { category: "sock" },
+        group: Group::CoreUnpreempted,
+        since: "4.16",
+        gives: "as the next, but cannot be preempted; used since 7.0",
+        lost_without: "what a CPU does while a kernel program on it is preempted",
     },
     raw("inet_sock_set_state", 3, Group::Core, "4.16", "start, handshake and end of every attempt", "everything"),
     Hook {
@@ -232,7 +243,8 @@ impl Hook {
 
 impl HookReport {
     /// True if observer cannot run without it.
-    pub(super) fn is_core_lost(&self) -> bool {
-        self.hook.group == Group::Core && !self.is_attached()
+    pub(super) fn is_core_lost(&self, all: &[Self]) -> bool {
+        let is_attached = |other: &Self| other.hook.symbol == self.hook.symbol && other.is_attached();
+        self.hook.group == Group::Core && !all.iter().any(is_attached)
     }
 }

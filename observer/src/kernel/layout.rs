@@ -73,6 +73,11 @@ const MEMBERS: &[Member] = &[
     optional("URING_IN_PROGRESS", "io_connect", &["in_progress"]),
 ];
 
+/// The record of the classic tracepoint `inet_sock_set_state`, as its program
+/// reads it: verified code has no variable offsets into it.
+const STATE_RECORD: &str = "trace_event_raw_inet_sock_set_state";
+const STATE_MEMBERS: [(&str, u32); 3] = [("skaddr", 8), ("oldstate", 16), ("newstate", 20)];
+
 /// Globals that hold the value of an enumerator; 0 where the kernel has none.
 const ENUMERATORS: &[(&str, &str, &str)] = &[
     ("REASON_NETFILTER_DROP", "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP"),
@@ -95,13 +100,19 @@ pub(super) struct Layout {
     /// Where netfilter drops packets, from its first byte to the one behind its
     /// last; wanted only where the kernel gives no reasons for drops.
     pub(super) netfilter_drop: Option<Range<u64>>,
+    /// Programs on raw tracepoints can be preempted: since Linux 7.0.
+    pub(super) has_preemptible_tracepoints: bool,
+    /// The classic tracepoint of state transitions has the members that are read.
+    pub(super) has_state_record: bool,
     /// `enum skb_drop_reason` has NETFILTER_DROP.
     pub(super) has_drop_reasons: bool,
 }
 
 /// True for the named types that [`Layout::read`] and the hook table ask for.
 pub(super) fn is_wanted(name: &str) -> bool {
-    MEMBERS.iter().any(|member| member.of == name) || name == "skb_drop_reason" || super::hooks::is_wanted(name)
+    MEMBERS.iter().any(|member| member.of == name)
+        || ["skb_drop_reason", STATE_RECORD].contains(&name)
+        || super::hooks::is_wanted(name)
 }
 
 impl Layout {
@@ -109,7 +120,7 @@ impl Layout {
     ///
     /// # Errors
     /// Names the first member that the core needs and BTF does not have.
-    pub(super) fn read(btf: &Btf) -> Result<Self, String> {
+    pub(super) fn read(btf: &Btf, release: (u32, u32)) -> Result<Self, String> {
         check_head(btf)?;
         let mut globals = Vec::with_capacity(MEMBERS.len() + ENUMERATORS.len());
         let mut absent = Vec::new();
@@ -130,6 +141,8 @@ impl Layout {
             can_follow_uring: absent.is_empty(),
             absent,
             netfilter_drop: if has_drop_reasons { None } else { symbols::range("nf_hook_slow") },
+            has_preemptible_tracepoints: release >= (7, 0),
+            has_state_record: STATE_MEMBERS.iter().all(|&(name, at)| btf.offset(STATE_RECORD, &[name]) == Some(at)),
             has_drop_reasons,
         })
     }

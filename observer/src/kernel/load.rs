@@ -93,6 +93,17 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
         let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
         return Some(Status::Failed(cause.to_owned()));
     }
+    if hook.group == Group::CoreUnpreempted {
+        if !layout.has_preemptible_tracepoints {
+            return Some(Status::Skipped("before Linux 7.0 the raw one costs less and cannot be preempted".to_owned()));
+        }
+        if !layout.has_state_record {
+            return Some(Status::Failed("this kernel gives it other members".to_owned()));
+        }
+    }
+    if before.iter().any(|report| report.hook.symbol == hook.symbol && report.is_attached()) {
+        return Some(Status::Skipped("the one that cannot be preempted does its work".to_owned()));
+    }
     hook.absence(btf).map(Status::Failed)
 }
 

@@ -111,14 +111,15 @@ impl Session {
     /// # Errors
     /// See [`AttachError`]; nothing stays attached then.
     pub fn attach(settings: &Settings) -> Result<Self, AttachError> {
-        privilege::check(&environment())?;
+        let environment = environment();
+        privilege::check(&environment)?;
         let btf = read_btf()?;
-        let layout = Layout::read(&btf)
+        let layout = Layout::read(&btf, environment.version())
             .map_err(|member| AttachError::Kernel(format!("this kernel's BTF lacks {member}, which observer needs")))?;
         let mut ebpf = load::load(settings, &layout, layout.can_follow_connect)?;
         let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
-        if let Some(report) = reports.iter().find(|report| report.is_core_lost()) {
+        if let Some(report) = reports.iter().find(|report| report.is_core_lost(&reports)) {
             let hooks::Status::Failed(cause) = &report.status else {
                 return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
             };
@@ -198,13 +199,6 @@ impl Session {
             }
         }
         true
-    }
-
-    /// The exact counters of one destination.
-    pub fn destination(&self, key: &DestinationKey) -> Option<DestinationCounters> {
-        let map = self.ebpf.map("DESTINATIONS")?;
-        let map: HashMap<_, Key<DestinationKey>, Value<DestinationCounters>> = HashMap::try_from(map).ok()?;
-        map.get(&Key(*key), 0).ok().map(|value| value.0)
     }
 
     /// The counters of [`stat`], summed over the CPUs: quick to read.

@@ -36,6 +36,13 @@ impl Environment {
         self.capabilities & (1 << capability) != 0
     }
 
+    /// The first two numbers of the release; zero for what is no number.
+    pub fn version(&self) -> (u32, u32) {
+        let is_end = |c: char| !c.is_ascii_digit();
+        let mut numbers = self.release.split(is_end).map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     /// True if programs can be loaded: CAP_BPF and CAP_PERFMON, or
     /// CAP_SYS_ADMIN, which older kernels ask for and which contains both.
     pub fn can_load(&self) -> bool {

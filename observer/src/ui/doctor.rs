@@ -108,7 +108,7 @@ fn host(environment: &Environment) -> String {
             either(
                 environment.has_tracefs,
                 "mounted",
-                "not mounted: tracepoints on connect() need it, observer then mounts it for itself",
+                "not mounted: tracepoints need it, observer then mounts it for itself",
             ),
         ),
         ("memlock", memlock(environment.memlock)),
@@ -149,7 +149,7 @@ fn memlock(limit: Option<u64>) -> String {
 }
 
 fn is_core(report: &HookReport) -> bool {
-    report.hook.group == Group::Core
+    matches!(report.hook.group, Group::Core | Group::CoreUnpreempted)
 }
 
 fn status(report: &HookReport) -> (&'static str, Option<&str>) {
@@ -160,27 +160,26 @@ fn status(report: &HookReport) -> (&'static str, Option<&str>) {
     }
 }
 
-/// True if what the hook gives is not to be had. The two ways to see connect()
-/// stand in for each other, and from Linux 5.18 on `inet_sk_error_report` for
-/// `tcp_v4_err`.
+/// True if what the hook gives is not to be had: it is not attached, and no other
+/// stands in for it.
 fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -> bool {
-    let stand_in = match report.hook.group {
-        Group::ConnectFunction => Group::ConnectSyscall,
-        Group::ConnectSyscall => Group::ConnectFunction,
-        Group::Evidence if report.hook.symbol == "tcp_v4_err" && version(&environment.release) >= (5, 18) => {
-            return !all.iter().any(|other| other.hook.symbol == "inet_sk_error_report" && other.is_attached());
-        }
-        Group::Core | Group::Evidence => return !report.is_attached() && report.hook.lost_without != "nothing",
+    let hook = report.hook;
+    let is_attached = |symbol| all.iter().any(|other| other.hook.symbol == symbol && other.is_attached());
+    let is_group_attached = |group| {
+        let mut members = all.iter().filter(|other| other.hook.group == group).peekable();
+        members.peek().is_some() && members.all(HookReport::is_attached)
     };
-    let mut others = all.iter().filter(|other| other.hook.group == stand_in).peekable();
-    let is_covered = others.peek().is_some() && others.all(HookReport::is_attached);
-    !report.is_attached() && !is_covered
-}
-
-/// The first two numbers of a kernel release; zero for what is no number.
-fn version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    let has_stand_in = match (hook.group, hook.symbol) {
+        (Group::ConnectFunction, _) => is_group_attached(Group::ConnectSyscall),
+        (Group::ConnectSyscall, _) => is_group_attached(Group::ConnectFunction),
+        // Of one symbol the first that attaches does the work.
+        (Group::Core, symbol) => is_attached(symbol),
+        (Group::CoreUnpreempted, _) => matches!(report.status, Status::Skipped(_)),
+        (Group::Evidence, "tcp_v4_err") => environment.version() >= (5, 18) && is_attached("inet_sk_error_report"),
+        (Group::Evidence, "inet_sk_error_report") => is_attached("tcp_v4_err"),
+        (Group::Evidence, _) => hook.lost_without == "nothing",
+    };
+    !report.is_attached() && !has_stand_in
 }
 
 fn hooks(reports: &[HookReport], core: bool) -> String {

@@ -140,6 +140,31 @@ fn the_socket_keeps_icmp_errors_since_5_18() {
 }
 
 #[test]
+fn the_packet_hook_sees_icmp_errors_before_5_14() {
+    let hook = |symbol| HOOKS.iter().find(|hook| hook.symbol == symbol).unwrap();
+    let said = |packet_hook| {
+        let absent = failed("this kernel does not have it");
+        let reports = [report(hook("inet_sk_error_report"), absent), report(hook("tcp_v4_err"), packet_hook)];
+        text(&Environment { release: "5.10.0-46-amd64".to_owned(), ..environment() }, &reports)
+    };
+    let lost = hook("inet_sk_error_report").lost_without;
+    assert!(!said(Status::Attached).contains(lost));
+    assert!(said(failed("Operation not permitted")).contains(lost));
+}
+
+#[test]
+fn one_of_two_state_hooks_is_enough_unless_it_can_be_preempted() {
+    let of = |group| HOOKS.iter().find(|hook| hook.symbol == STATE.symbol && hook.group == group).unwrap();
+    let (classic, raw) = (of(Group::CoreUnpreempted), of(Group::Core));
+    let skipped = || Status::Skipped("not needed".to_owned());
+    let said = |first, second| text(&environment(), &[report(classic, first), report(raw, second)]);
+    assert!(said(Status::Attached, skipped()).contains("nothing is lost"));
+    assert!(said(skipped(), Status::Attached).contains("nothing is lost"));
+    let preempted = said(failed("tracefs is not mounted"), Status::Attached);
+    assert!(preempted.contains(classic.lost_without) && !preempted.contains(raw.lost_without), "{preempted}");
+}
+
+#[test]
 fn a_bare_host() {
     let bare = Environment {
         has_btf: false,
@@ -156,7 +181,7 @@ fn a_bare_host() {
     privileges        none that matter: not enough, run as root, or with CAP_BPF and CAP_PERFMON
     lockdown          not in this kernel, or not readable
     unprivileged bpf  not known
-    tracefs           not mounted: tracepoints on connect() need it, observer then mounts it for itself
+    tracefs           not mounted: tracepoints need it, observer then mounts it for itself
     memlock           unlimited
 
     hooks were not tried
