@@ -248,6 +248,13 @@ pub struct OutputArgs {
     /// As `observer run` does, to its file unless another one is named.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_PATH)]
     pub record: Option<PathBuf>,
+    /// Also say when failures begin, widen or end
+    ///
+    /// For a destination, a prefix, a source address of this host, IPv4 or IPv6, or everything: from the attempts of the
+    /// last ten minutes, looked at every ten seconds. Filters and --count do not apply. As JSON an alert is a line of its
+    /// own, whose "schema" is observer.alert.v1.
+    #[arg(long)]
+    pub alerts: bool,
 }
 
 /// What to ask of the kernel.

@@ -6,13 +6,18 @@
 //!
 //! ```text
 //! kernel -> decode -> attempt -> label -> aggregate -> event -> format -> ui
+//!                                                         \-> tally -> scope -> alert
 //! ```
 //!
 //! - [`kernel`] is the only user of aya. The programs record facts, and count
 //!   every outcome exactly; they never judge.
 //! - [`decode`], [`attempt`], [`label`], [`origin`], [`aggregate`], [`event`],
-//!   [`filter`], [`ledger`], [`mod@format`] and the texts in [`ui`] are pure:
-//!   synchronous, no clock, no I/O. Time comes in as an argument.
+//!   [`filter`], [`ledger`], [`mod@format`], [`tally`], [`scope`], [`alert`] and
+//!   the texts in [`ui`] are pure: synchronous, no clock, no I/O. Time comes in
+//!   as an argument.
+//! - [`tally`] counts exactly by destination, prefix, source, family and window;
+//!   [`scope`] concludes from it how far failures reach, and an [`alert`] tells
+//!   when that changes.
 //! - [`pipeline`] strings them together; [`surroundings`] looks up what the
 //!   outside world adds (interface names, cgroup paths).
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
@@ -23,6 +28,7 @@
 //! the ledger `attempts = outcomes + in flight + lost` can be checked.
 
 pub mod aggregate;
+pub mod alert;
 pub mod attempt;
 pub mod cli;
 pub mod command;

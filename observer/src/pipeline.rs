@@ -39,6 +39,11 @@ impl Pipeline {
         Ok(Event::new(&attempt, verdict, &self.host, self.able, around))
     }
 
+    /// The host that events name.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// What the pipeline has counted.
     pub fn aggregate(&self) -> &Aggregate {
         &self.aggregate

@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use observer::history::{Entry, History, Question};
 use observer::label::Label;
 use observer_lab::{Lab, LabConfig, Scenario, Storm};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::watcher::OBSERVER;
+use crate::watcher::{OBSERVER, Watcher, text};
 
 /// Every trial of this file.
 pub(crate) const TRIALS: &[(&str, fn() -> Result<()>)] = &[
     ("history_signals", signals_end_it_with_everything_written),
     ("history_watch_record", watch_records_what_it_does_not_show),
     ("history_full_disk", a_full_disk_is_said_and_recovered_from),
+    ("history_alert", a_failing_destination_is_told_and_recorded),
     ("history_storm", a_full_ring_loses_events_and_no_count),
 ];
 
@@ -114,6 +115,37 @@ fn signals_end_it_with_everything_written() -> Result<()> {
         ensure!(count(Label::Refused) == 200 && count(Label::Connected) == 1, "{own:?}");
         check(&path)?;
     }
+    Ok(())
+}
+
+/// One destination refuses, another works: that is told within ten seconds.
+fn a_failing_destination_is_told_and_recorded() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("observer/history.sqlite");
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let port = server.local_addr()?.port();
+    let watcher = Watcher::start(&["--port", &port.to_string(), "--alerts", "--successes"])?;
+    let mut daemon = Daemon::start(&["run", "--port", &port.to_string(), "--history"], &path)?;
+    for _ in 0..8 {
+        ensure!(TcpStream::connect(("127.0.0.2", port)).is_err(), "something listens on 127.0.0.2");
+        greet(&server)?;
+    }
+    let said = daemon.line()?;
+    let sentence =
+        format!("Fails for destination 127.0.0.2:{port} alone: 8 of 8 attempts failed in the last ten minutes");
+    ensure!(said.contains(&sentence), "{said}");
+    watcher.wait_for(17, Duration::from_secs(15))?;
+    daemon.end(Signal::TERM)?;
+    let connection = rusqlite::Connection::open(&path)?;
+    let recorded: (String, String, String) =
+        connection.query_row("SELECT change, scope, text FROM alert", (), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    ensure!(recorded.0 == "began" && recorded.1 == "destination" && recorded.2.contains(&sentence), "{recorded:?}");
+    let seen = watcher.stop()?;
+    let alerts: Vec<_> = seen.events.iter().filter(|event| text(event, "/schema") == "observer.alert.v1").collect();
+    let [alert] = alerts[..] else { bail!("not one alert: {alerts:?}") };
+    ensure!(text(alert, "/ip") == "127.0.0.2" && text(alert, "/text").contains(&sentence), "{alert}");
     Ok(())
 }
 

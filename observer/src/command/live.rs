@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::Failure;
 use crate::attempt::ClockOffset;
 use crate::cli::KernelArgs;
-use crate::event::Event;
+use crate::event::{Event, Host};
 use crate::kernel::{Session, Settings};
 use crate::ledger::{Counters, Ledger};
 use crate::pipeline::Pipeline;
@@ -106,7 +106,7 @@ pub(super) trait Sink {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure>;
     /// Called after each batch, however small. `Break` ends it.
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
-    /// Called after each look at the kernel, when all that waited is taken.
+    /// Called after each look at the kernel.
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         let _ = live;
         Ok(())
@@ -120,6 +120,7 @@ pub(super) struct Live {
     names: Names,
     delivered: u64,
     malformed: u64,
+    is_drained: bool,
 }
 
 impl Live {
@@ -128,7 +129,7 @@ impl Live {
         let session = Session::attach(settings)?;
         let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
         let pipeline = Pipeline::new(host, session.capabilities(), settings.max_destinations as usize);
-        Ok(Self { session, pipeline, names: Names::new(), delivered: 0, malformed: 0 })
+        Ok(Self { session, pipeline, names: Names::new(), delivered: 0, malformed: 0, is_drained: true })
     }
 
     /// `to port 25, 10 hooks attached`.
@@ -180,6 +181,7 @@ impl Live {
         let clock = clock_offset();
         let mut batch = Vec::new();
         let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
+        self.is_drained = !is_more;
         for record in batch {
             self.delivered += 1;
             let Ok(event) = self.pipeline.event(&record, clock, |attempt| self.names.of(attempt)) else {
@@ -194,6 +196,16 @@ impl Live {
             ControlFlow::Break(()) => ControlFlow::Break(()),
             ControlFlow::Continue(()) => ControlFlow::Continue(is_more),
         })
+    }
+
+    /// This host.
+    pub(super) fn host(&self) -> &Host {
+        self.pipeline.host()
+    }
+
+    /// True if the last look at the kernel took all that waited.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     /// Events that did not reach a sink, and will not.

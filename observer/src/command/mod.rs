@@ -1,10 +1,12 @@
 //! What the program does: reads clocks and signals, and writes to the world.
 
+mod alerts;
 mod doctor;
 mod live;
 mod record;
 mod run;
 mod top;
+mod unseen;
 mod watch;
 
 use std::fmt;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::live::{Live, Sink, say};
+use crate::alert::Alert;
 use crate::event::Event;
 use crate::history::{Entry, Look, MinuteKey, Reconciler, Recorder, Retention, Status, Writer, minute};
 
@@ -66,6 +67,11 @@ impl Record {
         let status = self.writer.finish(FLUSH_WITHIN);
         counted?;
         Ok(summary_line(&status, self.uncounted, &self.path))
+    }
+
+    /// Records an alert.
+    pub(super) fn alert(&self, alert: &Alert) {
+        self.writer.offer_alert(alert.clone());
     }
 
     /// False if the writer has no room.

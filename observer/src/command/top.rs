@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::live::{Live, Sink, Stop, is_coloured, runtime, settings};
+use super::unseen::Unseen;
 use crate::cli::TopArgs;
 use crate::event::Event;
-use crate::ledger::{Counters, Ledger};
+use crate::ledger::Ledger;
 use crate::tally::Prefixes;
 use crate::ui::top::input;
 use crate::ui::top::{Account, Look, Model, Next, draw};
@@ -59,15 +60,6 @@ struct Screen {
     drawn: Instant,
     settled: Instant,
     unseen: Unseen,
-}
-
-/// What the kernel counted and no event shows.
-#[derive(Default)]
-struct Unseen {
-    /// Events lost and not decoded, when that was last made up for.
-    known: u64,
-    /// Counters that were read before the ring buffer was emptied.
-    read: Option<Counters>,
 }
 
 impl Screen {
@@ -124,8 +116,7 @@ impl Screen {
 
     /// Once a second: the ledger, and what no event shows.
     fn settle(&mut self, live: &Live) -> Result<(), Failure> {
-        // All that was waiting when these were read has been taken since.
-        if let Some(counters) = self.unseen.read.take() {
+        if let Some(counters) = self.unseen.take(live) {
             self.model.reconcile(&counters, self.now);
         }
         if self.settled.elapsed() < SETTLE {
@@ -143,11 +134,7 @@ impl Screen {
             events_lost,
             malformed: live.malformed(),
         });
-        let unseen = events_lost + live.malformed();
-        if unseen != self.unseen.known {
-            self.unseen = Unseen { known: unseen, read: Some(live.counters()?) };
-        }
-        Ok(())
+        self.unseen.look(live)
     }
 }
 

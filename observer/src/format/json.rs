@@ -1,17 +1,16 @@
-//! `observer.event.v1` as NDJSON: one object, one line.
+//! `observer.event.v1` and `observer.alert.v1` as NDJSON: one object, one line.
 
 use std::io;
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use crate::event::Event;
 use crate::sanitize::is_visible;
 
-/// Appends the event as one line, newline included. Characters that could
+/// Appends an event or an alert as one line, newline included. Characters that could
 /// deceive on a terminal are written as `\u` escapes, which parse back to
 /// themselves; newlines inside strings are among them.
-pub fn append(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+pub fn append(event: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let start = out.len();
     let mut serializer = Serializer::with_formatter(&mut *out, SafeFormatter);
     if let Err(error) = event.serialize(&mut serializer) {

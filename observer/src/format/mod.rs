@@ -8,6 +8,7 @@ pub mod text;
 
 use std::io;
 
+use crate::alert::Alert;
 use crate::event::Event;
 
 /// How events are written.
@@ -26,6 +27,15 @@ impl Format {
         match self {
             Self::Text => text::append(event, is_coloured, out),
             Self::Json => json::append(event, out)?,
+        }
+        Ok(())
+    }
+
+    /// Appends the alert, newline included. Only text has colour.
+    pub fn append_alert(self, alert: &Alert, is_coloured: bool, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Text => text::append_alert(alert, is_coloured, out),
+            Self::Json => json::append(alert, out)?,
         }
         Ok(())
     }

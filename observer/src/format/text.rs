@@ -6,9 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::alert::Alert;
 use crate::event::{Endpoint, Event};
 use crate::format::phrase::{phrase, task_name};
 use crate::label::Label;
+use crate::scope::Change;
 
 /// Width of the longest label.
 const LABEL_WIDTH: usize = 11;
@@ -32,6 +34,19 @@ pub fn append(event: &Event, is_coloured: bool, out: &mut Vec<u8>) {
         process(event),
         source(&event.src),
     );
+}
+
+/// Appends an alert as a line, newline included.
+pub fn append_alert(alert: &Alert, is_coloured: bool, out: &mut Vec<u8>) {
+    let style = if is_coloured { alert_style(alert.change.kind) } else { Style::new() };
+    let time = alert.change.time.strftime("%H:%M:%S.%3fZ");
+    let _ = writeln!(out, "{time} {style}{:<LABEL_WIDTH$}{style:#} {}", "alert", alert.text);
+}
+
+/// The colour of an alert: inverse, green when it is over.
+fn alert_style(change: Change) -> Style {
+    let colour = if change == Change::Ended { AnsiColor::Green } else { AnsiColor::Red };
+    colour.on_default().bold().invert()
 }
 
 /// Where to, as URLs and logs write it: `203.0.113.5:25`, `[2001:db8::1]:25`.

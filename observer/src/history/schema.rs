@@ -27,6 +27,17 @@
 //! A loss is found by comparing with the kernel's counts, and put into the minute
 //! in which it was found: one to two minutes later, or when recording ends.
 //!
+//! # `alert`: how far failures reach has changed
+//! | column | meaning |
+//! |---|---|
+//! | `id` | unique for each alert, as in JSON alerts |
+//! | `time` | when it was found: nanoseconds since 1970-01-01 UTC |
+//! | `change` | `began`, `widened` or `ended` |
+//! | `since` | when the failure was first found: nanoseconds since 1970-01-01 UTC |
+//! | `scope` | what fails, in the words of JSON alerts |
+//! | `text` | all of it in a sentence |
+//! | `detail` | the JSON alert |
+//!
 //! # `meta`: about the file
 //! `created_by` and `created_at`, and the version of the schema once more
 //! (`PRAGMA user_version` is the one that counts).
@@ -81,6 +92,15 @@ CREATE TABLE minute (
     reason TEXT NOT NULL,
     count INTEGER NOT NULL,
     PRIMARY KEY (minute, dst_ip, dst_port, src_ip, label, reason)
+) WITHOUT ROWID;
+CREATE TABLE alert (
+    id TEXT PRIMARY KEY,
+    time INTEGER NOT NULL,
+    change TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    text TEXT NOT NULL,
+    detail TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Entry, MinuteKey, Recorder, Result, Retention};
+use crate::alert::Alert;
 
 /// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
 const QUEUE: usize = 16_384;
@@ -57,6 +58,7 @@ impl Status {
 enum Item {
     Entry(Box<Entry>),
     Uncounted(Vec<(MinuteKey, u64)>),
+    Alert(Box<Alert>),
 }
 
 #[derive(Default)]
@@ -125,8 +127,17 @@ impl Writer {
     /// Hands over an entry, without waiting. False if it was dropped; it is
     /// counted then.
     pub fn offer(&self, entry: Entry) -> bool {
+        self.offer_item(Item::Entry(Box::new(entry)))
+    }
+
+    /// Hands over an alert, as [`Self::offer`] does an entry.
+    pub fn offer_alert(&self, alert: Alert) -> bool {
+        self.offer_item(Item::Alert(Box::new(alert)))
+    }
+
+    fn offer_item(&self, item: Item) -> bool {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        if self.send(Item::Entry(Box::new(entry))) {
+        if self.send(item) {
             return true;
         }
         self.shared.pending.fetch_sub(1, Ordering::Relaxed);
@@ -193,6 +204,7 @@ struct Worker {
     say: Box<dyn FnMut(&str) + Send>,
     entries: Vec<Entry>,
     uncounted: Vec<(MinuteKey, u64)>,
+    alerts: Vec<Alert>,
     retain_at: Instant,
     failing_since: Option<Instant>,
     failure_said_at: Option<Instant>,
@@ -216,6 +228,7 @@ impl Worker {
             say,
             entries: Vec::new(),
             uncounted: Vec::new(),
+            alerts: Vec::new(),
             retain_at: Instant::now(),
             failing_since: None,
             failure_said_at: None,
@@ -262,6 +275,7 @@ impl Worker {
         match item {
             Item::Entry(entry) => self.entries.push(*entry),
             Item::Uncounted(counts) => self.uncounted.extend(counts),
+            Item::Alert(alert) => self.alerts.push(*alert),
         }
     }
 
@@ -269,7 +283,7 @@ impl Worker {
     /// being closed. True if it was.
     fn write(&mut self) -> bool {
         let mut backoff = BACKOFF.0;
-        while !self.entries.is_empty() || !self.uncounted.is_empty() {
+        while !self.entries.is_empty() || !self.uncounted.is_empty() || !self.alerts.is_empty() {
             match self.try_write() {
                 Ok(()) => self.recovered(),
                 Err(error) => {
@@ -295,13 +309,29 @@ impl Worker {
                 self.shared.written.fetch_add(written.attempts, Ordering::Relaxed);
                 self.shared.duplicates.fetch_add(written.duplicates, Ordering::Relaxed);
                 self.entries = emptied(entries);
-                Ok(())
+                self.write_alerts()
             }
             Err(error) => {
                 (self.entries, self.uncounted) = (entries, uncounted);
                 Err(error)
             }
         }
+    }
+
+    fn write_alerts(&mut self) -> Result<()> {
+        if self.alerts.is_empty() {
+            return Ok(());
+        }
+        let alerts = std::mem::take(&mut self.alerts);
+        let written = self.recorder().and_then(|recorder| recorder.record_alerts(&alerts));
+        match written {
+            Ok(()) => self.shared.pending.fetch_sub(alerts.len() as u64, Ordering::Relaxed),
+            Err(error) => {
+                self.alerts = alerts;
+                return Err(error);
+            }
+        };
+        Ok(())
     }
 
     fn recorder(&mut self) -> Result<&mut Recorder> {

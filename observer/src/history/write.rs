@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
 use super::entry::{COLUMNS, address, nanoseconds};
 use super::lock::{self, Lock};
 use super::{Entry, MinuteKey, Result, schema};
+use crate::alert::Alert;
 
 /// Rows that one step of retention deletes.
 const STEP: u32 = 10_000;
@@ -112,6 +113,31 @@ impl Recorder {
         Ok(written)
     }
 
+    /// Writes alerts in one transaction; one that is there already is left as it
+    /// is.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was written then.
+    pub fn record_alerts(&mut self, alerts: &[Alert]) -> Result<()> {
+        self.try_record_alerts(alerts).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_record_alerts(&mut self, alerts: &[Alert]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        for alert in alerts {
+            let detail =
+                serde_json::to_string(alert).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let (change, since) = (alert.change.kind.as_str(), nanoseconds(alert.change.since));
+            let scope = alert.change.verdict.scope.as_str();
+            transaction.execute(
+                "INSERT INTO alert (id, time, change, since, scope, text, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (id) DO NOTHING",
+                (&alert.id, nanoseconds(alert.change.time), change, since, scope, &alert.text, detail),
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
     /// One bounded step of retention: deletes some of what is too old, or too
     /// much. True if there is more to do.
     ///
@@ -150,6 +176,8 @@ impl Recorder {
                  (SELECT minute FROM minute WHERE minute < ?1 - 59 ORDER BY minute LIMIT ?2))",
             )?
             .execute((end, STEP))?;
+        // There are never many.
+        transaction.execute("DELETE FROM alert WHERE time < ?1", [first.unwrap_or(i64::MAX).min(before)])?;
         transaction.commit()?;
         Ok(attempts >= STEP as usize || minutes >= STEP as usize)
     }

@@ -94,8 +94,8 @@ impl Display for ScopeChange {
         let Self { kind, verdict, since, .. } = self;
         match kind {
             Change::Began => write!(f, "{verdict}"),
-            Change::Widened => write!(f, "Wider since {since:.0}: {verdict}"),
-            Change::Ended => write!(f, "Over, since {since:.0}: {}", verdict.scope),
+            Change::Widened => write!(f, "Wider now, and failing since {since:.0}: {verdict}"),
+            Change::Ended => write!(f, "Over: {}, which had failed since {since:.0}", verdict.scope),
         }
     }
 }

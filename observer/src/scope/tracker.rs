@@ -21,10 +21,22 @@ pub enum Change {
     Ended,
 }
 
+impl Change {
+    /// The change as alerts write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Widened => "widened",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// A change to tell of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ScopeChange {
     /// What became of it.
+    #[serde(rename = "change")]
     pub kind: Change,
     /// When that was found.
     pub time: Timestamp,

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use crate::alert::Alert;
 use crate::event::Event;
 use crate::format::Format;
 
@@ -45,6 +46,15 @@ impl<W: Write> Writer<W> {
             return Ok(Shown::Yes);
         }
         self.send(false)
+    }
+
+    /// Takes an alert, as [`Self::event`] does an event.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn alert(&mut self, alert: &Alert) -> io::Result<Shown> {
+        self.format.append_alert(alert, self.is_coloured, &mut self.pending)?;
+        self.send(true)
     }
 
     /// Writes what is pending; to be called after each batch.

@@ -109,7 +109,7 @@ fn a_change_as_json_and_in_words() {
     let changes = tracker.update(&host.tallies, after(0));
     let json = serde_json::to_value(&changes[0]).unwrap();
     assert_eq!(
-        (&json["kind"], &json["scope"], &json["ip"]),
+        (&json["change"], &json["scope"], &json["ip"]),
         (&"began".into(), &"destination".into(), &"203.0.113.1".into())
     );
     assert_eq!((&json["time"], &json["since"]), (&"2026-11-23T16:07:01.123456789Z".into(), &json["time"]));
@@ -117,10 +117,17 @@ fn a_change_as_json_and_in_words() {
     assert_eq!(changes[0].to_string(), host.lines()[0]);
     host.to("203.0.113.2", REFUSED, 50);
     let changes = tracker.update(&host.tallies, after(0));
-    assert!(changes[0].to_string().starts_with("Wider since 2026-11-23T16:07:01Z: Fails for prefix 203.0.113.0/24"));
+    assert!(
+        changes[0]
+            .to_string()
+            .starts_with("Wider now, and failing since 2026-11-23T16:07:01Z: Fails for prefix 203.0.113.0/24")
+    );
     assert_eq!(serde_json::to_value(&changes[0]).unwrap()["from"][0]["scope"], "destination");
     let later = tracker.update(&host.tallies, after(90_000));
-    assert_eq!(later[0].to_string(), "Over, since 2026-11-23T16:07:01Z: prefix 203.0.113.0/24 on port 25");
+    assert_eq!(
+        later[0].to_string(),
+        "Over: prefix 203.0.113.0/24 on port 25, which had failed since 2026-11-23T16:07:01Z"
+    );
 }
 
 #[test]
