@@ -43,6 +43,7 @@ pub mod label;
 pub mod ledger;
 pub mod origin;
 pub mod pipeline;
+pub mod report;
 #[cfg(test)]
 mod sample;
 pub mod sanitize;

@@ -7,13 +7,13 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::sanitize::is_visible;
 
-/// Appends an event or an alert as one line, newline included. Characters that could
+/// Appends an event, or whatever is to be one line, newline included. Characters that could
 /// deceive on a terminal are written as `\u` escapes, which parse back to
 /// themselves; newlines inside strings are among them.
-pub fn append(event: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
+pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let start = out.len();
     let mut serializer = Serializer::with_formatter(&mut *out, SafeFormatter);
-    if let Err(error) = event.serialize(&mut serializer) {
+    if let Err(error) = value.serialize(&mut serializer) {
         out.truncate(start);
         return Err(error);
     }

@@ -187,7 +187,7 @@ fn process(row: &Row<'_>) -> Result<Option<Process>> {
     }))
 }
 
-fn duration(row: &Row<'_>, column: usize) -> Result<Option<Duration>> {
+pub(super) fn duration(row: &Row<'_>, column: usize) -> Result<Option<Duration>> {
     let nanoseconds: Option<i64> = row.get(column)?;
     Ok(nanoseconds.map(|nanoseconds| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))))
 }

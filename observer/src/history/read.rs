@@ -1,6 +1,8 @@
 //! Reads history, also while it is written: rows are streamed, so that memory is
 //! bounded whatever the file holds.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +16,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
+pub use self::rows::Brief;
 use super::entry::{COLUMNS, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
 use super::{Entry, Error, Result, schema};
 use crate::label::Label;

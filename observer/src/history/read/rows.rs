@@ -1,0 +1,118 @@
+//! Rows one by one, with no more of them than a report needs.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::Row;
+
+use super::{History, Question, time_of_seconds};
+use crate::history::entry::{
+    duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
+};
+use crate::history::{MinuteKey, Result};
+use crate::ledger::Outcome;
+
+/// The part of an [`crate::history::Entry`] that can be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brief {
+    /// When the attempt ended.
+    pub time: Timestamp,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Local address.
+    pub src_ip: Option<IpAddr>,
+    /// Destination.
+    pub dst_ip: Option<IpAddr>,
+    /// Destination port; 0 where it is not known.
+    pub dst_port: u16,
+    /// From start to end.
+    pub elapsed: Option<Duration>,
+    /// From start to the completed handshake.
+    pub handshake: Option<Duration>,
+    /// Name of the task, as it was; hostile.
+    pub comm: Option<String>,
+}
+
+impl Brief {
+    /// The row of the table `minute` that counts this attempt.
+    pub fn key(&self) -> MinuteKey {
+        MinuteKey {
+            minute: minute(self.time),
+            src_ip: self.src_ip,
+            dst_ip: self.dst_ip,
+            dst_port: self.dst_port,
+            label: self.outcome.0,
+            reason: self.outcome.1,
+        }
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            time: time_of_nanoseconds(row.get(0)?)?,
+            outcome: (required_word(row, 1)?, word(row, 2)?),
+            src_ip: read_address(row, 3)?,
+            dst_ip: read_address(row, 4)?,
+            dst_port: row.get::<_, Option<u16>>(5)?.unwrap_or(0),
+            elapsed: duration(row, 6)?,
+            handshake: duration(row, 7)?,
+            comm: text(row, 8)?,
+        })
+    }
+}
+
+impl History {
+    /// Hands over every attempt asked for, oldest first, until `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn briefs(&self, question: &Question, mut take: impl FnMut(Brief) -> ControlFlow<()>) -> Result<()> {
+        let condition = question.condition("time", nanoseconds);
+        let sql = format!(
+            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, comm FROM attempt \
+             WHERE {condition} ORDER BY time, seq"
+        );
+        self.rows(question, &sql, |row| Ok(take(Brief::read(row)?))).map(|_| ())
+    }
+
+    /// Hands over every count asked for, oldest minute first, until `take`
+    /// breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn counted(&self, question: &Question, mut take: impl FnMut(MinuteKey, u64) -> ControlFlow<()>) -> Result<()> {
+        let condition = question.whole_minutes().condition("minute", minute);
+        let sql = format!(
+            "SELECT minute, src_ip, dst_ip, dst_port, label, reason, count FROM minute WHERE {condition} ORDER BY minute"
+        );
+        self.rows(question, &sql, |row| {
+            let key = MinuteKey {
+                minute: minute(time_of_seconds(row.get(0)?)?),
+                src_ip: read_address(row, 1)?,
+                dst_ip: read_address(row, 2)?,
+                dst_port: row.get(3)?,
+                label: required_word(row, 4)?,
+                reason: word(row, 5)?,
+            };
+            Ok(take(key, u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0)))
+        })
+        .map(|_| ())
+    }
+
+    /// The first and the last minute that are counted, each by its start.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn counted_span(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        let mut span = None;
+        let sql = "SELECT min(minute), max(minute) FROM minute";
+        let _ = self.rows(&Question::default(), sql, |row| {
+            if let (Some(first), Some(last)) = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?) {
+                span = Some((time_of_seconds(first)?, time_of_seconds(last)?));
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(span)
+    }
+}

@@ -1,0 +1,271 @@
+//! From attempts, one after the other, to a [`Report`].
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{
+    Account, Bin, Counts, Destination, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report, SCHEMA,
+    Selection, Source, SourceAddress, Timeline,
+};
+use crate::event::milliseconds;
+use crate::label::Label;
+use crate::ledger::{Counters, Outcome};
+use crate::scope::{Verdict, assess};
+use crate::tally::{Key, Latencies, Latency, Seen, Tallies, Tally, Window};
+
+/// Process names told apart: an attacker can invent as many as they like.
+const MAX_NAMES: usize = 1_024;
+/// Characters kept of a process name; the kernel keeps 15 bytes.
+const MAX_NAME: usize = 45;
+
+/// What a report covers, and how finely.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// What it covers.
+    pub period: Period,
+    /// Which attempts it covers.
+    pub selection: Selection,
+    /// Entries listed of destinations and processes.
+    pub top: usize,
+    /// Shortest bucket of the timeline: how exactly times are known, in seconds.
+    pub finest_s: i64,
+    /// The clock that days begin by.
+    pub tz: TimeZone,
+}
+
+/// What a report says of itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// When it was made.
+    pub generated: Timestamp,
+    /// The host that it is about.
+    pub host: String,
+    /// Where the numbers come from.
+    pub source: Source,
+}
+
+/// Counts attempts. Memory is bounded: that of [`Tallies`], and some 200 kB.
+#[derive(Debug)]
+pub struct Builder {
+    frame: Frame,
+    tallies: Tallies,
+    timeline: Timeline,
+    processes: HashMap<String, Counts>,
+    nameless: Counts,
+}
+
+impl Builder {
+    /// Nothing counted yet.
+    pub fn new(frame: Frame) -> Self {
+        Self {
+            tallies: Tallies::default(),
+            timeline: Timeline::new(frame.period, frame.finest_s, &frame.tz),
+            processes: HashMap::new(),
+            nameless: Counts::default(),
+            frame,
+        }
+    }
+
+    /// Counts attempts that the selection admits, oldest first; `comm` is the
+    /// name of their process, where known. True if they were counted.
+    pub fn add(&mut self, seen: &Seen, comm: Option<&str>) -> bool {
+        if !self.frame.selection.admits(seen) {
+            return false;
+        }
+        self.tallies.add(seen, seen.at);
+        self.timeline.add(seen.at, seen.outcome.0, seen.count);
+        if let Some(comm) = comm {
+            self.add_process(comm, seen.outcome.0, seen.count);
+        }
+        true
+    }
+
+    fn add_process(&mut self, comm: &str, label: Label, count: u64) {
+        let name: String = comm.chars().take(MAX_NAME).collect();
+        if let Some(counts) = self.processes.get_mut(&name) {
+            counts.add(label, count);
+        } else if self.processes.len() < MAX_NAMES {
+            self.processes.entry(name).or_default().add(label, count);
+        } else {
+            self.nameless.add(label, count);
+        }
+    }
+
+    /// Counts what the kernel counted and no event showed, as ended at `at`.
+    /// All events must have been added.
+    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) {
+        let selection = &self.frame.selection;
+        let mut admitted = counters.clone();
+        admitted.outcomes.retain(|(key, count)| selection.admits(&Seen::from_counter(key, *count, at)));
+        let before = labels(self.tallies.total());
+        self.tallies.reconcile(&admitted, at);
+        for (label, count) in labels(self.tallies.total()).iter() {
+            self.timeline.add(at, label, count - before.of(label));
+        }
+    }
+
+    /// Attempts counted.
+    pub fn attempts(&self) -> u64 {
+        self.tallies.total().attempts()
+    }
+
+    /// The report.
+    pub fn finish(self, about: About, ledger: Account) -> Report {
+        let (destinations, destinations_omitted) = self.destinations();
+        let (processes, processes_omitted) = self.processes();
+        Report {
+            schema: SCHEMA,
+            generated: about.generated,
+            host: about.host,
+            source: about.source,
+            period: self.frame.period,
+            overview: self.overview(),
+            destinations,
+            destinations_omitted,
+            sources: self.sources(),
+            refusal_times: bins(self.tallies.total().latencies().distribution(Latency::Refusal)),
+            processes,
+            processes_omitted,
+            scopes: self.scopes(),
+            ledger,
+            timeline: self.timeline,
+            selection: self.frame.selection,
+        }
+    }
+
+    fn overview(&self) -> Overview {
+        let total = self.tallies.total();
+        Overview {
+            attempts: total.attempts(),
+            failures: total.failures(),
+            established: total.established(),
+            destinations: self.tallies.len() as u64,
+            first_failed: total.first_failed(),
+            last_failed: total.last_failed(),
+            last_succeeded: total.last_succeeded(),
+            connect_ms: quantiles(total.latencies(), Latency::Connect),
+            refusal_ms: quantiles(total.latencies(), Latency::Refusal),
+            outcomes: total.outcomes().map(outcome_count).collect(),
+        }
+    }
+
+    fn destinations(&self) -> (Vec<Destination>, Omitted) {
+        let mut all: Vec<(Key, &Tally)> = self.tallies.destinations().collect();
+        // By address at last, so that the order is the same every time.
+        all.sort_unstable_by_key(|&(key, tally)| (Reverse(tally.failures()), Reverse(tally.attempts()), key));
+        let total = self.tallies.total();
+        let remembered = all.len();
+        all.truncate(self.frame.top);
+        let listed = |of: fn(&Tally) -> u64| all.iter().map(|(_, tally)| of(tally)).sum::<u64>();
+        let omitted = Omitted {
+            entries: (remembered - all.len()) as u64,
+            attempts: total.attempts() - listed(Tally::attempts),
+            failures: total.failures() - listed(Tally::failures),
+        };
+        (all.into_iter().map(|(key, tally)| destination(key, tally)).collect(), omitted)
+    }
+
+    fn sources(&self) -> Vec<SourceAddress> {
+        let address = |(ip, tally): (Option<IpAddr>, &Tally)| SourceAddress {
+            ip,
+            attempts: tally.attempts(),
+            failures: tally.failures(),
+            labels: labels(tally),
+        };
+        let mut all: Vec<_> = self.tallies.sources().map(address).collect();
+        all.sort_unstable_by_key(|source| (Reverse(source.attempts), source.ip));
+        all
+    }
+
+    fn processes(&self) -> (Vec<Process>, Omitted) {
+        let process = |(comm, &labels): (&String, &Counts)| Process {
+            comm: comm.clone(),
+            attempts: labels.attempts(),
+            failures: labels.failures(),
+            labels,
+        };
+        let mut all: Vec<_> = self.processes.iter().map(process).collect();
+        all.sort_unstable_by(|a, b| (b.failures, b.attempts, &a.comm).cmp(&(a.failures, a.attempts, &b.comm)));
+        let rest = all.split_off(self.frame.top.min(all.len()));
+        let omitted = Omitted {
+            entries: rest.len() as u64,
+            attempts: rest.iter().map(|process| process.attempts).sum::<u64>() + self.nameless.attempts(),
+            failures: rest.iter().map(|process| process.failures).sum::<u64>() + self.nameless.failures(),
+        };
+        (all, omitted)
+    }
+
+    fn scopes(&self) -> Vec<Verdict> {
+        if !is_comparable(&self.frame.selection) {
+            return Vec::new();
+        }
+        let last = Timestamp::from_nanosecond(self.frame.period.until.as_nanosecond() - 1);
+        let now = last.unwrap_or(self.frame.period.until);
+        windows(self.frame.period).into_iter().flat_map(|window| assess(&self.tallies, window, now)).collect()
+    }
+}
+
+/// How far failures reach can be told only beside what does not fail.
+pub(super) fn is_comparable(selection: &Selection) -> bool {
+    selection.labels.is_empty() && selection.destinations.is_empty()
+}
+
+/// The last hour of a longer period, and the shortest window that holds it all.
+pub(super) fn windows(period: Period) -> Vec<Window> {
+    let length = Duration::from_secs(period.seconds().unsigned_abs());
+    let whole = Window::ALL.into_iter().find(|window| window.length() >= length).unwrap_or(Window::Day);
+    if whole == Window::Day { vec![Window::Hour, Window::Day] } else { vec![whole] }
+}
+
+fn labels(tally: &Tally) -> Counts {
+    tally.outcomes().map(|((label, _), count)| (label, count)).collect()
+}
+
+fn outcome_count(((label, reason), count): (Outcome, u64)) -> OutcomeCount {
+    OutcomeCount { label, reason, count }
+}
+
+fn quantiles(latencies: &Latencies, what: Latency) -> Option<Quantiles> {
+    let at = |q| latencies.quantile(what, q).map(milliseconds);
+    Some(Quantiles { count: latencies.count(what), p50: at(0.5)?, p95: at(0.95)?, p99: at(0.99)? })
+}
+
+fn destination((ip, port): Key, tally: &Tally) -> Destination {
+    Destination {
+        ip,
+        port,
+        attempts: tally.attempts(),
+        failures: tally.failures(),
+        established: tally.established(),
+        labels: labels(tally),
+        mostly: tally.dominant().map(outcome_count),
+        streak: tally.streak(),
+        first_failed: tally.first_failed(),
+        last_failed: tally.last_failed(),
+        last_succeeded: tally.last_succeeded(),
+        connect_ms: quantiles(tally.latencies(), Latency::Connect),
+        refusal_ms: quantiles(tally.latencies(), Latency::Refusal),
+    }
+}
+
+/// Bars at 1, 2 and 5 times the powers of ten, from the first that is not empty
+/// to the last.
+fn bins(distribution: impl Iterator<Item = (Duration, u64)>) -> Vec<Bin> {
+    // 1 microsecond to 100,000 seconds: more than latencies tell apart.
+    let edges: Vec<f64> =
+        (-3..=8).flat_map(|exponent| [1.0, 2.0, 5.0].map(|digit: f64| digit * 10f64.powi(exponent))).collect();
+    let mut bins: Vec<Bin> = edges.windows(2).map(|edge| Bin { from_ms: edge[0], to_ms: edge[1], count: 0 }).collect();
+    for (latency, count) in distribution {
+        let ms = latency.as_secs_f64() * 1_000.0;
+        let at = bins.iter().position(|bin| ms < bin.to_ms).unwrap_or(bins.len() - 1);
+        bins[at].count += count;
+    }
+    let first = bins.iter().position(|bin| bin.count > 0).unwrap_or(bins.len());
+    let last = bins.iter().rposition(|bin| bin.count > 0).map_or(0, |at| at + 1);
+    bins.get(first..last).map(<[Bin]>::to_vec).unwrap_or_default()
+}

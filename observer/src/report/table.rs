@@ -1,0 +1,197 @@
+//! The report as text for a terminal or a mail.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
+
+use super::{Report, Timeline, words};
+use crate::format::phrase::task_name;
+use crate::label::Label;
+use crate::sanitize::sanitize;
+
+/// Narrower, nothing can be read.
+const MIN_WIDTH: u16 = 40;
+
+const LEFT: CellAlignment = CellAlignment::Left;
+const RIGHT: CellAlignment = CellAlignment::Right;
+
+/// The report in lines of at most `width` columns (40 at least), with times by
+/// the clock of `tz`. Ends with a newline.
+pub fn render(report: &Report, width: u16, tz: &TimeZone) -> String {
+    let page = Page { width: width.max(MIN_WIDTH), tz };
+    let mut text = page.head(report);
+    for (title, body) in [
+        ("Scope", page.lines(&words::scopes(report))),
+        ("Outcomes", page.outcomes(report)),
+        ("Over time", page.timeline(&report.timeline)),
+        ("Destinations", page.destinations(report)),
+        ("Source addresses", page.sources(report)),
+        ("Time to refusal", page.refusals(report)),
+        ("Processes", page.processes(report)),
+        ("Ledger", page.lines(&words::account(&report.ledger))),
+    ] {
+        if !body.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{}\n{body}", title.to_uppercase());
+        }
+    }
+    text
+}
+
+struct Page<'a> {
+    width: u16,
+    tz: &'a TimeZone,
+}
+
+impl Page<'_> {
+    fn head(&self, report: &Report) -> String {
+        let mut lines = vec![
+            format!("observer report for {}: {}", sanitize(&report.host), words::period(report.period, self.tz)),
+            words::source(&report.source),
+        ];
+        lines.extend(words::selection(&report.selection).map(|of| format!("only {of}")));
+        lines.push(words::summary(report));
+        let of = &report.overview;
+        let time = |what: &str, at: Option<_>| at.map(|at| format!("{what} {}", words::time(at, self.tz)));
+        lines.extend(time("first failure", of.first_failed));
+        lines.extend(time("last failure ", of.last_failed));
+        lines.extend(time("last success ", of.last_succeeded));
+        self.lines(&lines)
+    }
+
+    /// Sentences, wrapped.
+    fn lines(&self, lines: &[String]) -> String {
+        let mut table = self.plain();
+        lines.iter().for_each(|line| _ = table.add_row([line]));
+        if let Some(column) = table.column_mut(0) {
+            column.set_padding((0, 0));
+        }
+        finish(&table)
+    }
+
+    fn plain(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(self.width);
+        table
+    }
+
+    fn table(&self, columns: &[(&str, CellAlignment)]) -> Table {
+        let mut table = self.plain();
+        table.set_header(columns.iter().map(|(title, _)| Cell::new(title)));
+        for (index, (_, align)) in columns.iter().enumerate() {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(*align);
+                column.set_padding((0, 2));
+            }
+        }
+        table
+    }
+
+    fn outcomes(&self, report: &Report) -> String {
+        let mut table = self.table(&[("outcome", LEFT), ("reason", LEFT), ("count", RIGHT), ("share", RIGHT)]);
+        let mut previous = None;
+        for outcome in &report.overview.outcomes {
+            let label = if previous == Some(outcome.label) { "" } else { outcome.label.as_str() };
+            let reason = outcome.reason.map_or("", |reason| reason.as_str());
+            let share = words::share(outcome.count, report.overview.attempts);
+            table.add_row([label, reason, &outcome.count.to_string(), &share]);
+            previous = Some(outcome.label);
+        }
+        finish(&table)
+    }
+
+    fn timeline(&self, timeline: &Timeline) -> String {
+        let (Some(first), Some(last)) = (timeline.buckets.first(), timeline.buckets.last()) else {
+            return String::new();
+        };
+        let attempts: Vec<u64> = timeline.buckets.iter().map(|bucket| bucket.labels.attempts()).collect();
+        let failures: Vec<u64> = timeline.buckets.iter().map(|bucket| bucket.labels.failures()).collect();
+        let Some(&most) = attempts.iter().max().filter(|&&most| most > 0) else { return String::new() };
+        let each = words::length(timeline.bucket_s);
+        let (from, to) = (words::short_time(first.start, self.tz), words::time(last.start, self.tz));
+        self.lines(&[
+            format!("attempts  {}", sparkline(&attempts, most)),
+            format!("failures  {}", sparkline(&failures, most)),
+            format!("{each} each, from {from} to {to}; the highest bar is {most}"),
+        ])
+    }
+
+    fn destinations(&self, report: &Report) -> String {
+        let mut table = self.table(&[
+            ("destination", LEFT),
+            ("attempts", RIGHT),
+            ("failed", RIGHT),
+            ("share", RIGHT),
+            ("streak", RIGHT),
+            ("mostly", LEFT),
+        ]);
+        for known in &report.destinations {
+            table.add_row([
+                words::endpoint(known.ip, known.port),
+                known.attempts.to_string(),
+                known.failures.to_string(),
+                words::share(known.failures, known.attempts),
+                known.streak.to_string(),
+                known.mostly.as_ref().map(words::outcome).unwrap_or_default(),
+            ]);
+        }
+        finish(&table) + &self.lines(&Vec::from_iter(words::omitted(&report.destinations_omitted)))
+    }
+
+    /// Sources by outcome: of labels, only those that occurred.
+    fn sources(&self, report: &Report) -> String {
+        let occurred = |label: &Label| report.sources.iter().any(|source| source.labels.of(*label) > 0);
+        let labels: Vec<Label> = Label::ALL.into_iter().filter(occurred).collect();
+        let mut columns = vec![("from", LEFT)];
+        columns.extend(labels.iter().map(|label| (label.as_str(), RIGHT)));
+        let mut table = self.table(&columns);
+        for source in &report.sources {
+            let counts = labels.iter().map(|&label| source.labels.of(label).to_string());
+            table.add_row([words::local(source.ip)].into_iter().chain(counts));
+        }
+        finish(&table)
+    }
+
+    fn refusals(&self, report: &Report) -> String {
+        let most = report.refusal_times.iter().map(|bin| bin.count).max().unwrap_or(0);
+        let mut table = self.table(&[("from", RIGHT), ("to", RIGHT), ("count", RIGHT), ("", LEFT)]);
+        for bin in &report.refusal_times {
+            let bar = "█".repeat((bin.count * 30).div_ceil(most.max(1)) as usize);
+            table.add_row([words::duration(bin.from_ms), words::duration(bin.to_ms), bin.count.to_string(), bar]);
+        }
+        finish(&table) + &self.lines(&Vec::from_iter(report.overview.refusal_ms.as_ref().map(words::quantiles)))
+    }
+
+    fn processes(&self, report: &Report) -> String {
+        let mut table = self.table(&[("process", LEFT), ("attempts", RIGHT), ("failed", RIGHT), ("share", RIGHT)]);
+        for process in &report.processes {
+            table.add_row([
+                task_name(&process.comm),
+                process.attempts.to_string(),
+                process.failures.to_string(),
+                words::share(process.failures, process.attempts),
+            ]);
+        }
+        finish(&table) + &self.lines(&Vec::from_iter(words::omitted(&report.processes_omitted)))
+    }
+}
+
+/// A character a number, as high as its share of `most`; something is never
+/// shown as nothing.
+fn sparkline(counts: &[u64], most: u64) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let bar = |&count: &u64| match count {
+        0 => ' ',
+        _ => BARS[((count as f64 / most as f64 * 8.0).ceil() as usize).clamp(1, 8) - 1],
+    };
+    counts.iter().map(bar).collect()
+}
+
+/// The table, if it has rows. No line ends in a space.
+fn finish(table: &Table) -> String {
+    if table.is_empty() {
+        return String::new();
+    }
+    table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}

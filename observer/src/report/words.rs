@@ -1,0 +1,170 @@
+//! Pieces of text that the table and the page share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::{Account, Cause, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
+use crate::format::span::span;
+use crate::sanitize::sanitize;
+
+/// `66.1%`; nothing of nothing.
+pub(super) fn share(count: u64, of: u64) -> String {
+    if of == 0 { String::new() } else { format!("{:.1}%", count as f64 * 100.0 / of as f64) }
+}
+
+/// `refused: rst`.
+pub(super) fn outcome(outcome: &OutcomeCount) -> String {
+    let reason = outcome.reason.map(|reason| format!(": {}", reason.as_str())).unwrap_or_default();
+    format!("{}{reason}", outcome.label.as_str())
+}
+
+/// `203.0.113.5:25`, `[2001:db8::1]:25`.
+pub(super) fn endpoint(ip: IpAddr, port: u16) -> String {
+    SocketAddr::new(ip, port).to_string()
+}
+
+/// A local address in words.
+pub(super) fn local(ip: Option<IpAddr>) -> String {
+    ip.map_or_else(|| "none chosen".to_owned(), |ip| ip.to_string())
+}
+
+/// `2026-11-23 16:07:01 UTC`.
+pub(super) fn time(time: Timestamp, tz: &TimeZone) -> String {
+    time.to_zoned_datetime(tz.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// `2026-11-23 16:07:01`, where the zone is said elsewhere.
+pub(super) fn short_time(time: Timestamp, tz: &TimeZone) -> String {
+    time.to_zoned_datetime(tz.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `10 min`, `1 day`: the length of a bucket.
+pub(super) fn length(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        s if s % 604_800 == 0 => (s / 604_800, "week"),
+        s if s % 86_400 == 0 => (s / 86_400, "day"),
+        s if s % 3_600 == 0 => (s / 3_600, "h"),
+        s if s % 60 == 0 => (s / 60, "min"),
+        s => (s, "s"),
+    };
+    let plural = if count > 1 && matches!(unit, "week" | "day") { "s" } else { "" };
+    format!("{count} {unit}{plural}")
+}
+
+/// `2026-11-23 15:00 to 17:00 UTC`; seconds where a minute is not whole, the
+/// second date where it is another.
+pub(super) fn period(period: Period, tz: &TimeZone) -> String {
+    let (since, until) = (period.since.to_zoned_datetime(tz.clone()), period.until.to_zoned_datetime(tz.clone()));
+    let is_whole = [&since, &until].into_iter().all(|time| time.second() == 0 && time.subsec_nanosecond() == 0);
+    let clock = if is_whole { "%H:%M" } else { "%H:%M:%S" };
+    let day = if since.date() == until.date() { "" } else { "%Y-%m-%d " };
+    // The zone twice, where summer time begins or ends in between.
+    let zone = if since.offset() == until.offset() { "" } else { " %Z" };
+    let since = since.strftime(&format!("%Y-%m-%d {clock}{zone}")).to_string();
+    format!("{since} to {}", until.strftime(&format!("{day}{clock} %Z")))
+}
+
+/// `from /var/lib/observer/history.sqlite`, `captured live`.
+pub(super) fn source(source: &Source) -> String {
+    match source {
+        Source::History { path } => format!("from {}", sanitize(&path.to_string_lossy())),
+        Source::Live => "captured live".to_owned(),
+    }
+}
+
+/// What was selected; `None` for everything.
+pub(super) fn selection(selection: &Selection) -> Option<String> {
+    let list =
+        |name: &str, values: Vec<String>| (!values.is_empty()).then(|| format!("{name} {}", values.join(" or ")));
+    let parts = [
+        list("label", selection.labels.iter().map(|label| label.as_str().to_owned()).collect()),
+        list("destination", selection.destinations.iter().map(ToString::to_string).collect()),
+        list("port", selection.ports.iter().map(ToString::to_string).collect()),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// A time in milliseconds, as people say it.
+pub(super) fn duration(ms: f64) -> String {
+    span(Duration::try_from_secs_f64(ms / 1_000.0).unwrap_or(Duration::MAX))
+}
+
+/// `median 31 ms, 95% within 40 ms, 99% within 55 ms (of 200)`.
+pub(super) fn quantiles(quantiles: &Quantiles) -> String {
+    let Quantiles { count, p50, p95, p99 } = *quantiles;
+    format!("median {}, 95% within {}, 99% within {} (of {count})", duration(p50), duration(p95), duration(p99))
+}
+
+/// `31 ms / 40 ms`.
+pub(super) fn brief_quantiles(quantiles: Option<&Quantiles>) -> String {
+    quantiles.map(|of| format!("{} / {}", duration(of.p50), duration(of.p95))).unwrap_or_default()
+}
+
+/// `12 more: 40 attempts, 3 failures`; `None` if nothing was left out.
+pub(super) fn omitted(omitted: &Omitted) -> Option<String> {
+    let Omitted { entries, attempts, failures } = omitted;
+    (*attempts > 0).then(|| match entries {
+        0 => format!("others: {attempts} attempts, {failures} failures"),
+        _ => format!("{entries} more: {attempts} attempts, {failures} failures"),
+    })
+}
+
+/// The account, a sentence a line.
+pub(super) fn account(account: &Account) -> Vec<String> {
+    match account {
+        Account::History { attempts, events, counted_only } => vec![format!(
+            "attempts {attempts} = events {events} + counted only {counted_only} (event lost, or not kept any more)"
+        )],
+        Account::Live { attempts, outcomes, in_flight, lost, imbalance, events, events_lost, remarks } => {
+            let judgement = match imbalance {
+                0 => "balances".to_owned(),
+                by => format!("DOES NOT BALANCE by {by}"),
+            };
+            let (lost_total, lost) = causes(lost);
+            let (missed, why) = causes(events_lost);
+            let mut lines = vec![
+                format!(
+                    "attempts {attempts} = outcomes {outcomes} + in flight {in_flight} + lost {lost_total}{lost}: \
+                     {judgement}"
+                ),
+                format!("events: {events} delivered, {missed} lost{why}"),
+            ];
+            lines.extend(remarks.iter().map(|remark| format!("note: {}: {}", remark.cause, remark.count)));
+            lines
+        }
+    }
+}
+
+fn causes(causes: &[Cause]) -> (u64, String) {
+    let some: Vec<_> = causes.iter().map(|of| format!("{} {}", of.cause, of.count)).collect();
+    let text = if some.is_empty() { String::new() } else { format!(" ({})", some.join(", ")) };
+    (causes.iter().map(|of| of.count).sum(), text)
+}
+
+/// What there is to say about scope, a sentence each.
+pub(super) fn scopes(report: &Report) -> Vec<String> {
+    if !super::build::is_comparable(&report.selection) {
+        return vec!["Not judged: the selection leaves out what failures are to be compared with".to_owned()];
+    }
+    if report.scopes.is_empty() {
+        return vec!["Nothing stands out at the end of the period".to_owned()];
+    }
+    report.scopes.iter().map(ToString::to_string).collect()
+}
+
+/// The report in one sentence.
+pub(super) fn summary(report: &Report) -> String {
+    let of = &report.overview;
+    let connected = of.attempts - of.failures;
+    format!(
+        "{} attempts to {} destinations: {} failed ({}), {connected} went well",
+        of.attempts,
+        of.destinations,
+        of.failures,
+        share(of.failures, of.attempts),
+    )
+}
