@@ -1,6 +1,7 @@
 //! What was typed. Values are checked here, so that whatever comes out of
 //! [`Cli::from_args`] makes sense; clap ends with code 2 otherwise.
 
+mod report;
 mod value;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use clap_mangen::roff::{Roff, roman};
 use ipnet::IpNet;
 use observer_common::MAX_PORTS;
 
+pub use self::report::{ReportArgs, ReportFormat};
 use crate::filter::Filter;
 use crate::format::Format;
 use crate::history::{DEFAULT_PATH, Retention};
@@ -61,6 +63,9 @@ pub enum Command {
     /// Show destinations live, those that fail most first
     #[command(long_about = TOP_ABOUT, after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
+    /// Report what became of the attempts of a period: table, JSON or HTML
+    #[command(long_about = report::ABOUT, after_help = report::EXAMPLES)]
+    Report(Box<ReportArgs>),
     /// Say what this kernel and these privileges allow, hook by hook
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArgs),
@@ -355,6 +360,7 @@ impl Command {
             Self::Watch(args) => Some(&mut args.port),
             Self::Run(args) => Some(&mut args.port),
             Self::Top(args) => Some(&mut args.port),
+            Self::Report(args) => args.live.is_some().then_some(&mut args.port),
             Self::Doctor(_) | Self::Completions { .. } | Self::Man => None,
         }
     }

@@ -234,15 +234,21 @@ impl Live {
         self.malformed
     }
 
-    /// Writes the closing summary to stderr; `remarks` are the command's own.
-    pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
-        let mut ledger = Ledger::new(&self.counters()?, self.delivered);
+    /// The ledger of these counters; `remarks` are the command's own.
+    pub(super) fn ledger(&self, counters: &Counters, remarks: &[(&'static str, u64)]) -> Ledger {
+        let mut ledger = Ledger::new(counters, self.delivered);
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];
         ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
+        ledger
+    }
+
+    /// Writes the closing summary to stderr; `remarks` are the command's own.
+    pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
+        let ledger = self.ledger(&self.counters()?, remarks);
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
         Ok(())
     }

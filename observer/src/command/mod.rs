@@ -4,6 +4,7 @@ mod alerts;
 mod doctor;
 mod live;
 mod record;
+mod report;
 mod run;
 mod top;
 mod unseen;
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Watch(args) => watch::run(args, cli.color_choice()),
         Command::Run(args) => run::run(args),
         Command::Top(args) => top::run(args, cli.color_choice()),
+        Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
         Command::Man => Cli::man().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page)),

@@ -109,6 +109,14 @@ impl Builder {
         }
     }
 
+    /// Ends the period at `until`, if that is earlier than it was to end.
+    pub fn end(&mut self, until: Timestamp) {
+        if until < self.frame.period.until {
+            self.frame.period.until = until;
+            self.timeline.end(until);
+        }
+    }
+
     /// Attempts counted.
     pub fn attempts(&self) -> u64 {
         self.tallies.total().attempts()

@@ -10,6 +10,7 @@ pub mod json;
 pub mod palette;
 pub mod period;
 mod plot;
+mod recorded;
 pub mod table;
 mod timeline;
 mod words;
@@ -24,6 +25,7 @@ use serde::{Serialize, Serializer};
 
 pub use self::build::{About, Builder, Frame};
 pub use self::period::{Moment, Period};
+pub use self::recorded::Recorded;
 pub use self::timeline::{Bucket, Timeline};
 use crate::label::{Label, Reason};
 use crate::ledger;

@@ -54,6 +54,11 @@ impl Timeline {
             bucket.labels.add(label, count);
         }
     }
+
+    /// Drops buckets that begin at `until` or later, if they are empty.
+    pub(super) fn end(&mut self, until: Timestamp) {
+        self.buckets.retain(|bucket| bucket.start < until || bucket.labels.attempts() > 0);
+    }
 }
 
 /// Seconds of the shortest bucket with which there are not too many.
