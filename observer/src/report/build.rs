@@ -15,13 +15,17 @@ use super::{
 use crate::event::milliseconds;
 use crate::label::Label;
 use crate::ledger::{Counters, Outcome};
-use crate::scope::{Verdict, assess};
+use crate::scope::{Scope, Verdict, assess};
 use crate::tally::{Key, Latencies, Latency, Seen, Tallies, Tally, Window};
 
 /// Process names told apart: an attacker can invent as many as they like.
 const MAX_NAMES: usize = 1_024;
 /// Characters kept of a process name; the kernel keeps 15 bytes.
 const MAX_NAME: usize = 45;
+
+/// Verdicts listed for a window; one for each of a thousand dead hosts says
+/// less than ten.
+const MAX_VERDICTS: usize = 10;
 
 /// What a report covers, and how finely.
 #[derive(Clone, Debug)]
@@ -126,6 +130,7 @@ impl Builder {
     pub fn finish(self, about: About, ledger: Account) -> Report {
         let (destinations, destinations_omitted) = self.destinations();
         let (processes, processes_omitted) = self.processes();
+        let (scopes, scopes_omitted) = self.scopes();
         Report {
             schema: SCHEMA,
             generated: about.generated,
@@ -139,7 +144,8 @@ impl Builder {
             refusal_times: bins(self.tallies.total().latencies().distribution(Latency::Refusal)),
             processes,
             processes_omitted,
-            scopes: self.scopes(),
+            scopes,
+            scopes_omitted,
             ledger,
             timeline: self.timeline,
             selection: self.frame.selection,
@@ -208,13 +214,23 @@ impl Builder {
         (all, omitted)
     }
 
-    fn scopes(&self) -> Vec<Verdict> {
+    /// For each window the widest verdicts first, then those with most failures.
+    fn scopes(&self) -> (Vec<Verdict>, u64) {
         if !is_comparable(&self.frame.selection) {
-            return Vec::new();
+            return (Vec::new(), 0);
         }
         let last = Timestamp::from_nanosecond(self.frame.period.until.as_nanosecond() - 1);
         let now = last.unwrap_or(self.frame.period.until);
-        windows(self.frame.period).into_iter().flat_map(|window| assess(&self.tallies, window, now)).collect()
+        let (mut listed, mut omitted) = (Vec::new(), 0);
+        for window in windows(self.frame.period) {
+            let mut verdicts = assess(&self.tallies, window, now);
+            let is_one = |verdict: &Verdict| matches!(verdict.scope, Scope::Destination { .. });
+            verdicts.sort_by_key(|verdict| (is_one(verdict), Reverse(verdict.numbers.failures)));
+            omitted += verdicts.len().saturating_sub(MAX_VERDICTS) as u64;
+            verdicts.truncate(MAX_VERDICTS);
+            listed.append(&mut verdicts);
+        }
+        (listed, omitted)
     }
 }
 

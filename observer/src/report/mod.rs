@@ -69,6 +69,8 @@ pub struct Report {
     pub processes_omitted: Omitted,
     /// How far failures reach at the end of the period.
     pub scopes: Vec<Verdict>,
+    /// Verdicts that are not listed, on single destinations as a rule.
+    pub scopes_omitted: u64,
     /// What was counted, and what was lost.
     pub ledger: Account,
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 
 use super::{Report, Timeline, words};
 use crate::format::phrase::task_name;
-use crate::label::Label;
 use crate::sanitize::sanitize;
 
 /// Narrower, nothing can be read.
@@ -139,16 +138,21 @@ impl Page<'_> {
         finish(&table) + &self.lines(&Vec::from_iter(words::omitted(&report.destinations_omitted)))
     }
 
-    /// Sources by outcome: of labels, only those that occurred.
+    /// Outcomes in a cell of their own: nine columns would not fit.
     fn sources(&self, report: &Report) -> String {
-        let occurred = |label: &Label| report.sources.iter().any(|source| source.labels.of(*label) > 0);
-        let labels: Vec<Label> = Label::ALL.into_iter().filter(occurred).collect();
-        let mut columns = vec![("from", LEFT)];
-        columns.extend(labels.iter().map(|label| (label.as_str(), RIGHT)));
-        let mut table = self.table(&columns);
+        let mut table = self.table(&[("from", LEFT), ("attempts", RIGHT), ("failed", RIGHT), ("outcomes", LEFT)]);
         for source in &report.sources {
-            let counts = labels.iter().map(|&label| source.labels.of(label).to_string());
-            table.add_row([words::local(source.ip)].into_iter().chain(counts));
+            let outcomes: Vec<_> =
+                source.labels.iter().map(|(label, count)| format!("{} {count}", label.as_str())).collect();
+            table.add_row([
+                words::local(source.ip),
+                source.attempts.to_string(),
+                source.failures.to_string(),
+                outcomes.join(", "),
+            ]);
+        }
+        if let Some(column) = table.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
         finish(&table)
     }

@@ -153,13 +153,17 @@ pub(super) fn scopes(report: &Report) -> Vec<String> {
     if report.scopes.is_empty() {
         return vec!["Nothing stands out at the end of the period".to_owned()];
     }
-    report.scopes.iter().map(ToString::to_string).collect()
+    let more = (report.scopes_omitted > 0).then(|| format!("{} more like these", report.scopes_omitted));
+    report.scopes.iter().map(ToString::to_string).chain(more).collect()
 }
 
 /// The report in one sentence.
 pub(super) fn summary(report: &Report) -> String {
     let of = &report.overview;
     let connected = of.attempts - of.failures;
+    if of.attempts == 0 {
+        return "0 attempts to 0 destinations".to_owned();
+    }
     format!(
         "{} attempts to {} destinations: {} failed ({}), {connected} went well",
         of.attempts,

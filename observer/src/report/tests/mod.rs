@@ -1,0 +1,182 @@
+mod hostile;
+mod page;
+mod schema;
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::{Account, Builder, Frame, Report, Selection, json, sample, table, words};
+use crate::label::{Label, Reason};
+use crate::ledger::Ledger;
+use crate::tally::Seen;
+
+/// What a live capture says when something went wrong.
+fn live() -> Account {
+    Account::live(&Ledger {
+        attempts: 650,
+        in_flight: 6,
+        outcomes_unlabelled: 640,
+        lost: vec![("attempt table full", 3)],
+        events_delivered: 630,
+        events_lost: vec![("ring buffer full", 10), ("not read before the end", 0)],
+        remarks: vec![("attempts whose beginning was not seen", 2)],
+        ..Ledger::default()
+    })
+}
+
+fn empty() -> Report {
+    sample::build(sample::frame(), &[])
+}
+
+#[test]
+fn the_table_at_80_columns() {
+    let text = table::render(&sample::report(), 80, &TimeZone::UTC);
+    assert!(text.lines().all(|line| line.chars().count() <= 80));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn an_empty_table_still_says_what_it_is_of() {
+    insta::assert_snapshot!(table::render(&empty(), 80, &TimeZone::UTC), @"
+    observer report for mx1: 2026-11-23 16:00 to 17:00 UTC
+    from /var/lib/observer/history.sqlite
+    0 attempts to 0 destinations
+
+    SCOPE
+    Nothing stands out at the end of the period
+
+    LEDGER
+    attempts 0 = events 0 + counted only 0 (event lost, or not kept any more)
+    ");
+}
+
+#[test]
+fn a_live_ledger_says_what_was_lost_and_whether_it_balances() {
+    insta::assert_snapshot!(words::account(&live()).join("\n"), @"
+    attempts 650 = outcomes 640 + in flight 6 + lost 3 (attempt table full 3): DOES NOT BALANCE by 1
+    events: 630 delivered, 10 lost (ring buffer full 10)
+    note: attempts whose beginning was not seen: 2
+    ");
+}
+
+#[test]
+fn periods_are_said_briefly_and_without_doubt() {
+    let tz = TimeZone::get("Europe/Berlin").unwrap();
+    let period = |since: &str, until: &str| {
+        let parse = |text: &str| text.parse().unwrap();
+        words::period(super::Period { since: parse(since), until: parse(until) }, &tz)
+    };
+    assert_eq!(period("2026-11-23T15:00:00Z", "2026-11-23T16:00:00Z"), "2026-11-23 16:00 to 17:00 CET");
+    assert_eq!(
+        period("2026-11-23T15:00:00.5Z", "2026-11-24T16:00:00Z"),
+        "2026-11-23 16:00:00 to 2026-11-24 17:00:00 CET"
+    );
+    assert_eq!(period("2026-10-24T15:00:00Z", "2026-10-26T15:00:00Z"), "2026-10-24 17:00 CEST to 2026-10-26 16:00 CET");
+}
+
+#[test]
+fn lengths_are_said_in_their_unit() {
+    for (seconds, said) in [
+        (1, "1 s"),
+        (30, "30 s"),
+        (60, "1 min"),
+        (1_800, "30 min"),
+        (7_200, "2 h"),
+        (86_400, "1 day"),
+        (1_209_600, "2 weeks"),
+    ] {
+        assert_eq!(words::length(seconds), said);
+    }
+}
+
+#[test]
+fn a_selection_holds_what_it_names() {
+    let selection = Selection {
+        labels: vec![Label::Refused],
+        destinations: vec!["203.0.113.0/24".parse().unwrap()],
+        ports: vec![25],
+    };
+    let report = sample::build(Frame { selection: selection.clone(), ..sample::frame() }, &sample::attempts());
+    assert_eq!((report.overview.attempts, report.overview.failures), (140, 140));
+    // Of failures alone it cannot be told how far they reach.
+    assert_eq!(report.scopes, []);
+    let text = table::render(&report, 80, &TimeZone::UTC);
+    assert!(text.contains("only label refused, destination 203.0.113.0/24, port 25\n"), "{text}");
+    assert!(text.contains("Not judged"), "{text}");
+    let seen = sample::attempts()[1].0;
+    assert!(selection.admits(&seen));
+    assert!(!selection.admits(&Seen { dport: 587, ..seen }));
+    assert!(Selection::default().admits(&seen));
+}
+
+#[test]
+fn a_capture_that_was_cut_short_ends_when_it_ended() {
+    let mut builder = Builder::new(sample::frame());
+    sample::attempts().iter().take(50).for_each(|(seen, comm)| _ = builder.add(seen, Some(comm)));
+    let end = sample::since() + SignedDuration::from_mins(10);
+    builder.end(end);
+    let report = builder.finish(sample::about(), live());
+    assert_eq!((report.period.until, report.timeline.buckets.len()), (end, 10));
+}
+
+#[test]
+fn many_dead_hosts_leave_room_for_the_rest() {
+    let attempts: Vec<_> = (0..200)
+        .flat_map(|host| {
+            let outcome = if host < 40 { (Label::Refused, Some(Reason::Rst)) } else { (Label::Connected, None) };
+            (0..6).map(move |n| (sample::seen(n, "192.0.2.10", &format!("203.0.{host}.1"), outcome, 5), "smtp"))
+        })
+        .collect();
+    let report = sample::build(sample::frame(), &attempts);
+    assert_eq!((report.scopes.len(), report.scopes_omitted), (10, 30));
+}
+
+#[test]
+fn invented_names_take_no_more_room() {
+    let mut builder = Builder::new(sample::frame());
+    let (seen, _) = sample::attempts()[1];
+    (0..5_000).for_each(|n| _ = builder.add(&seen, Some(&format!("{n}{}", "x".repeat(100)))));
+    let report = builder.finish(sample::about(), sample::account(5_000));
+    let listed: u64 = report.processes.iter().map(|process| process.attempts).sum();
+    assert_eq!((listed, report.processes_omitted.entries), (10, 1_014));
+    assert_eq!(report.processes_omitted.attempts, 4_990);
+    assert!(report.processes.iter().all(|process| process.comm.chars().count() == 45));
+}
+
+proptest! {
+    /// Each list and what it omits add up to everything.
+    #[test]
+    fn the_parts_are_the_whole(
+        attempts in prop::collection::vec((0i64..3_600, 0u8..30, 0usize..9, prop::option::of(0u8..4)), 0..120),
+        top in 0usize..12,
+    ) {
+        let all: Vec<_> = attempts.iter().map(|&(second, host, label, from)| {
+            let seen = sample::seen(second, "192.0.2.1", &format!("203.0.113.{host}"), (Label::ALL[label], None), 5);
+            let saddr = from.map(|from| format!("192.0.2.{from}").parse().unwrap());
+            (Seen { saddr, ..seen }, ["a", "b", "c"][usize::from(host) % 3])
+        }).collect();
+        let report = sample::build(Frame { top, ..sample::frame() }, &all);
+        let (attempts, failures) = (report.overview.attempts, report.overview.failures);
+        prop_assert_eq!(attempts, all.len() as u64);
+        prop_assert_eq!(failures, all.iter().filter(|(seen, _)| seen.outcome.0 != Label::Connected).count() as u64);
+        prop_assert_eq!(report.overview.outcomes.iter().map(|of| of.count).sum::<u64>(), attempts);
+        prop_assert_eq!(report.timeline.buckets.iter().map(|of| of.labels.attempts()).sum::<u64>(), attempts);
+        prop_assert_eq!(report.timeline.buckets.iter().map(|of| of.labels.failures()).sum::<u64>(), failures);
+        prop_assert_eq!(report.sources.iter().map(|of| of.labels.attempts()).sum::<u64>(), attempts);
+        let listed: u64 = report.destinations.iter().map(|of| of.attempts).sum();
+        prop_assert_eq!(listed + report.destinations_omitted.attempts, attempts);
+        prop_assert_eq!(report.destinations.len() as u64 + report.destinations_omitted.entries, report.overview.destinations);
+        let listed: u64 = report.processes.iter().map(|of| of.failures).sum();
+        prop_assert_eq!(listed + report.processes_omitted.failures, failures);
+        let refused = report.overview.outcomes.iter().filter(|of| of.label == Label::Refused).map(|of| of.count).sum::<u64>();
+        prop_assert_eq!(report.refusal_times.iter().map(|of| of.count).sum::<u64>(), refused);
+    }
+}
+
+#[test]
+fn json_is_one_line() {
+    let text = json::render(&sample::report()).unwrap();
+    assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), 1);
+    assert_eq!(text.last(), Some(&b'\n'));
+}
