@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use super::{Cli, Command, WatchArgs, When};
+use super::{Cli, Command, ReportArgs, ReportFormat, WatchArgs, When};
 use crate::format::Format;
 use crate::label::Label;
 
@@ -205,8 +205,38 @@ fn long_help_explains_more_than_short() {
 fn completions_and_manual_name_every_command() {
     let script = String::from_utf8(Cli::completions(clap_complete::Shell::Bash)).unwrap();
     let page = String::from_utf8(Cli::man().unwrap()).unwrap();
-    for name in ["watch", "run", "doctor", "completions", "man"] {
+    for name in ["watch", "run", "top", "report", "doctor", "completions", "man"] {
         assert!(script.contains(name) && page.contains(name), "{name}");
     }
     assert!(page.contains("no\\-syscall\\-hooks"), "{page}");
+}
+
+fn report(args: &[&str]) -> Result<ReportArgs, String> {
+    let words: Vec<_> = ["report"].into_iter().chain(args.iter().copied()).collect();
+    parse(&words).map(|cli| match cli.command {
+        Command::Report(report) => *report,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_report_is_of_history_unless_it_is_live() {
+    let by_default = report(&[]).unwrap();
+    assert_eq!(by_default.history.to_str(), Some("/var/lib/observer/history.sqlite"));
+    assert_eq!((by_default.format, by_default.top()), (ReportFormat::Table, 20));
+    assert!(by_default.selection().is_all() && by_default.since.is_none() && by_default.live.is_none());
+    assert_eq!(report(&["--live", "30s"]).unwrap().live, Some(Duration::from_secs(30)));
+    for option in ["--since", "--until", "--history"] {
+        let error = report(&["--live", "30s", option, "today"]).unwrap_err();
+        assert!(error.contains("cannot be used with") && error.contains(option), "{error}");
+    }
+}
+
+#[test]
+fn report_values_are_checked() {
+    assert_eq!(report(&["--top", "0"]).unwrap().top(), usize::MAX);
+    // The kernel watches eight ports; history has any number.
+    assert_eq!(report(&["-p", "1,2,3,4,5,6,7,8,9"]).unwrap().port.len(), 9);
+    insta::assert_snapshot!(report(&["--live", "1s", "-p", "1,2,3,4,5,6,7,8,9"]).unwrap_err(), @"error: 9 ports given, and at most 8 can be watched: leave some out");
+    insta::assert_snapshot!(report(&["--since", "soon"]).unwrap_err(), @"error: invalid value 'soon' for '--since <TIME>': no time that is understood: give a time ago (1h, 30 min ago), a day (today, yesterday, monday, 2026-11-23), a day with a time (yesterday 14:00), or RFC 3339 (2026-11-23T14:00:00Z)");
 }
