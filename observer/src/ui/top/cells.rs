@@ -47,7 +47,7 @@ pub(super) fn ago(at: Option<Timestamp>, now: Timestamp) -> String {
         seconds @ ..3_600 => format!("{}m", seconds / 60),
         seconds @ ..86_400 => format!("{}h", seconds / 3_600),
         seconds @ ..86_400_000 => format!("{}d", seconds / 86_400),
-        _ => ">999d".to_owned(),
+        _ => ">2y".to_owned(),
     }
 }
 

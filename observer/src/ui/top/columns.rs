@@ -82,7 +82,7 @@ impl Column {
             (Self::Name, View::Destinations) => "destination",
             (Self::Name, View::Prefixes) => "prefix",
             (Self::Name, View::Sources) => "source",
-            (Self::Graph, _) => "failures",
+            (Self::Graph, _) => "graph",
             (Self::Attempts, _) => "attempts",
             (Self::Established, _) => "estab",
             (Self::Failures, _) => "failed",

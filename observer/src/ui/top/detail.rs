@@ -19,7 +19,7 @@ use crate::tally::{Latency, Outcome, Source, SourceCounts, Tally};
 /// Outcomes and sources that are listed, and the rest in a line of its own.
 const MAX_LINES: usize = 6;
 /// Columns of the counts by outcome.
-const LEFT_WIDTH: u16 = 48;
+const LEFT_WIDTH: u16 = 52;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, detail: &Detail, model: &Model, look: Look) {
     let width = usize::from(area.width);
@@ -28,9 +28,11 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, detail: &Detail, model: &Model
         return;
     };
     let outcomes = outcomes(tally, look);
-    let times = times(detail, look);
+    let times = times(detail, model, look);
     let sources = sources(&detail.sources, width, look);
-    let evidence = detail.attempts.get(model.attempt).map(|event| evidence(event, width)).unwrap_or_default();
+    let is_source = matches!(detail.subject, Subject::Source(_));
+    let chosen = detail.attempts.get(model.attempt);
+    let evidence = chosen.map(|event| evidence(event, is_source, width, look)).unwrap_or_default();
     // What is missing in height is missing of the attempts.
     let [top, middle, below, attempts, why] = Layout::vertical([
         Constraint::Length(2),
@@ -100,25 +102,25 @@ fn outcomes(tally: &Tally, look: Look) -> Vec<Line<'static>> {
     let attempts = tally.attempts().max(1);
     let share = |number: u64| percent(Some(number as f64 / attempts as f64));
     let mut lines =
-        vec![Line::styled(format!("{:<11} {:<20} {:>6} {:>5}", "outcome", "reason", "count", "%"), look.dim())];
+        vec![Line::styled(format!("{:<11} {:<25} {:>6} {:>5}", "outcome", "reason", "count", "%"), look.dim())];
     let shown = if all.len() > MAX_LINES { MAX_LINES - 1 } else { all.len() };
     for &((label, reason), number) in &all[..shown] {
-        let reason = look.shorten(reason.map_or("", |reason| reason.as_str()), 20);
+        let reason = look.shorten(reason.map_or("", |reason| reason.as_str()), 25);
         lines.push(Line::from(vec![
             Span::styled(format!("{:<11}", label.as_str()), look.label(label)),
-            Span::raw(format!(" {reason:<20} {:>6} {:>5}", count(number), share(number))),
+            Span::raw(format!(" {reason:<25} {:>6} {:>5}", count(number), share(number))),
         ]));
     }
     if shown < all.len() {
         let rest = all[shown..].iter().map(|(_, number)| number).sum();
         let text = format!("{} more outcomes", all.len() - shown);
-        lines.push(Line::raw(format!("{text:<32} {:>6} {:>5}", count(rest), share(rest))));
+        lines.push(Line::raw(format!("{text:<37} {:>6} {:>5}", count(rest), share(rest))));
     }
     lines
 }
 
 /// Attempts and failures over each time, and the bars of the chosen one.
-fn times(detail: &Detail, look: Look) -> Vec<Line<'static>> {
+fn times(detail: &Detail, model: &Model, look: Look) -> Vec<Line<'static>> {
     let mut lines =
         vec![Line::styled(format!("{:<4} {:>8} {:>6} {:>5}", "", "attempts", "failed", "fail%"), look.dim())];
     for (stretch, counts) in Stretch::ALL.iter().zip(&detail.stretches) {
@@ -128,7 +130,8 @@ fn times(detail: &Detail, look: Look) -> Vec<Line<'static>> {
         lines.push(Line::from(vec![Span::raw(numbers), ratio]));
     }
     let failures: Vec<u64> = detail.series.iter().map(|(_, failures)| *failures).collect();
-    lines.push(Line::raw(look.bars(&failures, 31)));
+    let window = model.stretch.series().as_str();
+    lines.push(Line::raw(format!("{:<12} {}", format!("failed, {window}"), look.bars(&failures, 13))));
     lines
 }
 
@@ -202,33 +205,52 @@ fn attempt(event: &Event, is_source: bool, look: Look) -> Line<'static> {
     ])
 }
 
-/// Who made the chosen attempt, and what its verdict rests on.
-fn evidence(event: &Event, width: usize) -> Vec<Line<'static>> {
-    let mut parts = Vec::new();
-    let mut part = |name: &str, value: Option<String>| parts.extend(value.map(|value| format!("{name} {value}")));
+/// The chosen attempt in full if its line is cut, who made it, and what its
+/// verdict rests on.
+fn evidence(event: &Event, is_source: bool, width: usize, look: Look) -> Vec<Line<'static>> {
+    let words = phrase(event);
+    let is_cut = attempt(event, is_source, look).width() > width;
+    let mut lines = if is_cut { fill(words.split(' ').map(str::to_owned), " ", width) } else { Vec::new() };
+    let mut facts = vec![process(event)];
+    facts.extend(known(event).into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?))));
+    let mut facts = fill(facts, ", ", width);
+    facts.truncate(3);
+    lines.truncate(2);
+    lines.append(&mut facts);
+    lines.into_iter().map(Line::raw).collect()
+}
+
+fn known(event: &Event) -> [(&'static str, Option<String>); 13] {
     let seen = &event.evidence;
-    part("origin", event.origin.map(|origin| origin.as_str().to_owned()));
-    part("errno", event.errno.clone());
-    part("from", event.src.ip.map(|_| destination(&event.src)));
-    part("RST TTL", seen.rst_ttl.map(|ttl| ttl.to_string()));
-    part("ICMP", seen.icmp_type.zip(seen.icmp_code).map(|(kind, code)| format!("{kind}/{code}")));
-    part("ICMP from", seen.icmp_from.map(|ip| ip.to_string()));
-    part("ICMP TTL", seen.icmp_ttl.map(|ttl| ttl.to_string()));
-    part("came in by", seen.iface.as_deref().map(|name| sanitize(name).into_owned()));
-    part("route by", seen.route_iface.as_deref().map(|name| sanitize(name).into_owned()));
-    part("SYN retransmits", Some(event.syn_retransmits).filter(|&number| number > 0).map(|number| number.to_string()));
-    part("SYNs dropped here", seen.syn_drops.map(|number| number.to_string()));
-    part("bytes", seen.bytes_received.map(|number| number.to_string()));
-    part("missing", Some(seen.missing.join(" ")).filter(|missing| !missing.is_empty()));
-    let mut lines = vec![process(event)];
-    for text in parts {
-        match lines.last_mut().filter(|line| line.chars().count() + 2 + text.chars().count() <= width) {
-            Some(line) => *line = format!("{line}, {text}"),
-            None => lines.push(text),
+    let safe = |name: &Option<String>| name.as_deref().map(|name| sanitize(name).into_owned());
+    [
+        ("origin", event.origin.map(|origin| origin.as_str().to_owned())),
+        ("errno", event.errno.clone()),
+        ("from", event.src.ip.map(|_| destination(&event.src))),
+        ("RST TTL", seen.rst_ttl.map(|ttl| ttl.to_string())),
+        ("ICMP", seen.icmp_type.zip(seen.icmp_code).map(|(kind, code)| format!("{kind}/{code}"))),
+        ("ICMP from", seen.icmp_from.map(|ip| ip.to_string())),
+        ("ICMP TTL", seen.icmp_ttl.map(|ttl| ttl.to_string())),
+        ("came in by", safe(&seen.iface)),
+        ("route by", safe(&seen.route_iface)),
+        ("SYN retransmits", Some(event.syn_retransmits).filter(|&number| number > 0).map(|number| number.to_string())),
+        ("SYNs dropped here", seen.syn_drops.map(|number| number.to_string())),
+        ("bytes", seen.bytes_received.map(|number| number.to_string())),
+        ("missing", Some(seen.missing.join(" ")).filter(|missing| !missing.is_empty())),
+    ]
+}
+
+/// Parts one after the other, on as many lines as they take.
+fn fill(parts: impl IntoIterator<Item = String>, between: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        let needed = between.len() + part.chars().count();
+        match lines.last_mut().filter(|line| line.chars().count() + needed <= width) {
+            Some(line) => *line += &format!("{between}{part}"),
+            None => lines.push(part),
         }
     }
-    lines.truncate(3);
-    lines.into_iter().map(Line::raw).collect()
+    lines
 }
 
 fn process(event: &Event) -> String {

@@ -17,7 +17,8 @@ use crate::tally::Family;
 /// Draws everything. Pure: the same model gives the same screen.
 pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
     let area = frame.area();
-    let labels = if model.is_help { Vec::new() } else { labels(&model.shown, usize::from(area.width), look) };
+    let is_list = !model.is_help && model.shown.detail.is_none();
+    let labels = if is_list { labels(&model.shown, usize::from(area.width), look) } else { Vec::new() };
     let [title, summary, legend, body, status, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(u16::from(!model.is_help)),
@@ -28,7 +29,7 @@ pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
     ])
     .areas(area);
     put(frame, title, [self::title(model, look)]);
-    put_right(frame, title, clock_line(model, look));
+    put_right(frame, title, Line::raw(format!(" {}", clock(model.shown.at))));
     put(frame, summary, [self::summary(model, usize::from(area.width), look)]);
     put(frame, legend, labels);
     if model.is_help {
@@ -55,7 +56,11 @@ fn put_right(frame: &mut Frame, area: Rect, line: Line) {
 }
 
 fn title(model: &Model, look: Look) -> Line<'static> {
-    let mut spans = vec![Span::styled("observer top", look.bold()), Span::raw(" ")];
+    let name = match model.is_paused {
+        true => Span::styled("   PAUSED   ", look.alarm()),
+        false => Span::styled("observer top", look.bold()),
+    };
+    let mut spans = vec![name, Span::raw(" ")];
     let chosen = |is_chosen: bool| if is_chosen { look.chosen() } else { Style::new() };
     for view in View::ALL {
         spans.push(Span::styled(format!(" {} ", view.as_str()), chosen(view == model.view)));
@@ -65,14 +70,6 @@ fn title(model: &Model, look: Look) -> Line<'static> {
         spans.push(Span::styled(format!(" {} ", stretch.as_str()), chosen(stretch == model.stretch)));
     }
     Line::from(spans)
-}
-
-fn clock_line(model: &Model, look: Look) -> Line<'static> {
-    let time = clock(model.shown.at);
-    if model.is_paused {
-        return Line::styled(format!(" PAUSED {time}"), look.alarm());
-    }
-    Line::raw(format!(" {time}"))
 }
 
 /// `port 25: 327 attempts, 216 failed (66.1%), IPv4 300/190, IPv6 27/26  ▁▂▃`
@@ -210,7 +207,7 @@ fn cell(row: &Row, column: Column, width: usize, model: &Model, look: Look) -> (
 
 /// `attempts 327 = ended 321 + in flight 6 + lost 0; events lost 0`
 fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
-    let account = &model.account;
+    let account = &model.shown.account;
     let ledger = format!(
         "attempts {} = ended {} + in flight {} + lost {}",
         account.attempts, account.outcomes, account.in_flight, account.lost
@@ -222,8 +219,8 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
             line.push_span(Span::styled(text, style));
         }
     };
-    if model.imbalance != 0 {
-        note(&mut line, format!("OFF BY {}", model.imbalance), look.alarm());
+    if model.shown.imbalance != 0 {
+        note(&mut line, format!("OFF BY {}", model.shown.imbalance), look.alarm());
     }
     let style = if account.events_lost > 0 { look.bold() } else { Style::new() };
     note(&mut line, format!("events lost {}", account.events_lost), style);
@@ -257,8 +254,8 @@ fn keys(model: &Model, look: Look) -> Line<'static> {
     }
     let hint = match (model.is_help, shown.detail.is_some()) {
         (true, _) => "esc closes the help, q quits",
-        (false, true) => "esc back  up down attempts  1-5 time  space pause  ? help  q quit",
-        (false, false) => "enter opens  / filter  left right sort  r reverse  tab list  1-5 time  ? help  q quit",
+        (false, true) => "esc back  up down attempt  1-5 time  space pause  ? help  q quit",
+        (false, false) => "enter open  / filter  < > sort  r reverse  tab list  1-5 time  ? help  q quit",
     };
     if model.is_help || shown.detail.is_some() || (model.filter.is_empty() && shown.rows.len() == shown.matching) {
         return Line::styled(hint, look.dim());

@@ -22,7 +22,7 @@ keys
   q, ctrl-c           quit
 
 columns
-  failures            bars: failures over the last 10 minutes, or the hour or day
+  graph               failures over the last 10 minutes, or the hour or day
                       if that is chosen; each row to its own scale
   attempts            attempts that ended in the chosen time
   estab               of these, handshakes completed

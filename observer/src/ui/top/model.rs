@@ -8,6 +8,7 @@ use super::recent::Recent;
 use super::snapshot::{Asked, Detail, Snapshot, Sort, Stretch, Subject, View};
 use crate::event::Event;
 use crate::ledger::Counters;
+use crate::sanitize::is_visible;
 use crate::tally::{Prefixes, Seen, Tallies, Window};
 
 /// Letters that a filter can have.
@@ -57,10 +58,8 @@ pub struct Model {
     recent: Recent,
     /// As a person reads it: `port 25`.
     pub(super) scope: String,
-    pub(super) account: Account,
-    /// Off by this much, twice in a row: no longer a matter of when the
-    /// counters were read.
-    pub(super) imbalance: i128,
+    account: Account,
+    imbalance: i128,
     pub(super) view: View,
     pub(super) stretch: Stretch,
     pub(super) sort: Sort,
@@ -122,7 +121,8 @@ impl Model {
     /// Takes note of the ledger.
     pub fn settle(&mut self, account: Account) {
         let (before, now) = (self.account.imbalance(), account.imbalance());
-        // The counters are read one after the other, while attempts come and go.
+        // The counters are read one after the other, while attempts come and go:
+        // only what is off by as much twice in a row is off.
         self.imbalance = if before == now { now } else { 0 };
         self.account = account;
     }
@@ -227,7 +227,7 @@ impl Model {
 
     fn edit(&mut self, change: Change) {
         match change {
-            Change::Type(letter) if self.filter.chars().count() < MAX_FILTER && !letter.is_control() => {
+            Change::Type(letter) if self.filter.chars().count() < MAX_FILTER && is_visible(letter) => {
                 self.filter.push(letter);
             }
             Change::Erase => _ = self.filter.pop(),
@@ -278,6 +278,7 @@ impl Model {
     fn look(&mut self, now: Timestamp) {
         let asked = Asked { view: self.view, stretch: self.stretch, sort: self.sort, filter: &self.filter };
         let mut shown = Snapshot::new(&self.tallies, &asked, now);
+        (shown.account, shown.imbalance) = (self.account, self.imbalance);
         shown.detail = self.open.map(|subject| {
             let tick = self.tallies.tick(now);
             let attempts = self.recent.opened();

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::columns::Column;
 use super::filter::Needle;
+use super::model::Account;
 use crate::event::Event;
 use crate::label::Label;
 use crate::tally::{Family, Key, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
@@ -289,6 +290,9 @@ pub struct Snapshot {
     pub(super) made_up: u64,
     pub(super) ambiguous: u64,
     pub(super) detail: Option<Detail>,
+    pub(super) account: Account,
+    /// Off by this much, and not only while the counters were read.
+    pub(super) imbalance: i128,
 }
 
 impl Snapshot {
@@ -305,6 +309,8 @@ impl Snapshot {
             made_up: 0,
             ambiguous: 0,
             detail: None,
+            account: Account::default(),
+            imbalance: 0,
         }
     }
 
