@@ -5,6 +5,8 @@
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
 //! - `soak`: a million attempts, a stopped and a killed observer.
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
+//! - `totals`: what `observer top`, `observer report` and history make of 500
+//!   destinations, against the clients' own counts.
 //! - `input`: what a user or a host can get wrong, and a closed or full stdout.
 //!
 //! Truth is the scenario and what the clients saw, never observer. A run without
@@ -18,10 +20,14 @@ mod input;
 mod matrix;
 #[path = "kernel/middlebox.rs"]
 mod middlebox;
+#[path = "kernel/screen.rs"]
+mod screen;
 #[path = "kernel/soak.rs"]
 mod soak;
 #[path = "kernel/storm.rs"]
 mod storm;
+#[path = "kernel/totals.rs"]
+mod totals;
 #[path = "kernel/watcher.rs"]
 mod watcher;
 
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
         Trial::test("soak_killed", run(soak::a_killed_observer_leaves_nothing_behind)),
     ]);
     trials.extend(history::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     libtest_mimic::run(&args, trials).exit_code()
 }

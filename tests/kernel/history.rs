@@ -27,14 +27,14 @@ pub(crate) const TRIALS: &[(&str, fn() -> Result<()>)] = &[
 ];
 
 /// A running `observer run` or `watch`.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Daemon {
     /// Starts it and waits until it records or watches.
-    fn start(args: &[&str], path: &Path) -> Result<Self> {
+    pub(crate) fn start(args: &[&str], path: &Path) -> Result<Self> {
         let mut command = Command::new(OBSERVER);
         let mut child =
             command.args(args).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -52,12 +52,17 @@ impl Daemon {
         Ok(line)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+        Ok(kill_process(self.pid(), signal)?)
     }
 
     /// Ends it; returns what it still said, and how long it took.
-    fn end(mut self, signal: Signal) -> Result<(String, Duration)> {
+    pub(crate) fn end(mut self, signal: Signal) -> Result<(String, Duration)> {
         let start = Instant::now();
         self.signal(signal)?;
         let mut said = String::new();
