@@ -62,7 +62,7 @@ pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::
 
 /// Finished attempts on their way to user space.
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 
 /// The arguments of a connect() call.
 #[repr(C)]
@@ -198,7 +198,7 @@ globals! {
     /// 1: the hooks on connect() are attached.
     FOLLOW_CONNECT: u8 = 0;
     /// Bytes waiting in the ring buffer that wake user space before its timer.
-    WAKE_BYTES: u64 = 1 << 20;
+    WAKE_BYTES: u64 = 1 << 19;
     /// `NETFILTER_DROP` of `enum skb_drop_reason`; 0: this kernel has none.
     REASON_NETFILTER_DROP: u32 = 0;
     /// `BPF_CGROUP_EGRESS` of the same: systemd's IPAddressDeny.

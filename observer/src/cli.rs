@@ -286,10 +286,11 @@ pub struct KernelArgs {
     /// Attempts to destinations beyond that are counted in total only.
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value::table_size)]
     pub max_destinations: u32,
-    /// Size of the buffer from the kernel to observer, such as 4M
+    /// Size of the buffer from the kernel to observer, such as 8M
     ///
-    /// A power of two from 64K to 1G. Raise it if the summary says that the ring buffer was full.
-    #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = value::ring_size)]
+    /// A power of two from 64K to 1G; 2M holds some 11,000 events. Raise it if the summary says that the ring buffer was
+    /// full.
+    #[arg(long, value_name = "BYTES", default_value = "2M", value_parser = value::ring_size)]
     pub ring_size: u32,
 }
 

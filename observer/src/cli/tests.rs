@@ -40,7 +40,7 @@ fn defaults() {
     assert_eq!(watch.output.format, Format::Text);
     assert_eq!((watch.output.count, watch.output.duration), (None, None));
     assert_eq!((watch.kernel.max_in_flight, watch.kernel.max_destinations), (65_536, 65_536));
-    assert_eq!(watch.kernel.ring_size, 4 << 20);
+    assert_eq!(watch.kernel.ring_size, 2 << 20);
     assert!(!watch.kernel.no_syscall_hooks);
     assert_eq!(watch.filter(), crate::filter::Filter::default());
 }

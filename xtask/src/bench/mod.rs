@@ -1,9 +1,10 @@
 //! The parts of the benchmark: what is measured ([`kernel`], [`beside`],
-//! [`limits`]), by which means ([`programs`], [`empty`], [`cpu`]), on what
+//! [`limits`], [`destinations`]), by which means ([`programs`], [`empty`], [`cpu`]), on what
 //! ([`subject`], [`peers`]), and how it is shown ([`figures`]).
 
 mod beside;
 mod cpu;
+mod destinations;
 mod empty;
 pub(crate) mod figures;
 mod kernel;
@@ -28,6 +29,25 @@ const UNWATCHED: u16 = 26;
 /// Takes the hooks off that every system call of the host pays for.
 const NO_SYSCALL_HOOKS: &str = "--no-syscall-hooks";
 
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Time in the kernel programs
+    Kernel,
+    /// CPU time, beside other tools
+    Peers,
+    /// The highest rate of connects
+    Rate,
+    /// From start to watching
+    Start,
+    /// Memory with many attempts in flight
+    Memory,
+    /// Memory of `observer run` with many destinations
+    Destinations,
+    /// CPU time of `observer top`
+    Top,
+}
+
 /// What all measurements share.
 pub(crate) struct Run {
     pub(crate) binary: PathBuf,
@@ -35,6 +55,7 @@ pub(crate) struct Run {
     pub(crate) attempts: u32,
     pub(crate) rounds: u32,
     pub(crate) with_peers: bool,
+    pub(crate) parts: Vec<Part>,
     pub(crate) interruption: Interruption,
 }
 
@@ -64,11 +85,19 @@ impl Run {
     }
 
     fn each_part(&mut self, figures: &mut Figures) -> Result<()> {
-        kernel::measure(self, figures)?;
-        beside::measure(self, figures)?;
-        limits::rate(self, figures)?;
-        limits::start(self, figures)?;
-        limits::memory(self, figures)
+        for part in self.parts.clone() {
+            let measure = match part {
+                Part::Kernel => kernel::measure,
+                Part::Peers => beside::measure,
+                Part::Rate => limits::rate,
+                Part::Start => limits::start,
+                Part::Memory => limits::memory,
+                Part::Destinations => destinations::memory,
+                Part::Top => destinations::top,
+            };
+            measure(self, figures)?;
+        }
+        Ok(())
     }
 
     /// The connects of one round where a measurement has many, or needs few.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A running `observer watch`. Killed on drop.
+/// A running observer that attaches. Killed on drop.
 pub(crate) struct Watch {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// From the start of the process to the line that says that it watches.
+    /// From the start of the process to the line that says that it is attached.
     pub(crate) started_in: Duration,
 }
 
@@ -30,9 +30,13 @@ impl Watch {
     /// Starts it, its events going to /dev/null as JSON, and waits until it
     /// watches.
     pub(crate) fn start(binary: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(binary, &[&["watch", "--format", "json"], arguments].concat())
+    }
+
+    /// Starts observer with these arguments, and waits until it is attached.
+    pub(crate) fn spawn(binary: &Path, arguments: &[&str]) -> Result<Self> {
         let start = Instant::now();
         let mut child = Command::new(binary)
-            .args(["watch", "--format", "json"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -44,7 +48,7 @@ impl Watch {
         let mut line = String::new();
         watch.stderr.read_line(&mut line).context("read observer's stderr")?;
         watch.started_in = start.elapsed();
-        ensure!(line.contains("watching"), "observer did not start: {}", line.trim());
+        ensure!(line.contains("outbound TCP connections"), "observer did not start: {}", line.trim());
         Ok(watch)
     }
 

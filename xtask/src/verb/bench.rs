@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum as _;
 use observer_lab::{Lab, LabConfig};
 
 use crate::bench::figures::{Figures, Style};
-use crate::bench::{Interruption, Run};
+use crate::bench::{Interruption, Part, Run};
 use crate::foreground::Stop;
 use crate::{cargo, privilege};
 
@@ -29,6 +30,9 @@ pub(crate) struct Bench {
     /// Rounds in which every tool takes its turn
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Measure this part alone; may be repeated
+    #[arg(long, value_name = "PART")]
+    part: Vec<Part>,
     /// Measure observer alone
     #[arg(long)]
     skip_peers: bool,
@@ -61,7 +65,9 @@ impl Bench {
         let interruption = Interruption::of(Stop::catch()?);
         let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
         let with_peers = !self.skip_peers;
-        let mut run = Run { binary, lab, attempts: self.attempts, rounds: self.rounds, with_peers, interruption };
+        let parts = if self.part.is_empty() { Part::value_variants().to_vec() } else { self.part };
+        let mut run =
+            Run { binary, lab, attempts: self.attempts, rounds: self.rounds, with_peers, parts, interruption };
         run.measure(&mut figures)?;
         Ok(figures.finish())
     }
@@ -77,6 +83,8 @@ impl Bench {
         let mut arguments: Vec<String> = ["bench".to_owned()].into();
         arguments.extend(["--attempts".to_owned(), self.attempts.to_string()]);
         arguments.extend(["--rounds".to_owned(), self.rounds.to_string()]);
+        let name = |part: &Part| part.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        arguments.extend(self.part.iter().flat_map(|part| ["--part".to_owned(), name(part)]));
         arguments.extend(self.skip_peers.then(|| "--skip-peers".to_owned()));
         arguments.extend(self.markdown.then(|| "--markdown".to_owned()));
         arguments
