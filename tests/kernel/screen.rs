@@ -3,16 +3,14 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU16;
-use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use observer_lab::Terminal;
 use rustix::process::Pid;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::watcher::OBSERVER;
 
@@ -26,23 +24,16 @@ pub(crate) struct Screen {
 impl Screen {
     /// Starts observer with these arguments on `columns` by `lines`.
     pub(crate) fn start(args: &[&str], [columns, lines]: [NonZeroU16; 2]) -> Result<Self> {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&controller)?;
-        unlockpt(&controller)?;
-        let size = Winsize { ws_row: lines.get(), ws_col: columns.get(), ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&controller, size)?;
-        let name = ptsname(&controller, Vec::new())?;
-        let device = File::options().read(true).write(true).open(name.to_str()?)?;
-        let stdio = || -> Result<Stdio> { Ok(Stdio::from(device.try_clone()?)) };
+        let Terminal { controller, device } = Terminal::open([columns, lines])?;
         let child = Command::new(OBSERVER)
             .args(args)
             .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
-            .stdin(stdio()?)
-            .stdout(stdio()?)
+            .stdin(device.try_clone()?)
+            .stdout(device)
             .stderr(Stdio::inherit())
             .spawn()?;
         let terminal = Arc::new(Mutex::new(vt100::Parser::new(lines, columns, 0)));
-        let mut output = File::from(controller.as_fd().try_clone_to_owned()?);
+        let mut output = controller.try_clone()?;
         let shared = Arc::clone(&terminal);
         thread::spawn(move || {
             let mut bytes = vec![0; 64 << 10];
@@ -51,7 +42,7 @@ impl Screen {
                 locked(&shared).process(&bytes[..len]);
             }
         });
-        Ok(Self { child, keyboard: File::from(controller), terminal })
+        Ok(Self { child, keyboard: controller, terminal })
     }
 
     /// The program's process.

@@ -30,6 +30,7 @@ mod scenario;
 mod server;
 mod sock;
 mod storm;
+mod terminal;
 
 pub use addr::{Ip, destination, router, sources};
 pub use attempt::Observation;
@@ -42,3 +43,4 @@ pub use ns::Namespace;
 pub use role::dispatch_role;
 pub use scenario::{Hop, Scenario, Tool, Truth, Verdict};
 pub use storm::{Storm, StormAttempt};
+pub use terminal::Terminal;

@@ -1,17 +1,16 @@
 //! What many destinations cost: memory of `observer run`, CPU time of `observer top`.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use observer_lab::Terminal;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Run;
 use super::cpu::Meter;
@@ -26,6 +25,7 @@ const GOAL_MEMORY: f64 = 32.0;
 const RATE: u32 = 1_000;
 const SHOWN: u32 = 200;
 const SECONDS: u32 = 10;
+const SCREEN: [NonZeroU16; 2] = [NonZeroU16::new(80).unwrap(), NonZeroU16::new(24).unwrap()];
 /// Greatest share of a CPU that `top` takes, in per cent.
 const GOAL_TOP: f64 = 3.0;
 
@@ -115,21 +115,15 @@ struct Top(Child);
 
 impl Top {
     fn start(run: &Run, port: u16) -> Result<Self> {
-        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).context("openpt")?;
-        grantpt(&controller).context("grantpt")?;
-        unlockpt(&controller).context("unlockpt")?;
-        tcsetwinsize(&controller, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 })?;
-        let device = ptsname(&controller, Vec::new()).context("ptsname")?;
-        let device = File::options().read(true).write(true).open(device.to_str()?).context("open the terminal")?;
+        let Terminal { controller: mut screen, device } = Terminal::open(SCREEN)?;
         let child = Command::new(&run.binary)
             .args(["top", "--port", &port.to_string()])
             .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
-            .stdin(Stdio::from(device.try_clone()?))
-            .stdout(Stdio::from(device))
+            .stdin(device.try_clone()?)
+            .stdout(device)
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("start {}", run.binary.display()))?;
-        let mut screen = File::from(controller);
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while screen.read(&mut bytes).is_ok_and(|len| len > 0) {}
