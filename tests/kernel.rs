@@ -7,11 +7,20 @@
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
-//! - `input`: what a user or a host can get wrong, and a closed or full stdout.
+//! - `input`: what a user can get wrong, and a closed or full stdout.
+//! - `privilege`: what a host can withhold, and what suffices.
+//!
+//! And in virtual machines of their own, which `./x vm-test` makes for them, while
+//! elsewhere they are ignored:
+//!
+//! - `integrity`, `confidentiality`: lockdown; the former also tries what may not
+//!   be changed on a host that is used.
 //!
 //! Truth is the scenario and what the clients saw, never observer. A run without
 //! root fails and says so.
 
+#[path = "kernel/condition.rs"]
+mod condition;
 #[path = "kernel/history.rs"]
 mod history;
 #[path = "kernel/input.rs"]
@@ -20,6 +29,8 @@ mod input;
 mod matrix;
 #[path = "kernel/middlebox.rs"]
 mod middlebox;
+#[path = "kernel/privilege.rs"]
+mod privilege;
 #[path = "kernel/screen.rs"]
 mod screen;
 #[path = "kernel/soak.rs"]
@@ -59,6 +70,9 @@ fn main() -> ExitCode {
     trials.extend(history::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    let for_machines = privilege::MACHINE_TRIALS.iter();
+    trials.extend(for_machines.map(|&(name, trial)| Trial::test(name, run(trial)).with_ignored_flag(true)));
     libtest_mimic::run(&args, trials).exit_code()
 }
 

@@ -1,6 +1,7 @@
 //! The confusion matrix: every scenario × family × mode.
 
 use std::collections::{BTreeMap, HashMap};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -8,7 +9,8 @@ use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth,
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::watcher::{OBSERVER, Watcher, number, text};
+use crate::condition::root;
+use crate::watcher::{Watcher, number, text};
 
 const PORT: u16 = 25;
 
@@ -17,12 +19,17 @@ const PORT: u16 = 25;
 const ROUNDS: usize = 4;
 
 pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
-    let lab = Lab::up(LabConfig::default())?;
-    let able = Able::of_this_kernel()?;
-    let mut cases: Vec<Case> = matrix().into_iter().filter(|case| case.since() <= able.release).collect();
+    judge(&Lab::up(LabConfig::default())?, &root, matrix())
+}
+
+/// Runs the cases that this kernel can run, seen by `observer`, and fails unless
+/// all are named rightly.
+pub(crate) fn judge(lab: &Lab, observer: &dyn Fn() -> Command, cases: Vec<Case>) -> Result<()> {
+    let able = Able::by(observer)?;
+    let mut cases: Vec<Case> = cases.into_iter().filter(|case| case.since() <= able.release).collect();
     let mut table = Table { cases: cases.len(), ..Table::default() };
     for round in 1..=ROUNDS {
-        cases = run_round(&lab, &able, &cases, &mut table, round == ROUNDS)?;
+        cases = run_round(lab, &able, &cases, &mut table, round == ROUNDS)?;
         if cases.is_empty() {
             break;
         }
@@ -36,8 +43,8 @@ pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
 
 /// Runs the cases once. Returns those of which only the time differed, unless
 /// this was the last round.
-fn run_round(lab: &Lab, able: &Able, cases: &[Case], table: &mut Table, is_last: bool) -> Result<Vec<Case>> {
-    let watcher = Watcher::start(&["--successes"])?;
+fn run_round(lab: &Lab, able: &Able<'_>, cases: &[Case], table: &mut Table, is_last: bool) -> Result<Vec<Case>> {
+    let watcher = Watcher::start_as((able.observer)(), &["--successes"])?;
     let observations = lab.run(cases, PORT)?;
     watcher.wait_for(cases.iter().filter(|case| able.sees(case)).count(), Duration::from_secs(10))?;
     // Events beyond those expected would come now.
@@ -61,7 +68,8 @@ fn run_round(lab: &Lab, able: &Able, cases: &[Case], table: &mut Table, is_last:
 }
 
 /// What this kernel lets observer see, by `observer doctor`.
-pub(crate) struct Able {
+pub(crate) struct Able<'a> {
+    observer: &'a dyn Fn() -> Command,
     release: (u32, u32),
     connect_function: bool,
     io_uring_complete: bool,
@@ -71,9 +79,16 @@ pub(crate) struct Able {
     syn_drops: bool,
 }
 
-impl Able {
+impl Able<'_> {
     pub(crate) fn of_this_kernel() -> Result<Self> {
-        let output = std::process::Command::new(OBSERVER).args(["doctor", "--json"]).output()?;
+        Self::by(&root)
+    }
+}
+
+impl<'a> Able<'a> {
+    /// With the privileges of this command, which becomes observer.
+    pub(crate) fn by(observer: &'a dyn Fn() -> Command) -> Result<Self> {
+        let output = observer().args(["doctor", "--json"]).output()?;
         let report: Value = serde_json::from_slice(&output.stdout)?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
@@ -86,6 +101,7 @@ impl Able {
         };
         let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Ok(Self {
+            observer,
             release,
             connect_function: has("__sys_connect_file"),
             io_uring_complete: has("io_uring_complete"),
@@ -139,7 +155,7 @@ struct Table {
 impl Table {
     /// Judges one case. False if only the time differs and there is another
     /// round for it.
-    fn add(&mut self, case: &Case, saw: &Observation, events: &[&Value], able: &Able, is_last: bool) -> bool {
+    fn add(&mut self, case: &Case, saw: &Observation, events: &[&Value], able: &Able<'_>, is_last: bool) -> bool {
         let truth = case.scenario.truth();
         let expected = outcome(truth.label, truth.reason.unwrap_or(""));
         let line = self.rows.entry(expected.clone()).or_default();
@@ -209,7 +225,13 @@ fn outcome(label: &str, reason: &str) -> String {
 }
 
 /// Everything in which an event differs from the truth.
-fn differences(case: &Case, truth: &Truth, saw: &Observation, event: &Value, able: &Able) -> Vec<String> {
+fn differences(
+    case: &Case,
+    truth: &Truth,
+    saw: &Observation,
+    event: &Value,
+    able: &Able<'_>,
+) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |what: &str, got: String, expected: String| {
         if got != expected {
@@ -257,7 +279,7 @@ fn differences(case: &Case, truth: &Truth, saw: &Observation, event: &Value, abl
 
 /// What an attached hook gives must be there, and what is not there must be
 /// named as missing.
-fn evidence_differences(case: &Case, truth: &Truth, event: &Value, able: &Able) -> Vec<String> {
+fn evidence_differences(case: &Case, truth: &Truth, event: &Value, able: &Able<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let has = |name: &str| number(event, &format!("/evidence/{name}"));
     let is_named = |name: &str| missing(event).any(|missing| missing == name);

@@ -31,8 +31,13 @@ pub(crate) struct Seen {
 impl Watcher {
     /// Starts it with these arguments and waits until it watches.
     pub(crate) fn start(args: &[&str]) -> Result<Self> {
+        Self::start_as(Command::new(OBSERVER), args)
+    }
+
+    /// As [`Watcher::start`], by a command that becomes observer.
+    pub(crate) fn start_as(mut observer: Command, args: &[&str]) -> Result<Self> {
         let stdout = NamedTempFile::new()?;
-        let mut child = Command::new(OBSERVER)
+        let mut child = observer
             .args(["watch", "--format", "json"])
             .args(args)
             .stdin(Stdio::null())

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::thread;
 
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, TracePoint};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use observer_common::MAX_PORTS;
 
+use super::Settings;
 use super::btf::Btf;
 use super::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
 use super::layout::Layout;
-use super::{AttachError, Settings};
+use super::privilege::is_reading_refused;
 
 /// The kernel programs, built by build.rs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
@@ -21,14 +22,14 @@ const PORT_GLOBALS: [&str; MAX_PORTS] =
     ["PORT_0", "PORT_1", "PORT_2", "PORT_3", "PORT_4", "PORT_5", "PORT_6", "PORT_7"];
 
 /// Loads the object with this kernel's numbers. Nothing is attached yet.
-pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -> Result<Ebpf, AttachError> {
+pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfError> {
     let mut ports = [0_u16; MAX_PORTS];
     for (slot, port) in ports.iter_mut().zip(&settings.ports) {
         *slot = *port;
     }
     let own_pid = if settings.watch_self { 0 } else { std::process::id() };
     let send_successes = u8::from(settings.successes);
-    let follow = u8::from(follow_connect);
+    let follow = u8::from(layout.can_follow_connect);
     let wake_bytes = u64::from(settings.ring_bytes / 4);
     let log_level = if settings.log { aya_log::Level::Trace as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -50,7 +51,7 @@ pub(super) fn load(settings: &Settings, layout: &Layout, follow_connect: bool) -
         .map_max_entries("DESTINATIONS", settings.max_destinations)
         .map_max_entries("OUTCOMES", settings.max_destinations)
         .map_max_entries("EVENTS", settings.ring_bytes);
-    loader.load(OBJECT).map_err(|error| AttachError::of_load(&error))
+    loader.load(OBJECT)
 }
 
 /// Attaches every hook that this kernel has, that settings want and that is
@@ -63,7 +64,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &L
             Some(status) => status,
             None => attach_one(ebpf, hook, &mut vmlinux),
         };
+        // No other will load either. And to mount tracefs now would be dangerous:
+        // in confidentiality mode Linux 6.12 crashes when it is unmounted.
+        let is_futile = matches!(&status, Status::Failed(cause) if is_reading_refused(cause));
         reports.push(HookReport { hook, status });
+        if is_futile {
+            break;
+        }
     }
     reports
 }

@@ -78,12 +78,26 @@ impl fmt::Display for AttachError {
 impl std::error::Error for AttachError {}
 
 impl AttachError {
-    fn of_load(error: &EbpfError) -> Self {
+    fn of_load(error: &EbpfError, environment: &Environment) -> Self {
         let text = one_line(&chain(error));
-        if text.contains("os error 1)") {
+        if text.contains(privilege::EPERM) {
+            if let Some(cause) = environment.memlock_cause() {
+                return Self::Permission(cause);
+            }
             return Self::Permission(format!("the kernel refused to load BPF maps: {text}; {}", privilege::CURE));
         }
         Self::Other(format!("loading the kernel programs failed: {text}"))
+    }
+
+    /// Of a hook without which there is nothing to observe.
+    fn of_core(symbol: &str, cause: &str, environment: &Environment) -> Self {
+        if privilege::is_reading_refused(cause) {
+            return Self::Kernel(privilege::CONFIDENTIALITY.to_owned());
+        }
+        match environment.memlock_cause().filter(|_| cause.contains(privilege::EPERM)) {
+            Some(memlock) => Self::Permission(memlock),
+            None => Self::Kernel(format!("the hook {symbol} could not be attached: {cause}")),
+        }
     }
 }
 
@@ -116,15 +130,14 @@ impl Session {
         let btf = read_btf()?;
         let layout = Layout::read(&btf, environment.version())
             .map_err(|member| AttachError::Kernel(format!("this kernel's BTF lacks {member}, which observer needs")))?;
-        let mut ebpf = load::load(settings, &layout, layout.can_follow_connect)?;
+        let mut ebpf = load::load(settings, &layout).map_err(|error| AttachError::of_load(&error, &environment))?;
         let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
         if let Some(report) = reports.iter().find(|report| report.is_core_lost(&reports)) {
             let hooks::Status::Failed(cause) = &report.status else {
                 return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
             };
-            let symbol = report.hook.symbol;
-            return Err(AttachError::Kernel(format!("the hook {symbol} could not be attached: {cause}")));
+            return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
         }
         let ring = ebpf.take_map("EVENTS").ok_or_else(|| AttachError::Other("no map EVENTS".to_owned()))?;
         let ring = RingBuf::try_from(ring).map_err(|error| AttachError::Other(error.to_string()))?;

@@ -7,6 +7,16 @@ use super::AttachError;
 /// What helps against missing privileges.
 pub(super) const CURE: &str = "run observer as root, or give it CAP_BPF and CAP_PERFMON";
 
+/// Why lockdown in confidentiality mode leaves nothing to do, and what helps.
+pub(super) const CONFIDENTIALITY: &str = "kernel lockdown is in confidentiality mode, which forbids every program to \
+                                          read kernel memory: boot with lockdown=integrity or less";
+
+/// How errors of the standard library name EPERM.
+pub(super) const EPERM: &str = "(os error 1)";
+
+/// Before it, maps and programs count as locked memory.
+const COUNTS_BY_CGROUP: (u32, u32) = (5, 11);
+
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -48,6 +58,27 @@ impl Environment {
     pub fn can_load(&self) -> bool {
         self.has(CAP_SYS_ADMIN) || (self.has(CAP_BPF) && self.has(CAP_PERFMON))
     }
+
+    /// Bytes of kernel memory that maps and programs may take, where there is a
+    /// limit: `None` on kernels that do not count them as locked memory.
+    pub fn memlock_limit(&self) -> Option<u64> {
+        self.memlock.filter(|_| self.version() < COUNTS_BY_CGROUP)
+    }
+
+    /// True if lockdown forbids all reading of kernel memory.
+    pub fn is_confidential(&self) -> bool {
+        self.lockdown.as_deref() == Some("confidentiality")
+    }
+
+    /// Why the kernel refuses maps to one who may load them, if that can be why.
+    pub(super) fn memlock_cause(&self) -> Option<String> {
+        let kibibytes = self.memlock_limit()? >> 10;
+        Some(format!(
+            "RLIMIT_MEMLOCK is {kibibytes} KiB, too little for the kernel's maps, which count as locked memory before \
+             Linux 5.11: set LimitMEMLOCK=infinity in the service unit, run ulimit -l unlimited, or give observer \
+             CAP_SYS_RESOURCE"
+        ))
+    }
 }
 
 /// Reads this host's state.
@@ -69,14 +100,18 @@ pub(super) fn check(environment: &Environment) -> Result<(), AttachError> {
     if !environment.can_load() {
         return Err(AttachError::Permission(format!("not permitted to load kernel programs: {CURE}")));
     }
-    if environment.lockdown.as_deref() == Some("confidentiality") {
-        return Err(AttachError::Kernel(
-            "kernel lockdown is in confidentiality mode, which forbids every program to read kernel memory: \
-             boot with lockdown=integrity or less"
-                .to_owned(),
-        ));
+    if environment.is_confidential() {
+        return Err(AttachError::Kernel(CONFIDENTIALITY.to_owned()));
     }
     Ok(())
+}
+
+/// True if the kernel's verifier refused a program because it may not read kernel
+/// memory: lockdown's doing, whether or not its mode can be seen.
+pub(super) fn is_reading_refused(cause: &str) -> bool {
+    // The first is how newer kernels put it.
+    let refusals = ["cannot use helper bpf_probe_read", "unknown func bpf_probe_read"];
+    refusals.iter().any(|refusal| cause.contains(refusal))
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {
@@ -119,6 +154,27 @@ mod tests {
         assert!(check(&lockdown("none [integrity] confidentiality")).is_ok());
         let error = check(&lockdown("none integrity [confidentiality]")).unwrap_err();
         assert!(matches!(error, AttachError::Kernel(_)));
+    }
+
+    #[test]
+    fn locked_memory_is_a_cause_before_5_11_only() {
+        let limited = |release: &str| Environment { release: release.to_owned(), memlock: Some(65_536), ..host() };
+        assert!(limited("5.10.0-46").memlock_cause().unwrap().contains("RLIMIT_MEMLOCK is 64 KiB"));
+        assert_eq!(limited("5.11.0").memlock_cause(), None);
+        assert_eq!(Environment { memlock: None, ..limited("5.10.0") }.memlock_cause(), None);
+    }
+
+    #[test]
+    fn the_verifiers_refusal_to_read_is_lockdown() {
+        for refusal in
+            ["program of this type cannot use helper bpf_probe_read#4", "unknown func bpf_probe_read_kernel#113"]
+        {
+            let cause = format!("Invalid argument (os error 22): {refusal}");
+            let error = AttachError::of_core("tcp_destroy_sock", &cause, &host());
+            assert_eq!(error.to_string(), CONFIDENTIALITY);
+        }
+        let error = AttachError::of_core("tcp_destroy_sock", "Invalid argument (os error 22): R2 invalid", &host());
+        assert!(error.to_string().contains("tcp_destroy_sock"));
     }
 
     #[test]

@@ -94,14 +94,11 @@ impl<'a> Finding<'a> {
 }
 
 fn host(environment: &Environment) -> String {
-    let optional = |value: &Option<String>, absent: &str| {
-        value.as_deref().map_or_else(|| absent.to_owned(), |value| sanitize(value).into_owned())
-    };
     let rows = [
         ("kernel", sanitize(&environment.release).into_owned()),
         ("BTF", either(environment.has_btf, "yes", "no: observer needs it to find its way in the kernel")),
         ("privileges", privileges(environment)),
-        ("lockdown", optional(&environment.lockdown, "not in this kernel, or not readable")),
+        ("lockdown", lockdown(environment)),
         ("unprivileged bpf", unprivileged(environment.unprivileged_bpf_disabled.as_deref())),
         (
             "tracefs",
@@ -111,7 +108,7 @@ fn host(environment: &Environment) -> String {
                 "not mounted: tracepoints need it, observer then mounts it for itself",
             ),
         ),
-        ("memlock", memlock(environment.memlock)),
+        ("memlock", memlock(environment)),
     ];
     columns([Align::Left, Align::Left], &rows.map(|(name, value)| [name.to_owned(), value]))
 }
@@ -141,10 +138,19 @@ fn unprivileged(disabled: Option<&str>) -> String {
     }
 }
 
-fn memlock(limit: Option<u64>) -> String {
-    match limit {
-        None => "unlimited".to_owned(),
-        Some(bytes) => format!("{} KiB; counts for maps before Linux 5.11 only", bytes >> 10),
+fn lockdown(environment: &Environment) -> String {
+    match &environment.lockdown {
+        None => "not in this kernel, or not readable".to_owned(),
+        Some(mode) if environment.is_confidential() => format!("{mode}: no program may read kernel memory"),
+        Some(mode) => sanitize(mode).into_owned(),
+    }
+}
+
+fn memlock(environment: &Environment) -> String {
+    match (environment.memlock, environment.memlock_limit()) {
+        (None, _) => "unlimited".to_owned(),
+        (Some(bytes), None) => format!("{} KiB; does not count for maps here", bytes >> 10),
+        (Some(bytes), Some(_)) => format!("{} KiB; maps count, observer raises it if it may", bytes >> 10),
     }
 }
 

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cargo;
 use crate::report::Tally;
-use crate::vm::{Outcome, Suite, Tested, readme};
+use crate::vm::{Boot, Outcome, SETTINGS, Setting, Suite, Tested, readme};
 
 /// The oldest that is supported, the stable ones since, and the newest.
 const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
@@ -32,6 +33,9 @@ pub(crate) struct VmTest {
     /// A kernel series to test on, such as 6.16; may be repeated [default: 5.10 6.1 6.12 6.18 7.3]
     #[arg(long, value_name = "SERIES")]
     kernel: Vec<String>,
+    /// A setting to test in a machine of its own; may be repeated [default: all, unless kernels or tests are chosen]
+    #[arg(long, value_name = "SETTING", value_parser = setting())]
+    setting: Vec<Setting>,
     /// Fail if a kernel cannot be fetched; implied by CI=true in the environment
     #[arg(long)]
     require: bool,
@@ -49,24 +53,39 @@ pub(crate) struct VmTest {
 impl VmTest {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
-        let kernels = if self.kernel.is_empty() { KERNELS.map(str::to_owned).to_vec() } else { self.kernel };
-        let arguments = if self.arguments.is_empty() { words(WITHOUT) } else { self.arguments };
-        let suite = Suite { kernels, arguments, limit: Duration::from_secs(self.limit) };
+        let suite = Suite { boots: self.boots(), limit: Duration::from_secs(self.limit) };
         let outcomes = suite.run(|outcome| println!("{outcome}"))?;
         let total = total(&outcomes, self.require || cargo::is_ci());
         let ran: Vec<&Tested> = outcomes.iter().filter_map(Outcome::tested).collect();
-        if self.write_readme || ran.iter().map(|tested| tested.series.as_str()).eq(KERNELS) {
-            tell_readme(&ran, self.write_readme)?;
+        let plain: Vec<&Tested> = ran.iter().copied().filter(|tested| tested.boot.setting.is_none()).collect();
+        if self.write_readme || plain.iter().map(|tested| tested.boot.series.as_str()).eq(KERNELS) {
+            tell_readme(&plain, self.write_readme)?;
         }
-        println!("\n{} of {} kernels tested in {:.0} s", ran.len(), outcomes.len(), start.elapsed().as_secs_f64());
+        println!("\n{} of {} machines tested in {:.0} s", ran.len(), outcomes.len(), start.elapsed().as_secs_f64());
         println!("{} passed, {} failed", total.passed, total.failed);
         Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+
+    /// Every kernel and every setting, unless something is chosen.
+    fn boots(&self) -> Vec<Boot> {
+        let is_all = self.kernel.is_empty() && self.setting.is_empty();
+        let arguments = if self.arguments.is_empty() { words(WITHOUT) } else { self.arguments.clone() };
+        if is_all {
+            let settings: &[Setting] = if self.arguments.is_empty() { &SETTINGS } else { &[] };
+            return boots(&KERNELS, &arguments, settings);
+        }
+        boots(&self.kernel, &arguments, &self.setting)
+    }
 }
 
-/// Runs the tests on a few kernels, and counts them.
+fn setting() -> impl TypedValueParser<Value = Setting> {
+    PossibleValuesParser::new(SETTINGS.map(|setting| setting.name))
+        .try_map(|name| Setting::by_name(&name).ok_or("there is no such setting"))
+}
+
+/// Runs the tests on a few kernels and with every setting, and counts them.
 pub(crate) fn few() -> Result<Tally> {
-    let suite = Suite { kernels: words(&FEW), arguments: words(WITHOUT), limit: Duration::from_secs(LIMIT) };
+    let suite = Suite { boots: boots(&FEW, &words(WITHOUT), &SETTINGS), limit: Duration::from_secs(LIMIT) };
     Ok(total(&suite.run(|outcome| println!("{outcome}"))?, cargo::is_ci()))
 }
 
@@ -94,6 +113,11 @@ fn tell_readme(tested: &[&Tested], is_to_be_written: bool) -> Result<()> {
         println!("README.md is out of date: ./x vm-test --write-readme");
     }
     Ok(())
+}
+
+fn boots(kernels: &[impl AsRef<str>], arguments: &[String], settings: &[Setting]) -> Vec<Boot> {
+    let plain = kernels.iter().map(|series| Boot::plain(series.as_ref(), arguments));
+    plain.chain(settings.iter().map(|setting| setting.boot())).collect()
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! is this very program as the machine's first process, which runs a [`plan`].
 
 mod archive;
+mod boot;
 mod cpio;
 pub(crate) mod guest;
 mod image;
@@ -15,5 +16,6 @@ pub(crate) mod readme;
 mod results;
 mod suite;
 
+pub(crate) use boot::{Boot, SETTINGS, Setting};
 pub(crate) use results::{Outcome, Tested};
 pub(crate) use suite::Suite;

@@ -47,7 +47,7 @@ pub(crate) fn matrix(tested: &[&Tested]) -> Result<String> {
 }
 
 fn column(tested: &Tested) -> Result<Column> {
-    let series = tested.series.clone();
+    let series = tested.boot.series.clone();
     let hooks = tested.hooks().with_context(|| format!("{series}: `observer doctor` said nothing"))?;
     let rows = tested.rows().with_context(|| format!("{series}: the matrix was not run to its end"))?;
     Ok(Column { series, release: tested.release.clone(), hooks, rows })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::boot::Boot;
 use super::qemu::Run;
 use crate::report::Tally;
 
@@ -13,7 +14,7 @@ use crate::report::Tally;
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     /// It could not be had: why.
-    Skipped { series: String, cause: String },
+    Skipped { boot: Boot, cause: String },
     /// It ran.
     Ran(Box<Tested>),
 }
@@ -21,8 +22,8 @@ pub(crate) enum Outcome {
 /// A kernel that ran.
 #[derive(Clone, Debug)]
 pub(crate) struct Tested {
-    /// What was asked for, such as `6.12`.
-    pub(crate) series: String,
+    /// What was asked for.
+    pub(crate) boot: Boot,
     /// As `uname -r` has it.
     pub(crate) release: String,
     /// What its machine did.
@@ -54,10 +55,10 @@ pub(crate) struct Row {
 }
 
 impl Outcome {
-    pub(crate) fn series(&self) -> &str {
+    pub(crate) fn boot(&self) -> &Boot {
         match self {
-            Self::Skipped { series, .. } => series,
-            Self::Ran(tested) => &tested.series,
+            Self::Skipped { boot, .. } => boot,
+            Self::Ran(tested) => &tested.boot,
         }
     }
 
@@ -150,7 +151,7 @@ impl Tested {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Skipped { series, cause } => write!(f, "SKIP {series}: NOT TESTED: {cause}"),
+            Self::Skipped { boot, cause } => write!(f, "SKIP {}: NOT TESTED: {cause}", boot.name()),
             Self::Ran(tested) => tested.fmt(f),
         }
     }
@@ -161,7 +162,7 @@ impl fmt::Display for Tested {
         let Tally { passed, failed, .. } = self.tally();
         let word = if failed == 0 { "ok" } else { "FAILED" };
         let wall = self.run.wall.as_secs_f64();
-        write!(f, "{word:<6} {:<5} {}: ", self.series, self.release)?;
+        write!(f, "{word:<6} {:<5} {}: ", self.boot.name(), self.release)?;
         match self.run.up_seconds {
             Some(seconds) => write!(f, "up after {seconds:.1} s, ")?,
             None => f.write_str("never came up, ")?,
@@ -209,7 +210,7 @@ mod tests {
             steps: steps.iter().map(step).collect(),
             failure: failure.map(str::to_owned),
         };
-        Tested { series: "6.1".to_owned(), release: "6.1.0-1".to_owned(), run, log: PathBuf::from("log") }
+        Tested { boot: Boot::plain("6.1", &[]), release: "6.1.0-1".to_owned(), run, log: PathBuf::from("log") }
     }
 
     const OK: &str = "test matrix ... ledger: attempts 9 = outcomes 9 + in flight 0 + lost 0: balances\n\
@@ -249,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_skipped_kernel_is_a_failure_where_it_is_required() {
-        let skipped = Outcome::Skipped { series: "5.10".to_owned(), cause: "no network".to_owned() };
+        let skipped = Outcome::Skipped { boot: Boot::plain("5.10", &[]), cause: "no network".to_owned() };
         assert_eq!(skipped.tally(true).failed, 1);
         assert_eq!(skipped.tally(false), Tally::default());
         assert!(skipped.to_string().contains("NOT TESTED: no network"));

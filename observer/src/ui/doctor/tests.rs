@@ -80,7 +80,7 @@ fn a_kernel_without_fentry() {
     lockdown          none
     unprivileged bpf  off
     tracefs           mounted
-    memlock           8192 KiB; counts for maps before Linux 5.11 only
+    memlock           8192 KiB; does not count for maps here
 
     core, needed to observe at all:
       status    hook                 kind            since  gives
