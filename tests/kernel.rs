@@ -13,6 +13,8 @@
 //! And in virtual machines of their own, which `./x vm-test` makes for them, while
 //! elsewhere they are ignored:
 //!
+//! - `patience`: SYNs that nobody answers, for as long as hosts really wait: two
+//!   minutes, which a machine skips that has nothing to do.
 //! - `integrity`, `confidentiality`: lockdown; the former also tries what may not
 //!   be changed on a host that is used.
 //!
@@ -29,6 +31,8 @@ mod input;
 mod matrix;
 #[path = "kernel/middlebox.rs"]
 mod middlebox;
+#[path = "kernel/patience.rs"]
+mod patience;
 #[path = "kernel/privilege.rs"]
 mod privilege;
 #[path = "kernel/screen.rs"]
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
-    let for_machines = privilege::MACHINE_TRIALS.iter();
+    let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);
     trials.extend(for_machines.map(|&(name, trial)| Trial::test(name, run(trial)).with_ignored_flag(true)));
     libtest_mimic::run(&args, trials).exit_code()
 }

@@ -225,7 +225,7 @@ fn outcome(label: &str, reason: &str) -> String {
 }
 
 /// Everything in which an event differs from the truth.
-fn differences(
+pub(crate) fn differences(
     case: &Case,
     truth: &Truth,
     saw: &Observation,

@@ -4,15 +4,16 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use rustix::fs::Uid;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Family, Mode};
+use crate::case::{Case, Family, Mode, Pace};
 use crate::connect::{Ending, converse, establish};
 use crate::role::{die_with, hurry, name_thread, own_pid};
 use crate::scenario::{Scenario, Verdict};
@@ -22,6 +23,7 @@ use crate::{cgroup, sock};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) case: String,
+    pub(crate) pace: Pace,
     pub(crate) port: u16,
     pub(crate) comm: String,
     pub(crate) uid: u32,
@@ -77,7 +79,7 @@ pub(crate) fn run(order: &Order, parent: i32) -> Result<()> {
     }
     // Held until the end: the only port that the attempt may use.
     let holder = (case.scenario == Scenario::PortsExhausted).then(|| hold_port(case.family)).transpose()?;
-    let socket = prepare(case, holder.as_ref())?;
+    let socket = prepare(case, order.pace, holder.as_ref())?;
     perform(order, case, &socket)
 }
 
@@ -103,7 +105,12 @@ fn perform(order: &Order, case: Case, socket: &OwnedFd) -> Result<()> {
         report(&seen)?; // It will not live to say more.
     }
     let clock = Instant::now();
-    let ending = establish(socket, &to, case.mode, case.patience(), || note_source(&mut seen, socket))?;
+    let mut connect =
+        || establish(socket, &to, case.mode, case.patience(order.pace), || note_source(&mut seen, socket));
+    let (ending, counted) = match order.pace {
+        Pace::Hurried => (connect()?, None),
+        Pace::Real => counting_retransmits(socket, connect)?,
+    };
     let errno = match ending {
         Ending::Failed(errno) => Some(errno),
         Ending::GaveUp => None,
@@ -114,9 +121,31 @@ fn perform(order: &Order, case: Case, socket: &OwnedFd) -> Result<()> {
     if !matches!(ending, Ending::Failed(_)) || case.mode == Mode::NonBlocking {
         seen.retransmits = Some(sock::retransmits(socket)?);
     }
+    seen.retransmits = seen.retransmits.or(counted);
     seen.errno = errno.map(sock::errno_name);
     seen.elapsed_ns = nanoseconds(clock.elapsed());
     report(&seen)
+}
+
+/// Connects, and looks meanwhile how often the kernel has sent the SYN again:
+/// later it will not say.
+fn counting_retransmits(socket: &OwnedFd, connect: impl FnOnce() -> Result<Ending>) -> Result<(Ending, Option<u32>)> {
+    // Retransmits are a second apart at least, and the last is long before the end.
+    const BETWEEN: Duration = Duration::from_millis(400);
+    let (is_over, over) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let counter = scope.spawn(move || -> Result<u32> {
+            let mut most = 0;
+            while over.recv_timeout(BETWEEN) == Err(RecvTimeoutError::Timeout) {
+                most = most.max(sock::retransmits(socket)?);
+            }
+            Ok(most)
+        });
+        let ending = connect();
+        drop(is_over);
+        let counted = counter.join().map_err(|_| anyhow!("the counting thread panicked"))?;
+        Ok((ending?, Some(counted?)))
+    })
 }
 
 /// Not only for those that were accepted: io_uring calls an IPv4 socket connected
@@ -131,12 +160,13 @@ fn session(scenario: Scenario, socket: &OwnedFd) -> Result<Option<rustix::io::Er
 }
 
 /// A socket for the case, bound and tuned as the case wants it.
-fn prepare(case: Case, holder: Option<&(OwnedFd, u16)>) -> Result<OwnedFd> {
+fn prepare(case: Case, pace: Pace, holder: Option<&(OwnedFd, u16)>) -> Result<OwnedFd> {
     let socket = open(case.family, case.mode == Mode::NonBlocking)?;
     if let Some(source) = case.source() {
         bind(&socket, &case.family.address(source, 0)).with_context(|| format!("bind to {source}"))?;
     }
-    if matches!(case.scenario, Scenario::DropTimeout | Scenario::LocalFirewall(_, Verdict::Drop)) {
+    let is_kernels = matches!(case.scenario, Scenario::DropTimeout | Scenario::LocalFirewall(_, Verdict::Drop));
+    if is_kernels && pace == Pace::Hurried {
         sock::set_syn_count(&socket, 1)?; // Gives up after 1 s + 2 s.
     }
     if let Some((_, port)) = holder {

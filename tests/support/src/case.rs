@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{self, Ip, destination};
 use crate::scenario::{Place, Scenario, Verdict};
 
@@ -26,6 +28,17 @@ pub enum Mode {
     NonBlocking,
     /// IORING_OP_CONNECT.
     IoUring,
+}
+
+/// How long an attempt that nobody answers lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    /// Seconds: the kernel is told to give up early, and applications do.
+    #[default]
+    Hurried,
+    /// As on a mail host: the kernel's own patience, about two minutes, and the
+    /// 30 s of Postfix or the 60 s of KumoMTA.
+    Real,
 }
 
 /// One test case.
@@ -170,15 +183,19 @@ impl Case {
     }
 
     /// How long the application waits for connect(); `None`: as long as the kernel.
-    pub(crate) const fn patience(self) -> Option<Duration> {
-        match self.scenario {
-            Scenario::DropAbandoned | Scenario::LocalFirewall(_, Verdict::DropAbandoned) => {
-                Some(Duration::from_millis(1500))
+    pub const fn patience(self, pace: Pace) -> Option<Duration> {
+        Some(match (self.scenario, pace) {
+            (Scenario::DropAbandoned | Scenario::LocalFirewall(_, Verdict::DropAbandoned), Pace::Hurried) => {
+                Duration::from_millis(1500)
             }
-            Scenario::DropAbandonedLate => Some(Duration::from_millis(2500)),
-            Scenario::Cancelled => Some(Duration::from_millis(50)),
-            _ => None,
-        }
+            (Scenario::DropAbandoned | Scenario::LocalFirewall(_, Verdict::DropAbandoned), Pace::Real) => {
+                Duration::from_secs(30)
+            }
+            (Scenario::DropAbandonedLate, Pace::Hurried) => Duration::from_millis(2500),
+            (Scenario::DropAbandonedLate, Pace::Real) => Duration::from_secs(60),
+            (Scenario::Cancelled, _) => Duration::from_millis(50),
+            _ => return None,
+        })
     }
 
     /// The address to bind to beforehand, if any.

@@ -9,7 +9,7 @@ use rustix::time::ClockId;
 
 use crate::addr::Ip;
 use crate::attempt::{self, Observation, now_ns};
-use crate::case::Case;
+use crate::case::{Case, Pace};
 use crate::cgroup::{self, DenyingCgroup};
 use crate::ns::{self, Namespace};
 use crate::role::{Process, Role, own_pid};
@@ -111,6 +111,11 @@ impl Lab {
     /// Runs each case in a process of its own in the client's namespace, many at
     /// a time, and returns what each client saw, in the order of `cases`.
     pub fn run(&self, cases: &[Case], port: u16) -> Result<Vec<Observation>> {
+        self.run_at(Pace::Hurried, cases, port)
+    }
+
+    /// As [`Lab::run`], at this pace.
+    pub fn run_at(&self, pace: Pace, cases: &[Case], port: u16) -> Result<Vec<Observation>> {
         self.check_port(port)?;
         let denied = |case: &Case| case.scenario == Scenario::CgroupDeny;
         let cgroup = cases.iter().any(denied).then(DenyingCgroup::create).transpose()?;
@@ -121,7 +126,8 @@ impl Lab {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(index) else { return Ok(seen) };
                 let within = cgroup.as_ref().filter(|_| denied(case));
-                let observation = self.attempt(*case, port, within).with_context(|| format!("case {}", case.name()))?;
+                let observation =
+                    self.attempt(*case, pace, port, within).with_context(|| format!("case {}", case.name()))?;
                 seen.push((index, observation));
             }
         };
@@ -138,9 +144,10 @@ impl Lab {
         Ok(seen.into_iter().map(|(_, observation)| observation).collect())
     }
 
-    fn attempt(&self, case: Case, port: u16, cgroup: Option<&DenyingCgroup>) -> Result<Observation> {
+    fn attempt(&self, case: Case, pace: Pace, port: u16, cgroup: Option<&DenyingCgroup>) -> Result<Observation> {
         let order = attempt::Order {
             case: case.name(),
+            pace,
             port,
             comm: case.comm(),
             uid: case.uid(),

@@ -34,7 +34,7 @@ mod terminal;
 
 pub use addr::{Ip, destination, router, sources};
 pub use attempt::Observation;
-pub use case::{Case, Family, Mode, matrix};
+pub use case::{Case, Family, Mode, Pace, matrix};
 pub use hold::Held;
 pub use icmp::Unreachable;
 pub use lab::{Demo, Lab, LabConfig};

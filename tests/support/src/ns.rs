@@ -71,7 +71,7 @@ impl Namespace {
 
     /// Writes sysctls, given as paths below /proc/sys/net. One that this kernel
     /// does not have is an error unless it is marked optional by a leading `?`.
-    pub(crate) fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+    pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.inside(|| settings.iter().try_for_each(|(key, value)| write_sysctl(key, value)))
     }
 

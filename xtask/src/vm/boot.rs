@@ -25,7 +25,8 @@ pub(crate) struct Setting {
 }
 
 /// Every setting.
-pub(crate) const SETTINGS: [Setting; 2] = [
+pub(crate) const SETTINGS: [Setting; 3] = [
+    Setting { name: "patience", series: "6.12", command_line: "", trials: "patience_" },
     Setting { name: "integrity", series: "6.12", command_line: "lockdown=integrity", trials: "integrity_" },
     Setting {
         name: "confidentiality",
