@@ -37,10 +37,7 @@ impl Fingerprint {
     /// The verdict with its origin adjusted by what was known before this
     /// attempt, and by the kernel's counters of its destination.
     pub fn adjust(&self, attempt: &Attempt, verdict: Verdict, counters: Option<DestinationCounters>) -> Verdict {
-        let is_remote_rst = verdict.label == Label::Refused
-            && verdict.reason == Some(Reason::Rst)
-            && verdict.origin == Some(Origin::Remote);
-        if is_remote_rst && (is_too_early(attempt, counters) || self.is_from_elsewhere(attempt)) {
+        if is_remote_rst(verdict) && (is_too_early(attempt, counters) || self.is_from_elsewhere(attempt)) {
             return Verdict { origin: Some(Origin::SuspectedMiddlebox), ..verdict };
         }
         verdict
@@ -60,6 +57,19 @@ impl Fingerprint {
         let mut known = self.ttls.iter().peekable();
         known.peek().is_some() && known.all(|&seen| ttl.abs_diff(seen) > TTL_TOLERANCE)
     }
+}
+
+/// The verdict of one who cannot see the SYNs that this host drops: a RST that
+/// comes at once may be this host's own firewall's.
+pub fn without_syn_drops(attempt: &Attempt, verdict: Verdict) -> Verdict {
+    if is_remote_rst(verdict) && attempt.elapsed.is_none_or(|elapsed| elapsed < LATENCY_NOISE) {
+        return Verdict { origin: Some(Origin::Unknown), ..verdict };
+    }
+    verdict
+}
+
+fn is_remote_rst(verdict: Verdict) -> bool {
+    verdict.label == Label::Refused && verdict.reason == Some(Reason::Rst) && verdict.origin == Some(Origin::Remote)
 }
 
 /// The RST came in less than half of the fastest handshake: from less than half
@@ -133,6 +143,16 @@ mod tests {
     fn is_suspect(known: &Fingerprint, attempt: &Attempt, counters: Option<DestinationCounters>) -> bool {
         let verdict = known.adjust(attempt, label(&attempt.code), counters);
         verdict.origin == Some(Origin::SuspectedMiddlebox)
+    }
+
+    #[test]
+    fn a_rst_at_once_is_anybodys_where_dropped_syns_are_not_seen() {
+        let origin = |elapsed_us| {
+            let attempt = refused(elapsed_us, None);
+            super::without_syn_drops(&attempt, label(&attempt.code)).origin
+        };
+        assert_eq!(origin(40), Some(Origin::Unknown));
+        assert_eq!(origin(20_000), Some(Origin::Remote));
     }
 
     #[test]

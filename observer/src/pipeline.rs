@@ -5,6 +5,7 @@ use crate::attempt::{Attempt, ClockOffset};
 use crate::decode::{DecodeError, decode};
 use crate::event::{Capabilities, Event, Host, Surroundings};
 use crate::label::label;
+use crate::origin::without_syn_drops;
 
 /// The stages between the ring buffer and a format.
 pub struct Pipeline {
@@ -33,7 +34,10 @@ impl Pipeline {
         let record = decode(bytes)?;
         let attempt = Attempt::from_record(&record, clock);
         let counters = Some(record.counters).filter(|counters| counters.attempts > 0);
-        let verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
+        let mut verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
+        if !self.able.syn_drops {
+            verdict = without_syn_drops(&attempt, verdict);
+        }
         let mut around = surroundings(&attempt);
         around.destination = self.aggregate.record(&attempt, verdict, counters);
         Ok(Event::new(&attempt, verdict, &self.host, self.able, around))

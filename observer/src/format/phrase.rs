@@ -56,7 +56,8 @@ fn refused(event: &Event, reason: Reason) -> Option<String> {
         Origin::SuspectedMiddlebox => {
             format!("refused in the remote host's name, by a suspected middlebox: RST{after}{}", rst_ttl(event))
         }
-        Origin::Network | Origin::None | Origin::Unknown => return None,
+        Origin::Unknown => format!("refused by the remote host, or by this host's own firewall: RST{after}"),
+        Origin::Network | Origin::None => return None,
     })
 }
 
