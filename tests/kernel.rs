@@ -3,7 +3,8 @@
 //! - `matrix`: every way for an attempt to end, in every family and mode.
 //! - `middlebox`: a RST that its destination did not send.
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
-//! - `soak`: a million attempts, a stopped and a killed observer.
+//! - `soak`: a million attempts, a stopped and a killed observer; `rounds`: the same
+//!   in thousands.
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Trial::test("storm_full_table", run(storm::a_full_table_loses_attempts_and_no_count)),
     ]);
     trials.extend([
+        Trial::test("rounds", run(soak::thousands_of_attempts_leave_nothing_behind)),
         Trial::test("soak", run(soak::a_million_attempts_leave_nothing_behind)),
         Trial::test("soak_killed", run(soak::a_killed_observer_leaves_nothing_behind)),
     ]);

@@ -175,6 +175,9 @@ impl fmt::Display for Tested {
         if all > 0 {
             write!(f, "; {balance} of {all} ledgers balance")?;
         }
+        if let Some(line) = self.lines().find(|line| line.starts_with("nothing lost, nothing leaked")) {
+            write!(f, "; {line}")?;
+        }
         if let Some(failure) = &self.run.failure {
             write!(f, "\n       {failure}")?;
         }
