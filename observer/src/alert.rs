@@ -42,4 +42,4 @@ impl Alert {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

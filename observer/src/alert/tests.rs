@@ -35,7 +35,7 @@ fn change(kind: Change, scope: Scope, from: Vec<Scope>) -> ScopeChange {
 }
 
 /// Every scope and every change.
-fn alerts() -> Vec<Alert> {
+pub(crate) fn alerts() -> Vec<Alert> {
     let (ip, port) = (sample::ip("203.0.113.5"), 25);
     let destination = Scope::Destination { ip, port };
     let scopes = vec![

@@ -3,6 +3,7 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::sanitize::is_visible;
@@ -19,6 +20,24 @@ pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<(
     }
     out.push(b'\n');
     Ok(())
+}
+
+/// The value without members that are null, or objects and lists with nothing in
+/// them.
+pub(super) fn prune(value: Value) -> Value {
+    let is_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(values) => !values.is_empty(),
+        _ => true,
+    };
+    match value {
+        Value::Object(members) => {
+            let pruned = members.into_iter().map(|(name, value)| (name, prune(value)));
+            Value::Object(pruned.filter(|(_, value)| is_something(value)).collect())
+        }
+        value => value,
+    }
 }
 
 /// serde_json's compact form; it escapes the C0 controls, this the rest.

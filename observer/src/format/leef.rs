@@ -1,0 +1,114 @@
+//! IBM QRadar's Log Event Extended Format, version 2.0, tab-separated, without
+//! a syslog header. It has no escapes: what could end a value is replaced.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use super::phrase::phrase;
+use super::severity::Severity;
+use crate::alert::Alert;
+use crate::event::{Event, milliseconds};
+use crate::label::{Label, Origin, Reason};
+use crate::sanitize::sanitize;
+use crate::scope::Scope;
+
+/// Appends the event as one line.
+pub fn append(event: &Event, out: &mut Vec<u8>) {
+    let label = event.label.as_str();
+    header(&format!("tcp.connect.{label}"), out);
+    let _ = write!(out, "devTime={}", event.time.as_millisecond());
+    pair("cat", label, out);
+    pair("sev", severity(Severity::of_event(event)), out);
+    optional("src", event.src.ip, out);
+    optional("srcPort", event.src.port, out);
+    optional("dst", event.dst.ip, out);
+    optional("dstPort", event.dst.port, out);
+    pair("proto", "TCP", out);
+    pair("id", &event.id, out);
+    pair("host", &event.host, out);
+    optional("reason", event.reason.map(Reason::as_str), out);
+    optional("origin", event.origin.map(Origin::as_str), out);
+    optional("activeRefusal", event.active_refusal, out);
+    optional("errno", event.errno.as_deref(), out);
+    optional("elapsedMs", event.elapsed.map(milliseconds), out);
+    optional("handshakeMs", event.handshake.map(milliseconds), out);
+    pair("synRetransmits", event.syn_retransmits, out);
+    evidence(event, out);
+    if let Some(process) = &event.process {
+        pair("usrName", process.uid, out);
+        pair("process", &process.comm, out);
+        pair("pid", process.pid, out);
+        optional("cgroup", process.cgroup.as_deref(), out);
+    }
+    optional("streak", event.destination.as_ref().map(|known| known.streak), out);
+    pair("msg", phrase(event), out);
+    out.push(b'\n');
+}
+
+/// Appends the alert as one line.
+pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
+    let change = &alert.change;
+    let (scope, numbers) = (&change.verdict.scope, &change.verdict.numbers);
+    header(&format!("scope.{}", change.kind.as_str()), out);
+    let _ = write!(out, "devTime={}", change.time.as_millisecond());
+    pair("cat", scope.as_str(), out);
+    pair("sev", severity(Severity::of_alert(alert)), out);
+    match *scope {
+        Scope::OnlySource { ip } => pair("src", ip, out),
+        Scope::Destination { ip, .. } | Scope::Intermittent { ip, .. } => pair("dst", ip, out),
+        _ => {}
+    }
+    optional("dstPort", scope.port(), out);
+    pair("proto", "TCP", out);
+    pair("id", &alert.id, out);
+    pair("host", &alert.host, out);
+    pair("change", change.kind.as_str(), out);
+    pair("since", change.since.as_millisecond(), out);
+    pair("what", scope, out);
+    pair("attempts", numbers.attempts, out);
+    pair("failures", numbers.failures, out);
+    pair("destinations", numbers.destinations, out);
+    optional("mostly", numbers.label.map(Label::as_str), out);
+    pair("msg", &alert.text, out);
+    out.push(b'\n');
+}
+
+fn evidence(event: &Event, out: &mut Vec<u8>) {
+    let evidence = &event.evidence;
+    optional("rstTtl", evidence.rst_ttl, out);
+    optional("iface", evidence.iface.as_deref(), out);
+    optional("routeIface", evidence.route_iface.as_deref(), out);
+    optional("icmpType", evidence.icmp_type, out);
+    optional("icmpCode", evidence.icmp_code, out);
+    optional("icmpFrom", evidence.icmp_from, out);
+    optional("synDrops", evidence.syn_drops, out);
+    if !evidence.missing.is_empty() {
+        pair("missing", evidence.missing.join(","), out);
+    }
+}
+
+/// Severities are 1 to 10.
+const fn severity(severity: Severity) -> u8 {
+    match severity {
+        Severity::Informational => 1,
+        Severity::Low => 4,
+        Severity::Medium => 6,
+        Severity::High => 8,
+    }
+}
+
+fn header(event_id: &str, out: &mut Vec<u8>) {
+    let _ = write!(out, "LEEF:2.0|observer|observer|{}|{event_id}|x09|", env!("CARGO_PKG_VERSION"));
+}
+
+fn optional(key: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        pair(key, value, out);
+    }
+}
+
+/// Control characters, the tab among them, are written as visible escapes, which
+/// nothing reads back.
+fn pair(key: &str, value: impl Display, out: &mut Vec<u8>) {
+    let _ = write!(out, "\t{key}={}", sanitize(&value.to_string()));
+}

@@ -1,0 +1,120 @@
+//! Syslog messages of RFC 5424, without framing: one a line.
+//!
+//! No byte order mark before the text: rsyslog keeps it. At most six digits of a
+//! second: more makes some receivers write wrong times.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use super::phrase::phrase;
+use super::severity::Severity;
+use super::text::destination;
+use crate::alert::Alert;
+use crate::event::Event;
+use crate::label::{Origin, Reason};
+use crate::sanitize::sanitize;
+
+/// IANA's number for documentation (RFC 5612), until somebody has one of their own.
+pub const DOCUMENTATION_PEN: u32 = 32_473;
+/// Facility 3, system daemons.
+const DAEMON: u8 = 3;
+/// Longest HOSTNAME, RFC 5424 section 6.
+const HOSTNAME_LEN: usize = 255;
+
+/// Appends the event as one message.
+pub fn append(event: &Event, out: &mut Vec<u8>) {
+    let message_id = format!("tcp.connect.{}", event.label.as_str());
+    header(Severity::of_event(event), &event.time, &event.host, &message_id, out);
+    parameter("id", &event.id, out);
+    parameter("label", event.label.as_str(), out);
+    optional("reason", event.reason.map(Reason::as_str), out);
+    optional("origin", event.origin.map(Origin::as_str), out);
+    optional("active_refusal", event.active_refusal, out);
+    optional("errno", event.errno.as_deref(), out);
+    optional("src", event.src.ip, out);
+    optional("sport", event.src.port, out);
+    optional("dst", event.dst.ip, out);
+    optional("dport", event.dst.port, out);
+    optional("started", event.started, out);
+    optional("elapsed_ms", event.elapsed.map(crate::event::milliseconds), out);
+    optional("handshake_ms", event.handshake.map(crate::event::milliseconds), out);
+    parameter("syn_retransmits", event.syn_retransmits, out);
+    evidence(event, out);
+    if let Some(process) = &event.process {
+        parameter("pid", process.pid, out);
+        parameter("uid", process.uid, out);
+        parameter("comm", &process.comm, out);
+        optional("cgroup", process.cgroup.as_deref(), out);
+        parameter("netns", process.netns, out);
+    }
+    if let Some(known) = &event.destination {
+        parameter("attempts", known.attempts, out);
+        parameter("established", known.established, out);
+        parameter("streak", known.streak, out);
+    }
+    let _ = writeln!(out, "] {}: {}", destination(&event.dst), phrase(event));
+}
+
+/// Appends the alert as one message.
+pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
+    let change = &alert.change;
+    let message_id = format!("scope.{}", change.kind.as_str());
+    header(Severity::of_alert(alert), &change.time, &alert.host, &message_id, out);
+    parameter("id", &alert.id, out);
+    parameter("change", change.kind.as_str(), out);
+    parameter("since", change.since, out);
+    parameter("scope", change.verdict.scope.as_str(), out);
+    parameter("what", &change.verdict.scope, out);
+    let numbers = &change.verdict.numbers;
+    parameter("attempts", numbers.attempts, out);
+    parameter("failures", numbers.failures, out);
+    parameter("destinations", numbers.destinations, out);
+    optional("label", numbers.label.map(crate::label::Label::as_str), out);
+    parameter("elsewhere_attempts", numbers.elsewhere_attempts, out);
+    parameter("elsewhere_successes", numbers.elsewhere_successes, out);
+    let _ = writeln!(out, "] {}", sanitize(&alert.text));
+}
+
+fn evidence(event: &Event, out: &mut Vec<u8>) {
+    let evidence = &event.evidence;
+    optional("rst_ttl", evidence.rst_ttl, out);
+    optional("iface", evidence.iface.as_deref(), out);
+    optional("route_iface", evidence.route_iface.as_deref(), out);
+    optional("icmp_type", evidence.icmp_type, out);
+    optional("icmp_code", evidence.icmp_code, out);
+    optional("icmp_from", evidence.icmp_from, out);
+    optional("icmp_ttl", evidence.icmp_ttl, out);
+    optional("syn_drops", evidence.syn_drops, out);
+    optional("bytes_received", evidence.bytes_received, out);
+    if !evidence.missing.is_empty() {
+        parameter("missing", evidence.missing.join(","), out);
+    }
+}
+
+/// Up to the first parameter of the structured data.
+fn header(severity: Severity, time: &jiff::Timestamp, host: &str, message_id: &str, out: &mut Vec<u8>) {
+    let priority = DAEMON * 8 + severity.syslog();
+    // PRINTUSASCII, and nothing else.
+    let host: String = host.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(HOSTNAME_LEN).collect();
+    let host = if host.is_empty() { "-" } else { &host };
+    let time = time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
+    let _ = write!(out, "<{priority}>1 {time} {host} observer - {message_id} [observer@{DOCUMENTATION_PEN}");
+}
+
+fn optional(name: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        parameter(name, value, out);
+    }
+}
+
+/// A parameter, with the three characters escaped that end or escape a value.
+fn parameter(name: &str, value: impl Display, out: &mut Vec<u8>) {
+    let _ = write!(out, " {name}=\"");
+    for c in sanitize(&value.to_string()).chars() {
+        if matches!(c, '"' | '\\' | ']') {
+            out.push(b'\\');
+        }
+        let _ = write!(out, "{c}");
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,187 @@
+//! Every format of a SIEM's: what it looks like, and that a reader of it gets back
+//! what was written, whatever strings others chose.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum as _;
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::Format;
+use crate::alert::tests::alerts;
+use crate::event::Event;
+use crate::label::{Label, Reason};
+use crate::sample::{self, any_event};
+use crate::sanitize::{is_visible, sanitize};
+
+const JSON: [Format; 6] = [Format::Json, Format::Ecs, Format::Ocsf, Format::Gelf, Format::SplunkHec, Format::Otlp];
+
+fn line(format: Format, event: &Event) -> String {
+    let mut out = Vec::new();
+    format.append(event, false, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn json(format: Format, event: &Event) -> Value {
+    serde_json::from_str(&line(format, event)).unwrap()
+}
+
+#[test]
+fn a_refusal_in_every_format() {
+    let event = sample::event(Label::Refused, Some(Reason::Rst));
+    let lines: Vec<_> =
+        Format::value_variants().iter().map(|&format| format!("{format:?}: {}", line(format, &event))).collect();
+    assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+#[test]
+fn an_alert_in_every_format() {
+    let alert = &alerts()[7];
+    let line = |&format: &Format| {
+        let mut out = Vec::new();
+        format.append_alert(alert, false, &mut out).unwrap();
+        format!("{format:?}: {}", String::from_utf8(out).unwrap())
+    };
+    let lines: Vec<_> = Format::value_variants().iter().map(line).collect();
+    assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// Key and value of a CEF extension, unescaped.
+fn cef(line: &str) -> (Vec<String>, BTreeMap<String, String>) {
+    let mut header = Vec::from([String::new()]);
+    let mut chars = line.trim_end_matches('\n').chars();
+    while header.len() < 8 {
+        match chars.next().unwrap() {
+            '|' => header.push(String::new()),
+            '\\' => header.last_mut().unwrap().push(chars.next().unwrap()),
+            c => header.last_mut().unwrap().push(c),
+        }
+    }
+    // A key is the word before an `=` that is not escaped.
+    let (mut pairs, mut key, mut value) = (BTreeMap::new(), String::new(), String::new());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => value.push(match chars.next().unwrap() {
+                'n' => '\n',
+                c => c,
+            }),
+            '=' => {
+                let at = value.rfind(' ').map_or(0, |at| at + 1);
+                let next = value.split_off(at);
+                if !key.is_empty() {
+                    assert!(pairs.insert(key, value.trim_end_matches(' ').to_owned()).is_none());
+                }
+                (key, value) = (next, String::new());
+            }
+            c => value.push(c),
+        }
+    }
+    pairs.insert(key, value);
+    (header, pairs)
+}
+
+/// The structured data of a syslog message, unescaped.
+fn syslog(line: &str) -> (Vec<&str>, BTreeMap<String, String>, String) {
+    let (head, rest) = line.trim_end_matches('\n').split_once(" [observer@32473").unwrap();
+    let mut chars = rest.chars();
+    let mut parameters = BTreeMap::new();
+    while chars.next().unwrap() == ' ' {
+        let name: String = chars.by_ref().take_while(|&c| c != '=').collect();
+        assert_eq!(chars.next(), Some('"'));
+        let mut value = String::new();
+        loop {
+            match chars.next().unwrap() {
+                '"' => break,
+                '\\' => value.push(chars.next().unwrap()),
+                c => value.push(c),
+            }
+        }
+        assert!(parameters.insert(name, value).is_none());
+    }
+    (head.split(' ').collect(), parameters, chars.collect())
+}
+
+proptest! {
+    #[test]
+    fn an_event_is_one_line_and_plain_to_see(event in any_event()) {
+        for &format in Format::value_variants() {
+            let line = line(format, &event);
+            prop_assert_eq!(line.matches('\n').count(), 1, "{:?}", format);
+            let is_tab = |c| c == '\t' && format == Format::Leef;
+            prop_assert!(line.trim_end_matches('\n').chars().all(|c| is_visible(c) || is_tab(c)), "{:?} {:?}", format, line);
+        }
+    }
+
+    #[test]
+    fn json_formats_parse_back(event in any_event()) {
+        for format in JSON {
+            prop_assert!(json(format, &event).is_object());
+        }
+        let ecs = json(Format::Ecs, &event);
+        prop_assert_eq!(ecs.pointer("/event/id"), Some(&Value::from(event.id.as_str())));
+        let comm = event.process.as_ref().map(|process| Value::from(process.comm.as_str()));
+        prop_assert_eq!(ecs.pointer("/process/name"), comm.as_ref());
+        let ocsf = json(Format::Ocsf, &event);
+        prop_assert_eq!(ocsf.pointer("/actor/process/name"), comm.as_ref());
+        let class = ocsf["class_uid"].as_u64().unwrap();
+        prop_assert_eq!(ocsf["type_uid"].as_u64().unwrap(), class * 100 + ocsf["activity_id"].as_u64().unwrap());
+        let hec = json(Format::SplunkHec, &event);
+        prop_assert_eq!(hec.pointer("/event/id"), Some(&Value::from(event.id.as_str())));
+    }
+
+    #[test]
+    fn gelf_has_text_and_numbers_alone(event in any_event()) {
+        let message = json(Format::Gelf, &event);
+        for (name, value) in message.as_object().unwrap() {
+            prop_assert!(value.is_string() || value.is_number(), "{} {}", name, value);
+            let is_own = name.strip_prefix('_').is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)));
+            let is_standard = ["version", "host", "short_message", "timestamp", "level"].contains(&name.as_str());
+            prop_assert!(is_own || is_standard, "{}", name);
+        }
+        prop_assert!(message.get("_id").is_none() && !message["host"].as_str().unwrap().is_empty());
+    }
+
+    #[test]
+    fn cef_parses_back_within_its_limits(event in any_event()) {
+        let line = line(Format::Cef, &event);
+        let (header, pairs) = cef(&line);
+        prop_assert_eq!(&header[..4], ["CEF:0", "observer", "observer", env!("CARGO_PKG_VERSION")]);
+        prop_assert!(header[6].parse::<u8>().unwrap() <= 10);
+        let value = |text: &str| sanitize(text).replace('|', "¦").trim_end_matches(' ').to_owned();
+        prop_assert_eq!(pairs.get("sproc").cloned(), event.process.as_ref().map(|process| value(&process.comm)));
+        prop_assert_eq!(&pairs["act"], event.label.as_str());
+        prop_assert!(pairs["msg"].chars().count() <= 1_023 && pairs["externalId"].chars().count() <= 4 * 40);
+        let v4 = |key: &str| pairs.get(key).is_none_or(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok());
+        let v6 = |key: &str| pairs.get(key).is_none_or(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+        prop_assert!(v4("src") && v4("dst") && v6("c6a2") && v6("c6a3"));
+        let extension = line.splitn(8, '|').last().unwrap();
+        prop_assert!(!extension.contains('|'), "a receiver would drop {}", line);
+    }
+
+    #[test]
+    fn leef_parses_back(event in any_event()) {
+        let line = line(Format::Leef, &event);
+        let (header, body) = line.trim_end_matches('\n').split_once("|x09|").unwrap();
+        prop_assert_eq!(header.split('|').count(), 5);
+        let pairs: BTreeMap<_, _> = body.split('\t').map(|pair| pair.split_once('=').unwrap()).collect();
+        prop_assert_eq!(pairs["devTime"].len(), 13);
+        prop_assert!((1..=10).contains(&pairs["sev"].parse::<u8>().unwrap()));
+        let comm = event.process.as_ref().map(|process| sanitize(&process.comm).into_owned());
+        prop_assert_eq!(pairs.get("process").map(|&name| name.to_owned()), comm);
+    }
+
+    #[test]
+    fn syslog_parses_back_within_its_limits(event in any_event()) {
+        let line = line(Format::Rfc5424, &event);
+        let (head, parameters, text) = syslog(&line);
+        prop_assert_eq!(head.len(), 6, "{:?}", head);
+        prop_assert!(["<28>1", "<30>1"].contains(&head[0]), "{}", head[0]);
+        prop_assert!(head[1].len() == "2026-11-23T16:07:01.123456Z".len() && head[5].len() <= 32);
+        prop_assert!(!head[2].is_empty() && head[2].len() <= 255 && head[2].chars().all(|c| c.is_ascii_graphic()));
+        let comm = event.process.as_ref().map(|process| sanitize(&process.comm).into_owned());
+        prop_assert_eq!(parameters.get("comm").cloned(), comm);
+        prop_assert!(parameters.keys().all(|name| name.len() <= 32 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        prop_assert!(text.starts_with(' ') && text.len() > 1);
+    }
+}
