@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{Artifact, Message, MetadataCommand};
 
+use crate::vm::Arch;
+
 /// All crates but the kernel programs, which do not compile for the host.
 pub(crate) const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
 
@@ -57,10 +59,11 @@ pub(crate) struct TestPrograms {
 }
 
 /// Builds the test program `kernel` and the `observer` that it tests, for virtual
-/// machines.
-pub(crate) fn build_test_programs() -> Result<TestPrograms> {
+/// machines with this processor.
+pub(crate) fn build_test_programs(arch: Arch) -> Result<TestPrograms> {
     let mut cargo = command("test");
     cargo.args(["--no-run", "--profile", "vm", "--package", "observer", "--test", "kernel"]);
+    cross(&mut cargo, arch);
     let (mut tests, mut observer) = (None, None);
     for artifact in artifacts(&mut cargo)? {
         match artifact.target.name.as_str() {
@@ -73,6 +76,24 @@ pub(crate) fn build_test_programs() -> Result<TestPrograms> {
         tests: tests.context("cargo built no test program named kernel")?.into(),
         observer: observer.context("cargo built no executable named observer")?.into(),
     })
+}
+
+/// This very program, for virtual machines with this processor.
+pub(crate) fn build_xtask(arch: Arch) -> Result<PathBuf> {
+    if arch.target().is_none() {
+        return std::env::current_exe().context("find this program");
+    }
+    let mut cargo = command("build");
+    cargo.args(["--profile", "vm", "--package", "xtask", "--bin", "xtask"]);
+    cross(&mut cargo, arch);
+    let built = artifacts(&mut cargo)?.into_iter().find(|artifact| artifact.target.name == "xtask");
+    Ok(built.and_then(|artifact| artifact.executable).context("cargo built no executable named xtask")?.into())
+}
+
+fn cross(cargo: &mut Command, arch: Arch) {
+    if let Some(target) = arch.target() {
+        cargo.args(["--target", target, "--config", &format!("target.{target}.linker='{}'", arch.linker())]);
+    }
 }
 
 /// Runs a cargo command that builds, and returns what it has built.

@@ -117,7 +117,7 @@ fn open_tun() -> Result<File> {
     // SAFETY: ifreq is plain old data, for which zero bytes are a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(DEVICE.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]); // Signed or not by processor.
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as c_short;
     // SAFETY: TUNSETIFF reads and writes one ifreq, which lives across the call.

@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cargo;
 use crate::report::Tally;
-use crate::vm::{Boot, Outcome, SETTINGS, Setting, Suite, Tested, readme};
+use crate::vm::{Arch, Boot, Outcome, SETTINGS, Setting, Suite, Tested, readme};
 
 /// The oldest that is supported, the stable ones since, and the newest.
 const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
@@ -36,6 +36,10 @@ pub(crate) struct VmTest {
     /// A setting to test in a machine of its own; may be repeated [default: all, unless kernels or tests are chosen]
     #[arg(long, value_name = "SETTING", value_parser = setting())]
     setting: Vec<Setting>,
+    /// The machines' processor. For aarch64 the tests are cross-built, and without further choice only the matrix runs,
+    /// on Linux 6.12 [default: x86_64]
+    #[arg(long, value_name = "ARCHITECTURE", default_value = "x86_64", hide_default_value = true)]
+    arch: Arch,
     /// Fail if a kernel cannot be fetched; implied by CI=true in the environment
     #[arg(long)]
     require: bool,
@@ -53,12 +57,13 @@ pub(crate) struct VmTest {
 impl VmTest {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
-        let suite = Suite { boots: self.boots(), limit: Duration::from_secs(self.limit) };
+        let suite = Suite { arch: self.arch, boots: self.boots(), limit: Duration::from_secs(self.limit) };
         let outcomes = suite.run(|outcome| println!("{outcome}"))?;
         let total = total(&outcomes, self.require || cargo::is_ci());
         let ran: Vec<&Tested> = outcomes.iter().filter_map(Outcome::tested).collect();
         let plain: Vec<&Tested> = ran.iter().copied().filter(|tested| tested.boot.setting.is_none()).collect();
-        if self.write_readme || plain.iter().map(|tested| tested.boot.series.as_str()).eq(KERNELS) {
+        let is_readmes = self.arch == Arch::X86;
+        if self.write_readme || is_readmes && plain.iter().map(|tested| tested.boot.series.as_str()).eq(KERNELS) {
             tell_readme(&plain, self.write_readme)?;
         }
         println!("\n{} of {} machines tested in {:.0} s", ran.len(), outcomes.len(), start.elapsed().as_secs_f64());
@@ -69,7 +74,11 @@ impl VmTest {
     /// Every kernel and every setting, unless something is chosen.
     fn boots(&self) -> Vec<Boot> {
         let is_all = self.kernel.is_empty() && self.setting.is_empty();
-        let arguments = if self.arguments.is_empty() { words(WITHOUT) } else { self.arguments.clone() };
+        let by_default = if self.arch == Arch::X86 { WITHOUT } else { &["--exact", "matrix"] };
+        let arguments = if self.arguments.is_empty() { words(by_default) } else { self.arguments.clone() };
+        if is_all && self.arch != Arch::X86 {
+            return boots(&["6.12"], &arguments, &[]);
+        }
         if is_all {
             let settings: &[Setting] = if self.arguments.is_empty() { &SETTINGS } else { &[] };
             return boots(&KERNELS, &arguments, settings);
@@ -85,7 +94,8 @@ fn setting() -> impl TypedValueParser<Value = Setting> {
 
 /// Runs the tests on a few kernels and with every setting, and counts them.
 pub(crate) fn few() -> Result<Tally> {
-    let suite = Suite { boots: boots(&FEW, &words(WITHOUT), &SETTINGS), limit: Duration::from_secs(LIMIT) };
+    let suite =
+        Suite { arch: Arch::X86, boots: boots(&FEW, &words(WITHOUT), &SETTINGS), limit: Duration::from_secs(LIMIT) };
     Ok(total(&suite.run(|outcome| println!("{outcome}"))?, cargo::is_ci()))
 }
 
@@ -122,4 +132,29 @@ fn boots(kernels: &[impl AsRef<str>], arguments: &[String], settings: &[Setting]
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        vm_test: VmTest,
+    }
+
+    fn names(arguments: &[&str]) -> Vec<String> {
+        let line = <Line as clap::Parser>::parse_from([&["vm-test"], arguments].concat());
+        line.vm_test.boots().iter().map(Boot::name).collect()
+    }
+
+    #[test]
+    fn everything_is_booted_unless_something_is_chosen() {
+        assert_eq!(names(&[]).len(), KERNELS.len() + SETTINGS.len());
+        assert_eq!(names(&["--", "storm"]), KERNELS);
+        assert_eq!(names(&["--kernel", "6.1"]), ["6.1"]);
+        assert_eq!(names(&["--setting", "patience"]), ["6.12-patience"]);
+        assert_eq!(names(&["--arch", "aarch64"]), ["6.12"]);
+    }
 }

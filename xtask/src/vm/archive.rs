@@ -8,24 +8,27 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Where which kernels are: 5.10; 6.1 and 6.12; 6.16 and later.
-const SOURCES: [(&str, &str); 3] = [
+use super::arch::Arch;
+
+/// Where which kernels are: 5.10; 6.1 and 6.12; 6.16 and later. And programs for a
+/// processor that is not this host's.
+const SOURCES: [(&str, &str); 4] = [
     ("http://deb.debian.org/debian-security", "bullseye-security"),
     ("http://deb.debian.org/debian-security", "bookworm-security"),
     ("http://deb.debian.org/debian", "trixie-backports"),
+    ("http://deb.debian.org/debian", "bookworm"),
 ];
 
 /// Debian's keys, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Package lists older than this are fetched again.
 const LISTS_LAST: Duration = Duration::from_hours(24);
-/// Kernels for virtual machines: small, and with all that the tests need.
-const FLAVOUR: &str = "-cloud-amd64";
 
 /// An apt of our own.
 #[derive(Debug)]
 pub(crate) struct Archive {
     root: PathBuf,
+    pub(crate) arch: Arch,
     /// Why the package lists are not of today, if they are not.
     stale: Option<String>,
 }
@@ -33,15 +36,15 @@ pub(crate) struct Archive {
 impl Archive {
     /// Sets it up below `root` and brings its package lists up to date. Without a
     /// network the last ones are used.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path, arch: Arch) -> Result<Self> {
         for directory in ["lists/partial", "cache/archives/partial", "dpkg"] {
             fs::create_dir_all(root.join(directory)).with_context(|| format!("make {}", root.display()))?;
         }
         let write = |name: &str, text: &str| fs::write(root.join(name), text).with_context(|| format!("write {name}"));
         write("dpkg/status", "")?;
-        write("sources.list", &sources())?;
-        write("apt.conf", &configuration(root))?;
-        let mut archive = Self { root: root.to_owned(), stale: None };
+        write("sources.list", &sources(arch))?;
+        write("apt.conf", &configuration(root, arch))?;
+        let mut archive = Self { root: root.to_owned(), arch, stale: None };
         archive.update()?;
         Ok(archive)
     }
@@ -68,7 +71,8 @@ impl Archive {
         let output = self.apt("apt-cache", &["pkgnames", "linux-image-"])?;
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
         let stale = self.stale.as_deref().map(|cause| format!(" (apt-get update: {cause})")).unwrap_or_default();
-        newest(names.lines(), series).with_context(|| format!("Debian's archive has no kernel {series}{stale}"))
+        newest(names.lines(), series, self.arch)
+            .with_context(|| format!("Debian's archive has no kernel {series}{stale}"))
     }
 
     /// Fetches a kernel's packages and unpacks them into `to`.
@@ -87,12 +91,18 @@ impl Archive {
         arguments.extend(parts);
         let output = self.command("apt-get").args(&arguments).current_dir(&download).output().context("apt-get")?;
         ensure!(output.status.success(), "{}", complaint(&output));
-        for entry in fs::read_dir(&download).context("list what was fetched")? {
-            let package = entry.context("list what was fetched")?.path();
-            let output = Command::new("dpkg-deb").arg("-x").args([&package, to]).output().context("dpkg-deb")?;
-            ensure!(output.status.success(), "{}: {}", package.display(), complaint(&output));
-        }
+        unpack_all(&download, to)?;
         fs::remove_dir_all(&download).context("empty the cache")
+    }
+
+    /// Fetches packages with all that they need and unpacks them into `to`.
+    /// Nothing is installed: no script of theirs runs.
+    pub(crate) fn unpack_with_dependencies(&self, packages: &[&str], to: &Path) -> Result<()> {
+        let mut arguments = vec!["install", "--download-only", "--no-install-recommends", "--yes"];
+        arguments.extend(packages);
+        let output = self.apt("apt-get", &arguments)?;
+        ensure!(output.status.success(), "{}", complaint(&output));
+        unpack_all(&self.root.join("cache/archives"), to)
     }
 
     fn apt(&self, program: &str, arguments: &[&str]) -> Result<Output> {
@@ -109,14 +119,26 @@ impl Archive {
     }
 }
 
-fn sources() -> String {
-    let line = |(uri, suite)| format!("deb [arch=amd64 signed-by={KEYRING}] {uri} {suite} main\n");
+fn unpack_all(packages: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(packages).context("list what was fetched")? {
+        let package = entry.context("list what was fetched")?.path();
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            let output = Command::new("dpkg-deb").arg("-x").args([&package, to]).output().context("dpkg-deb")?;
+            ensure!(output.status.success(), "{}: {}", package.display(), complaint(&output));
+        }
+    }
+    Ok(())
+}
+
+fn sources(arch: Arch) -> String {
+    let arch = arch.debian();
+    let line = |(uri, suite)| format!("deb [arch={arch} signed-by={KEYRING}] {uri} {suite} main\n");
     SOURCES.map(line).concat()
 }
 
 /// Everything that apt reads or writes. A proxy of the host's stays in force.
-fn configuration(root: &Path) -> String {
-    let root = root.display();
+fn configuration(root: &Path, arch: Arch) -> String {
+    let (root, arch) = (root.display(), arch.debian());
     format!(
         r#"Dir::State "{root}";
 Dir::State::lists "{root}/lists";
@@ -126,8 +148,8 @@ Dir::Etc::sourcelist "{root}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
-APT::Architecture "amd64";
-APT::Architectures "amd64";
+APT::Architecture "{arch}";
+APT::Architectures "{arch}";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::Retries "3";
@@ -136,9 +158,9 @@ Acquire::Retries "3";
 }
 
 /// The newest release of a series among package names.
-fn newest<'a>(names: impl Iterator<Item = &'a str>, series: &str) -> Option<String> {
+fn newest<'a>(names: impl Iterator<Item = &'a str>, series: &str, arch: Arch) -> Option<String> {
     let releases = names.filter_map(|name| name.strip_prefix("linux-image-")).filter(|release| {
-        let rest = release.strip_suffix(FLAVOUR).and_then(|release| release.strip_prefix(series));
+        let rest = release.strip_suffix(arch.flavour()).and_then(|release| release.strip_prefix(series));
         // `linux-image-6.1-cloud-amd64` has no content of its own.
         rest.is_some_and(|rest| rest.starts_with('.'))
     });
@@ -157,7 +179,7 @@ fn complaint(output: &Output) -> String {
 }
 
 /// The kernels of a series that were unpacked earlier, newest first.
-pub(crate) fn unpacked(kernels: &Path, series: &str) -> Result<Vec<String>> {
+pub(crate) fn unpacked(kernels: &Path, series: &str, arch: Arch) -> Result<Vec<String>> {
     let entries = match fs::read_dir(kernels) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -166,7 +188,7 @@ pub(crate) fn unpacked(kernels: &Path, series: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in entries {
         let name = entry.context("list kernels")?.file_name().to_string_lossy().into_owned();
-        found.extend(newest([format!("linux-image-{name}").as_str()].into_iter(), series));
+        found.extend(newest([format!("linux-image-{name}").as_str()].into_iter(), series, arch));
     }
     found.sort_by_key(|release| std::cmp::Reverse(numbers(release)));
     Ok(found)
@@ -188,7 +210,7 @@ mod tests {
             "linux-image-6.12.9+deb12-cloud-amd64",
             "linux-image-6.12.117+deb12-cloud-amd64",
         ];
-        let newest = |series| newest(names.into_iter(), series);
+        let newest = |series| newest(names.into_iter(), series, Arch::X86);
         assert_eq!(newest("6.1").as_deref(), Some("6.1.0-56-cloud-amd64"));
         assert_eq!(newest("6.12").as_deref(), Some("6.12.117+deb12-cloud-amd64"));
         assert_eq!(newest("5.10"), None);
@@ -196,7 +218,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_hosts_is_written() {
-        let text = configuration(Path::new("/somewhere"));
+        let text = configuration(Path::new("/somewhere"), Arch::X86);
         for key in ["Dir::State", "Dir::Cache", "Dir::Etc::sourcelist", "Dir::State::status"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{key} \"/somewhere"))), "{key}");
         }

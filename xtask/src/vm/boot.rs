@@ -63,3 +63,24 @@ impl Setting {
         Boot { series: self.series.to_owned(), setting: Some(self), arguments }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn settings_have_files_and_trials_of_their_own() {
+        let names: HashSet<_> = SETTINGS.iter().map(|setting| setting.boot().name()).collect();
+        assert_eq!(names.len(), SETTINGS.len());
+        assert!(!names.contains(&Boot::plain("6.12", &[]).name()));
+        for setting in SETTINGS {
+            assert_eq!(Setting::by_name(setting.name), Some(setting));
+            // The test program runs what contains the word.
+            let others = SETTINGS.iter().filter(|other| **other != setting);
+            assert!(others.into_iter().all(|other| !other.trials.contains(setting.trials)), "{}", setting.name);
+        }
+        assert_eq!(Setting::by_name("no such"), None);
+    }
+}

@@ -14,8 +14,9 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 
 use super::plan::{Mark, PLAN, Plan, Step};
 
-/// The serial port for marks and what the steps write; the other is the kernel's.
-const REPORT: &str = "/dev/ttyS1";
+/// The serial port for marks and what the steps write; the other is the kernel's,
+/// which on the ARM board is of another kind.
+const REPORT: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
 /// What to mount where. Not tracefs: observer has to find its way without. Nor
 /// anything on /tmp, where the programs under test may lie.

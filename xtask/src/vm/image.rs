@@ -28,32 +28,30 @@ const PLUGIN_DIRECTORIES: [&str; 4] =
 const SYSTEM_PATH: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 const DIRECTORIES: [&str; 7] = ["dev", "proc", "sys", "tmp", "run", "etc", "modules"];
+/// Directories of a userland that no test looks into.
+const UNNEEDED: [&str; 5] = ["usr/share", "usr/include", "perl-base", "gconv", "etc"];
 /// Links of a host that has moved these below /usr.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// The part that is the same for every kernel.
-pub(crate) fn base(programs: &TestPrograms) -> Result<Vec<u8>> {
+/// The part that is the same for every kernel. Tools come from this host, or from
+/// a `userland` for another processor.
+pub(crate) fn base(programs: &TestPrograms, init: &Path, userland: Option<&Path>) -> Result<Vec<u8>> {
     let mut files = Files::default();
-    for tool in TOOLS {
-        files.add_program(&find(tool)?)?;
+    match userland {
+        None => files.add_hosts(programs, init)?,
+        Some(userland) => {
+            files.add_tree(userland, userland)?;
+            files.add(&programs.observer)?;
+            files.add(&programs.tests)?;
+        }
     }
-    let plugins = PLUGIN_DIRECTORIES.iter().map(Path::new).find(|directory| directory.exists());
-    let plugins = plugins.context("no directory with iptables' extensions: install iptables")?;
-    for plugin in PLUGINS.map(|name| plugins.join(name)).iter().filter(|plugin| plugin.exists()) {
-        files.add_program(plugin)?;
-    }
-    for program in [&programs.observer, &programs.tests] {
-        files.add_program(program)?;
-    }
-    let this = std::env::current_exe().context("find this program")?;
-    files.add_libraries(&this)?;
     let mut archive = Archive::new(Vec::new());
     for name in DIRECTORIES {
         archive.directory(name).context("write the image")?;
     }
     archive.device("dev/console", (5, 1)).context("write the image")?;
-    archive.file("init", 0o755, &stripped(&this)?).context("write the image")?;
-    files.write(&mut archive)?;
+    archive.file("init", 0o755, &stripped(init)?).context("write the image")?;
+    files.write(&mut archive, userland.is_none())?;
     archive.finish().context("write the image")
 }
 
@@ -80,6 +78,37 @@ fn find(program: &str) -> Result<PathBuf> {
 struct Files(BTreeMap<String, PathBuf>);
 
 impl Files {
+    /// This host's tools, what iptables opens by itself, and the programs, each
+    /// with its libraries.
+    fn add_hosts(&mut self, programs: &TestPrograms, init: &Path) -> Result<()> {
+        for tool in TOOLS {
+            self.add_program(&find(tool)?)?;
+        }
+        let plugins = PLUGIN_DIRECTORIES.iter().map(Path::new).find(|directory| directory.exists());
+        let plugins = plugins.context("no directory with iptables' extensions: install iptables")?;
+        for plugin in PLUGINS.map(|name| plugins.join(name)).iter().filter(|plugin| plugin.exists()) {
+            self.add_program(plugin)?;
+        }
+        for program in [&programs.observer, &programs.tests] {
+            self.add_program(program)?;
+        }
+        self.add_libraries(init)
+    }
+
+    /// All below a directory that is to be the root inside.
+    fn add_tree(&mut self, root: &Path, directory: &Path) -> Result<()> {
+        for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
+            let path = entry.context("list the userland")?.path();
+            let inside = path.strip_prefix(root).context("it lies below")?.to_string_lossy().into_owned();
+            if path.is_symlink() || path.is_file() {
+                self.0.insert(inside, path);
+            } else if !UNNEEDED.iter().any(|unneeded| inside.ends_with(unneeded)) {
+                self.add_tree(root, &path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn add_program(&mut self, program: &Path) -> Result<()> {
         self.add(program)?;
         self.add_libraries(program)
@@ -106,9 +135,9 @@ impl Files {
         Ok(())
     }
 
-    fn write(&self, archive: &mut Archive<impl Write>) -> Result<()> {
+    fn write(&self, archive: &mut Archive<impl Write>, is_hosts: bool) -> Result<()> {
         let mut directories: Vec<&str> = self.0.keys().flat_map(|path| parents(path)).collect();
-        for name in MERGED {
+        for name in MERGED.iter().filter(|_| is_hosts) {
             if let Ok(to) = fs::read_link(Path::new("/").join(name)) {
                 archive.symlink(name, &to.to_string_lossy()).context("write the image")?;
             }
@@ -119,6 +148,10 @@ impl Files {
             archive.directory(directory).context("write the image")?;
         }
         for (inside, file) in &self.0 {
+            if let Some(to) = fs::read_link(file).ok().filter(|_| !is_hosts) {
+                archive.symlink(inside, &to.to_string_lossy()).context("write the image")?;
+                continue;
+            }
             let mode = fs::metadata(file).with_context(|| format!("read {}", file.display()))?.permissions().mode();
             archive.file(inside, mode, &stripped(file)?).context("write the image")?;
         }

@@ -58,7 +58,7 @@ impl Kernel {
     /// Debian's archive.
     pub(crate) fn fetch(archive: &Archive, cache: &Path, series: &str) -> Result<Self> {
         let kernels = cache.join("kernels");
-        let cached = archive::unpacked(&kernels, series)?;
+        let cached = archive::unpacked(&kernels, series, archive.arch)?;
         let release = match (archive.newest(series), cached.first()) {
             (Ok(release), _) => release,
             // Gone from the archive, or no network: an older one is better than none.

@@ -4,6 +4,7 @@
 //! the programs under test ([`cpio`] writes it), [`qemu`] boots it, and [`guest`]
 //! is this very program as the machine's first process, which runs a [`plan`].
 
+mod arch;
 mod archive;
 mod boot;
 mod cpio;
@@ -15,7 +16,9 @@ mod qemu;
 pub(crate) mod readme;
 mod results;
 mod suite;
+mod userland;
 
+pub(crate) use arch::Arch;
 pub(crate) use boot::{Boot, SETTINGS, Setting};
 pub(crate) use results::{Outcome, Tested};
 pub(crate) use suite::Suite;

@@ -10,18 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::arch::Arch;
 use super::plan::Mark;
 
 /// How qemu is asked to be a machine. One processor: with two, qemu 7.2 crashes
 /// its guests. Time inside follows the instructions executed and skips idleness
 /// (`-icount`), so that a busy host does not disturb what is measured inside.
-const MACHINE: [&str; 21] = [
-    "-M",
-    "pc",
+const MACHINE: [&str; 17] = [
     "-accel",
     "tcg",
-    "-cpu",
-    "max",
     "-smp",
     "1",
     "-m",
@@ -39,13 +36,14 @@ const MACHINE: [&str; 21] = [
     "-monitor",
 ];
 
-/// What every kernel is told: the first serial port is its console, and a
-/// machine that has gone wrong in the kernel ends.
-const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init";
+/// What every kernel is told beside its console, the first serial port: a machine
+/// that has gone wrong in the kernel ends.
+const COMMAND_LINE: &str = "quiet panic=-1 oops=panic rdinit=/init";
 
 /// A machine to boot.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
+    pub(crate) arch: Arch,
     pub(crate) kernel: &'a Path,
     pub(crate) image: &'a Path,
     /// Beside what every kernel is told.
@@ -105,20 +103,22 @@ impl Machine<'_> {
     pub(crate) fn boot(&self) -> Result<Run> {
         let start = Instant::now();
         let console = self.log.with_extension("console");
-        let mut qemu = Command::new("qemu-system-x86_64")
+        let mut qemu = Command::new(self.arch.qemu())
+            .args(self.arch.machine())
             .args(MACHINE)
             .arg("none")
             .arg("-kernel")
             .arg(self.kernel)
             .arg("-initrd")
             .arg(self.image)
-            .args(["-append", &format!("{COMMAND_LINE} {}", self.command_line)])
-            .args(["-serial", &format!("file:{}", console.display()), "-serial", "stdio"])
+            .args(["-append", &format!("console={} {COMMAND_LINE} {}", self.arch.console(), self.command_line)])
+            .args(["-serial", &format!("file:{}", console.display()), "-chardev", "stdio,id=report"])
+            .args(self.arch.report_port())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("qemu-system-x86_64: is it installed?")?;
+            .with_context(|| format!("{}: is it installed?", self.arch.qemu()))?;
         let stdout = qemu.stdout.take().context("qemu's stdout")?;
         let stderr = qemu.stderr.take().context("qemu's stderr")?;
         let mut running = Running(qemu);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::arch::Arch;
 use super::archive::Archive;
 use super::boot::Boot;
 use super::image;
@@ -17,6 +18,7 @@ use super::kernel::Kernel;
 use super::plan::{Plan, Step};
 use super::qemu::Machine;
 use super::results::{Outcome, Tested};
+use super::userland;
 use crate::cargo::{self, TestPrograms};
 
 /// Machines at a time: each is one thread of qemu's and as much again at times.
@@ -25,6 +27,8 @@ const AT_A_TIME: usize = 2;
 /// Which machines to boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Suite {
+    /// The processor of all of them.
+    pub(crate) arch: Arch,
     pub(crate) boots: Vec<Boot>,
     /// A machine that takes longer has failed.
     pub(crate) limit: Duration,
@@ -34,9 +38,15 @@ impl Suite {
     /// Runs everything, and hands each outcome to `tell` as it comes.
     pub(crate) fn run(&self, tell: impl Fn(&Outcome) + Sync) -> Result<Vec<Outcome>> {
         let cache = cargo::root().join(".cache/vm");
-        let programs = cargo::build_test_programs()?;
-        let archive = Archive::open(&cache.join("apt")).context("set an apt of our own up")?;
-        let base = image::base(&programs).context("pack the virtual machines' programs")?;
+        let programs = cargo::build_test_programs(self.arch)?;
+        let init = cargo::build_xtask(self.arch)?;
+        let apt = if self.arch == Arch::X86 { "apt".to_owned() } else { format!("apt-{}", self.arch.debian()) };
+        let archive = Archive::open(&cache.join(apt), self.arch).context("set an apt of our own up")?;
+        let userland = match self.arch.target() {
+            None => None,
+            Some(_) => Some(userland::fetch(&archive, &cache)?),
+        };
+        let base = image::base(&programs, &init, userland.as_deref()).context("pack the virtual machines' programs")?;
         fs::create_dir_all(cache.join("log")).context("make room for logs")?;
         let bench = Bench { suite: self, programs: &programs, archive: &archive, base: &base, cache: &cache };
         let next = AtomicUsize::new(0);
@@ -82,7 +92,7 @@ impl Bench<'_> {
             Ok(kernel) => kernel,
             Err(error) => return Ok(Outcome::Skipped { boot: boot.clone(), cause: format!("{error:#}") }),
         };
-        let image = self.cache.join(format!("{}.cpio", boot.name()));
+        let image = self.cache.join(format!("{}.cpio", self.file_name(boot)));
         let modules = kernel.modules()?;
         let plan = Plan {
             modules: modules.iter().map(|module| Path::new("/modules").join(&module.name)).collect(),
@@ -91,8 +101,9 @@ impl Bench<'_> {
         let mut file = File::create(&image).with_context(|| format!("write {}", image.display()))?;
         let own = image::own(&modules, &plan)?;
         file.write_all(self.base).and_then(|()| file.write_all(&own)).context("write the image")?;
-        let log = self.cache.join(format!("log/{}.log", boot.name()));
+        let log = self.cache.join(format!("log/{}.log", self.file_name(boot)));
         let machine = Machine {
+            arch: self.suite.arch,
             kernel: &kernel.image()?,
             image: &image,
             command_line: boot.setting.map_or("", |setting| setting.command_line),
@@ -101,6 +112,13 @@ impl Bench<'_> {
         };
         let run = machine.boot()?;
         Ok(Outcome::Ran(Box::new(Tested { boot: boot.clone(), release: kernel.release, run, log })))
+    }
+
+    fn file_name(&self, boot: &Boot) -> String {
+        match self.suite.arch {
+            Arch::X86 => boot.name(),
+            arch @ Arch::Arm => format!("{}-{}", boot.name(), arch.debian()),
+        }
     }
 
     fn steps(&self, boot: &Boot) -> Vec<Step> {
