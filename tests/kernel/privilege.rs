@@ -73,6 +73,12 @@ fn two_capabilities_see_events() -> Result<()> {
     let lab = Lab::up(LabConfig::default())?;
     let granted = if release() < (5, 17) { [ENOUGH, &["syslog"]].concat() } else { ENOUGH.to_vec() };
     see_events(&lab, &|| nobody(&binary, &granted))?;
+    if granted != ENOUGH {
+        let report = doctor(nobody(&binary, ENOUGH))?;
+        let hook = hooks(&report)?.iter().find(|hook| text(hook, "/symbol") == "kfree_skb");
+        let cause = hook.map_or("", |hook| text(hook, "/cause"));
+        ensure!(cause.contains("CAP_SYSLOG"), "with {ENOUGH:?} doctor does not name what is missing: {cause}");
+    }
     nothing_is_attached()
 }
 
