@@ -62,10 +62,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &L
     for hook in HOOKS {
         let status = match refusal(hook, btf, settings, layout, &reports) {
             Some(status) => status,
-            None => attach_one(ebpf, hook, &mut vmlinux),
+            None => {
+                let is_lost = |report: &HookReport| matches!(report.status, Status::Failed(_));
+                let may_mount = !reports.iter().any(|report| report.hook.group == Group::Core && is_lost(report));
+                attach_one(ebpf, hook, &mut vmlinux, may_mount)
+            }
         };
-        // No other will load either. And to mount tracefs now would be dangerous:
-        // in confidentiality mode Linux 6.12 crashes when it is unmounted.
+        // No other that reads would load either.
         let is_futile = matches!(&status, Status::Failed(cause) if is_reading_refused(cause));
         reports.push(HookReport { hook, status });
         if is_futile {
@@ -114,11 +117,11 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
     hook.absence(btf).map(Status::Failed)
 }
 
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Status {
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux, may_mount: bool) -> Status {
     let attached = match hook.kind {
         Kind::RawTracepoint { .. } => raw_tracepoint(ebpf, hook),
         Kind::Fentry { .. } | Kind::Fexit { .. } => function(ebpf, hook, vmlinux),
-        Kind::Tracepoint { category } => tracepoint(ebpf, hook, category),
+        Kind::Tracepoint { category } => tracepoint(ebpf, hook, category, may_mount),
     };
     match attached {
         Ok(()) => Status::Attached,
@@ -145,11 +148,16 @@ fn function(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Result<(), S
     }
 }
 
-fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str) -> Result<(), String> {
+/// `may_mount`: nothing needed has failed so far. In lockdown's confidentiality mode
+/// it has, and there Linux 6.12 and 7.3 crash when a mount of tracefs ends.
+fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str, may_mount: bool) -> Result<(), String> {
     let program: &mut TracePoint = program(ebpf, hook)?;
     program.load().map_err(|error| cause(&error))?;
     if Path::new(TRACEFS).join("events").exists() {
         return program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error));
+    }
+    if !may_mount {
+        return Err("tracefs is not mounted, and what observer needs could not be loaded anyway".to_owned());
     }
     // tracefs is needed only to learn the tracepoint's number. A thread of its
     // own has a mount namespace of its own, and both end here.
@@ -201,11 +209,13 @@ fn cause(error: &ProgramError) -> String {
             let log = verifier_log.to_string();
             // Behind the complaint come statistics.
             let is_complaint = |line: &&str| {
-                let statistics = ["processed ", "stack depth ", "verification time "];
+                let statistics = ["processed ", "stack depth ", "subprog ", "verification time "];
                 !line.trim().is_empty() && !statistics.iter().any(|start| line.starts_with(start))
             };
-            let last = log.lines().rev().find(is_complaint);
-            format!("{io_error}{}", last.map(|line| format!(": {line}")).unwrap_or_default())
+            // Newer kernels put advice behind it.
+            let refusal = log.lines().find(|line| is_reading_refused(line));
+            let line = refusal.or_else(|| log.lines().rev().find(is_complaint));
+            format!("{io_error}{}", line.map(|line| format!(": {line}")).unwrap_or_default())
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
         error => error.to_string(),

@@ -30,7 +30,7 @@ pub(crate) const SETTINGS: [Setting; 3] = [
     Setting { name: "integrity", series: "6.12", command_line: "lockdown=integrity", trials: "integrity_" },
     Setting {
         name: "confidentiality",
-        series: "6.12",
+        series: "7.3",
         command_line: "lockdown=confidentiality",
         trials: "confidentiality_",
     },
