@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::watcher::OBSERVER;
 
@@ -28,8 +29,11 @@ pub(crate) fn reachable() -> Result<tempfile::TempPath> {
     Ok(copy.into_temp_path())
 }
 
-/// User nobody with these capabilities and no other.
+/// User nobody with these capabilities and no other, and with as much locked memory
+/// as a service unit grants by `LimitMEMLOCK=infinity`.
 pub(crate) fn nobody(binary: &Path, capabilities: &[&str]) -> Command {
+    // Inherited. A refusal shows where it matters: before Linux 5.11.
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     let list = only(capabilities);
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
