@@ -19,6 +19,10 @@ const PORT: u16 = 25;
 const ROUNDS: usize = 4;
 
 pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
+    ensure!(
+        Able::of_this_kernel()?.sees_connect_syscalls(),
+        "root cannot see connect() fail: observer doctor says why"
+    );
     judge(&Lab::up(LabConfig::default())?, &root, matrix())
 }
 
@@ -72,6 +76,7 @@ pub(crate) struct Able<'a> {
     observer: &'a dyn Fn() -> Command,
     release: (u32, u32),
     connect_function: bool,
+    connect_syscall: bool,
     io_uring_complete: bool,
     tcp_reset: bool,
     icmp_v4: bool,
@@ -104,6 +109,7 @@ impl<'a> Able<'a> {
             observer,
             release,
             connect_function: has("__sys_connect_file"),
+            connect_syscall: has("sys_enter_connect") && has("sys_exit_connect"),
             io_uring_complete: has("io_uring_complete"),
             tcp_reset: has("tcp_reset"),
             // Only then does the socket keep what it was told.
@@ -118,11 +124,17 @@ impl<'a> Able<'a> {
         self.tcp_reset
     }
 
-    /// Where neither fexit loads nor io_uring's completions can be followed, an
-    /// io_uring connect that fails before SYN-SENT leaves no trace: neither a
-    /// state transition nor a system call.
+    /// A connect that fails before SYN-SENT leaves no trace but its return: of the
+    /// function, or else of the system call or the completion in an io_uring.
     fn sees(&self, case: &Case) -> bool {
-        self.connect_function || self.io_uring_complete || case.mode != Mode::IoUring || !is_before_syn(case)
+        let sees_return =
+            if case.mode == Mode::IoUring { self.io_uring_complete } else { self.sees_connect_syscalls() };
+        !is_before_syn(case) || self.connect_function || sees_return
+    }
+
+    /// Whether connect() that fails before SYN-SENT is to be seen.
+    pub(crate) fn sees_connect_syscalls(&self) -> bool {
+        self.connect_function || self.connect_syscall
     }
 }
 
@@ -215,7 +227,7 @@ impl Table {
             self.unseen.len()
         );
         for name in &self.unseen {
-            println!("    not visible: {name} (neither fexit nor io_uring_complete is attached)");
+            println!("    not visible: {name} (no hook is attached to the return of its connect)");
         }
     }
 }

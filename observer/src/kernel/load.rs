@@ -1,7 +1,6 @@
 //! Loads the programs and attaches each hook on its own.
 
 use std::io;
-use std::path::Path;
 use std::thread;
 
 use aya::programs::{FEntry, FExit, ProgramError, RawTracePoint, TracePoint};
@@ -12,12 +11,11 @@ use super::Settings;
 use super::btf::Btf;
 use super::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
 use super::layout::Layout;
-use super::privilege::is_reading_refused;
+use super::privilege::{TRACEFS, Tracefs, is_reading_refused, tracefs};
 
 /// The kernel programs, built by build.rs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
 
-const TRACEFS: &str = "/sys/kernel/tracing";
 const PORT_GLOBALS: [&str; MAX_PORTS] =
     ["PORT_0", "PORT_1", "PORT_2", "PORT_3", "PORT_4", "PORT_5", "PORT_6", "PORT_7"];
 
@@ -153,8 +151,10 @@ fn function(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Result<(), S
 fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str, may_mount: bool) -> Result<(), String> {
     let program: &mut TracePoint = program(ebpf, hook)?;
     program.load().map_err(|error| cause(&error))?;
-    if Path::new(TRACEFS).join("events").exists() {
-        return program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error));
+    match tracefs() {
+        Tracefs::Readable => return program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error)),
+        Tracefs::Forbidden => return Err(format!("this user may not read {TRACEFS}: grant CAP_DAC_READ_SEARCH")),
+        Tracefs::Absent => {}
     }
     if !may_mount {
         return Err("tracefs is not mounted, and what observer needs could not be loaded anyway".to_owned());

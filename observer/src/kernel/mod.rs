@@ -31,7 +31,7 @@ use btf::Btf;
 
 use hooks::HookReport;
 use layout::Layout;
-pub use privilege::{Environment, environment};
+pub use privilege::{Environment, Tracefs, environment};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 

@@ -1,6 +1,7 @@
 //! What this host allows, asked before anything is tried.
 
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use super::AttachError;
 
@@ -21,6 +22,21 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// Where programs look for tracefs.
+pub(super) const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// The state of tracefs, which classic tracepoints are attached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tracefs {
+    /// It is mounted, and this process may read it.
+    Readable,
+    /// This process may not read it: as mounted by default, only root may.
+    Forbidden,
+    /// It is not mounted.
+    Absent,
+}
+
 /// The parts of this host that decide what observer can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -34,8 +50,8 @@ pub struct Environment {
     pub lockdown: Option<String>,
     /// `/proc/sys/kernel/unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<String>,
-    /// tracefs is mounted where programs look for it.
-    pub has_tracefs: bool,
+    /// tracefs, where programs look for it.
+    pub tracefs: Tracefs,
     /// Soft limit of RLIMIT_MEMLOCK in bytes; `None`: unlimited.
     pub memlock: Option<u64>,
 }
@@ -90,8 +106,17 @@ pub fn environment() -> Environment {
         capabilities: read("/proc/self/status").as_deref().and_then(effective_capabilities).unwrap_or(0),
         lockdown: read("/sys/kernel/security/lockdown").as_deref().and_then(lockdown_mode),
         unprivileged_bpf_disabled: read("/proc/sys/kernel/unprivileged_bpf_disabled"),
-        has_tracefs: fs::metadata("/sys/kernel/tracing/events").is_ok(),
+        tracefs: tracefs(),
         memlock: rustix::process::getrlimit(rustix::process::Resource::Memlock).current,
+    }
+}
+
+/// Whether the numbers of tracepoints can be read from tracefs.
+pub(super) fn tracefs() -> Tracefs {
+    match fs::read_dir(Path::new(TRACEFS).join("events")) {
+        Ok(_) => Tracefs::Readable,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Tracefs::Forbidden,
+        Err(_) => Tracefs::Absent,
     }
 }
 
@@ -136,7 +161,7 @@ mod tests {
             capabilities: 1 << CAP_BPF | 1 << CAP_PERFMON,
             lockdown: None,
             unprivileged_bpf_disabled: None,
-            has_tracefs: false,
+            tracefs: Tracefs::Absent,
             memlock: None,
         }
     }

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::{Align, columns};
-use crate::kernel::Environment;
 use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::sanitize;
 
-const CAPABILITIES: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_ADMIN", 21)];
+const CAP_SYS_ADMIN: u32 = 21;
+const CAPABILITIES: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)];
 
 /// The findings for a person. Without reports, the hooks were not tried.
 pub fn text(environment: &Environment, reports: &[HookReport]) -> String {
@@ -35,7 +36,7 @@ pub fn json(environment: &Environment, reports: &[HookReport]) -> String {
         capabilities: held(environment).collect(),
         lockdown: environment.lockdown.as_deref(),
         unprivileged_bpf_disabled: environment.unprivileged_bpf_disabled.as_deref(),
-        tracefs: environment.has_tracefs,
+        tracefs: environment.tracefs,
         memlock_bytes: environment.memlock,
         hooks: reports.iter().map(|report| Finding::new(report, environment, reports)).collect(),
     };
@@ -53,7 +54,7 @@ struct Findings<'a> {
     lockdown: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unprivileged_bpf_disabled: Option<&'a str>,
-    tracefs: bool,
+    tracefs: Tracefs,
     #[serde(skip_serializing_if = "Option::is_none")]
     memlock_bytes: Option<u64>,
     hooks: Vec<Finding<'a>>,
@@ -100,14 +101,7 @@ fn host(environment: &Environment) -> String {
         ("privileges", privileges(environment)),
         ("lockdown", lockdown(environment)),
         ("unprivileged bpf", unprivileged(environment.unprivileged_bpf_disabled.as_deref())),
-        (
-            "tracefs",
-            either(
-                environment.has_tracefs,
-                "mounted",
-                "not mounted: tracepoints need it, observer then mounts it for itself",
-            ),
-        ),
+        ("tracefs", tracefs(environment).to_owned()),
         ("memlock", memlock(environment)),
     ];
     columns([Align::Left, Align::Left], &rows.map(|(name, value)| [name.to_owned(), value]))
@@ -119,6 +113,17 @@ fn either(is_so: bool, yes: &str, no: &str) -> String {
 
 fn held(environment: &Environment) -> impl Iterator<Item = &'static str> {
     CAPABILITIES.iter().filter(|(_, bit)| environment.has(*bit)).map(|(name, _)| *name)
+}
+
+fn tracefs(environment: &Environment) -> &'static str {
+    match environment.tracefs {
+        Tracefs::Readable => "mounted",
+        Tracefs::Forbidden => "not readable for this user; tracepoints need it: grant CAP_DAC_READ_SEARCH",
+        Tracefs::Absent if environment.has(CAP_SYS_ADMIN) => {
+            "not mounted; tracepoints need it: observer mounts it for itself"
+        }
+        Tracefs::Absent => "not mounted; tracepoints need it: mount -t tracefs tracefs /sys/kernel/tracing",
+    }
 }
 
 fn privileges(environment: &Environment) -> String {

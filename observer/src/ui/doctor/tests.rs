@@ -2,8 +2,8 @@ use insta::assert_snapshot;
 use serde_json::Value;
 
 use super::{json, text};
-use crate::kernel::Environment;
 use crate::kernel::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
+use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::is_visible;
 
 const STATE: Hook = Hook {
@@ -53,7 +53,7 @@ fn environment() -> Environment {
         capabilities: 1 << 39 | 1 << 38,
         lockdown: Some("none".to_owned()),
         unprivileged_bpf_disabled: Some("2".to_owned()),
-        has_tracefs: true,
+        tracefs: Tracefs::Readable,
         memlock: Some(8 << 20),
     }
 }
@@ -171,7 +171,7 @@ fn a_bare_host() {
         capabilities: 0,
         lockdown: None,
         unprivileged_bpf_disabled: None,
-        has_tracefs: false,
+        tracefs: Tracefs::Absent,
         memlock: None,
         ..environment()
     };
@@ -181,11 +181,22 @@ fn a_bare_host() {
     privileges        none that matter: not enough, run as root, or with CAP_BPF and CAP_PERFMON
     lockdown          not in this kernel, or not readable
     unprivileged bpf  not known
-    tracefs           not mounted: tracepoints need it, observer then mounts it for itself
+    tracefs           not mounted; tracepoints need it: mount -t tracefs tracefs /sys/kernel/tracing
     memlock           unlimited
 
     hooks were not tried
     ");
+}
+
+#[test]
+fn tracefs_and_its_cure() {
+    let line = |tracefs, capabilities| {
+        let text = text(&Environment { tracefs, capabilities, ..environment() }, &[]);
+        text.lines().find(|line| line.starts_with("tracefs")).unwrap().to_owned()
+    };
+    assert!(line(Tracefs::Forbidden, 0).contains("CAP_DAC_READ_SEARCH"));
+    assert!(line(Tracefs::Absent, 0).contains("mount -t tracefs"));
+    assert!(line(Tracefs::Absent, u64::MAX).contains("mounts it for itself"));
 }
 
 #[test]
