@@ -1,6 +1,7 @@
 //! Real sockets, real kernel programs: needs root.
 //!
 //! - `matrix`: every way for an attempt to end, in every family and mode.
+//! - `skipped`: the same where hooks were skipped, from what sockets keep.
 //! - `middlebox`: a RST that its destination did not send.
 //! - `storm`: thousands of attempts at once; the ledger balances to the attempt.
 //! - `soak`: a million attempts, a stopped and a killed observer; `rounds`: the same
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
     }
     let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
     trials.extend([
+        Trial::test("skipped_answers", run(matrix::a_socket_tells_of_answers_that_no_hook_saw)),
+        Trial::test("skipped_drops", run(matrix::a_socket_tells_of_syns_that_never_left)),
         Trial::test("middlebox", run(middlebox::a_forged_rst_is_suspect)),
         Trial::test("middlebox_ttl", run(middlebox::a_rst_from_elsewhere_is_suspect)),
         Trial::test("storm", run(storm::every_attempt_has_one_outcome)),

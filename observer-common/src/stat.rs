@@ -23,6 +23,9 @@ pub const RECOVERED_ENDS: u32 = 9;
 /// Ended attempts that were not remembered because their map was full: what
 /// connect() then says of them is counted as another attempt.
 pub const ENDED_FULL: u32 = 10;
+/// RSTs, ICMP errors and dropped SYNs that a skipped run missed and that the
+/// socket still told of.
+pub const RECOVERED_FACTS: u32 = 11;
 
 /// Number of counters.
-pub const COUNT: u32 = 11;
+pub const COUNT: u32 = 12;

@@ -23,12 +23,7 @@ pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
     } else if record.code.phase == phase::SYN_SENT
         && let Some(error) = sock::newest_icmp_error(sk)
     {
-        let sender = sock::sender(error.skb);
-        let ttl = sender.as_ref().map_or(0, |sender| sender.ttl);
-        record.icmp(error.icmp_type, error.icmp_code, error.errno, ttl);
-        if let Some(sender) = sender {
-            record.icmp_sender(sender.addr);
-        }
+        attempt::answer_by_icmp(record, &error);
     }
     0
 }

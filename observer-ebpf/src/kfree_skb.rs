@@ -6,10 +6,18 @@
 //! there are none, and the place that dropped the packet has to do: netfilter
 //! has a single one.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
 use observer_common::record::{fact, phase};
 
-use crate::{attempt, maps::*, sock};
+use crate::{attempt, maps::*, sock, tracepoint::field};
+
+/// Offsets of `struct trace_event_raw_kfree_skb`, which the loader has found to
+/// be these.
+const SKBADDR: usize = 8;
+const REASON: usize = 36;
 
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
@@ -17,18 +25,31 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
         by_place(ctx.arg(0), ctx.arg(1));
         return 0;
     }
-    let reason: u32 = ctx.arg(2);
+    by_reason(ctx.arg(2), || ctx.arg(0));
+    0
+}
+
+/// The same as a classic tracepoint, for the reason that `inet_sock_set_state`
+/// has one.
+#[tracepoint(category = "skb", name = "kfree_skb")]
+pub(crate) fn kfree_skb_classic(ctx: TracePointContext) -> u32 {
+    by_reason(field(&ctx, REASON), || field(&ctx, SKBADDR));
+    0
+}
+
+#[inline(always)]
+fn by_reason(reason: u32, skb: impl Fn() -> u64) {
     let is = |value: u32| value != 0 && reason == value;
     let is_firewall = is(REASON_NETFILTER_DROP.load()) || is(REASON_BPF_CGROUP_EGRESS.load());
     let is_neighbour = is(REASON_NEIGH_FAILED.load());
     if !is_firewall && !is_neighbour && !is(REASON_NOT_SPECIFIED.load()) {
-        return 0;
+        return;
     }
-    let sk: u64 = sock::read(ctx.arg(0), &SKB_SK);
+    let sk: u64 = sock::read(skb(), &SKB_SK);
     if sk == 0 {
-        return 0;
+        return;
     }
-    let Some(record) = attempt::of(sk) else { return 0 };
+    let Some(record) = attempt::of(sk) else { return };
     if is_firewall {
         record.drop_syn();
     } else if is_neighbour {
@@ -36,7 +57,6 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     } else if record.code.phase == phase::SYN_SENT && !record.is_v4() {
         record.code.facts |= fact::SYN_FREED;
     }
-    0
 }
 
 /// The place is a return address; comparing it comes first, for most of what is

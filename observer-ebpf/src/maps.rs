@@ -244,6 +244,10 @@ globals! {
     INET_SPORT: u32 = 0;
     /// `tcp_sock.segs_out`.
     TCP_SEGS_OUT: u32 = 0;
+    /// `tcp_sock.segs_in`.
+    TCP_SEGS_IN: u32 = 0;
+    /// `tcp_sock.tsorted_sent_queue`; 0: this kernel has none.
+    TCP_SENT_QUEUE: u32 = 0;
     /// `tcp_sock.total_retrans`.
     TCP_TOTAL_RETRANS: u32 = 0;
     /// `tcp_sock.bytes_received`.

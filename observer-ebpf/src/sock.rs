@@ -153,6 +153,21 @@ pub(crate) fn netns(sk: u64) -> u32 {
     read(read(sk, &SOCK_NET), &NET_INUM)
 }
 
+/// True if a SYN has left, or may have: the kernel lists what it has handed down
+/// (`tcp_update_skb_after_send`), and nothing else says whether netfilter or a
+/// cgroup program stopped it. Until the socket dies of an error: then the list is
+/// empty in any case.
+#[inline(always)]
+pub(crate) fn has_sent(sk: u64) -> bool {
+    let offset = TCP_SENT_QUEUE.load();
+    if offset == 0 {
+        return true;
+    }
+    let queue = sk + u64::from(offset);
+    // An empty list points at itself.
+    read_at::<u64>(queue) != queue
+}
+
 /// `sk_err`.
 #[inline(always)]
 pub(crate) fn sk_err(sk: u64) -> u16 {

@@ -273,6 +273,11 @@ pub struct KernelArgs {
     /// connect() failures that never send a SYN: no route, not permitted, no source address.
     #[arg(long)]
     pub no_syscall_hooks: bool,
+    /// Do without this hook, as if the kernel did not have it; may be repeated
+    ///
+    /// For a bug report, or to see what a hook is for. `observer doctor --json` names them.
+    #[arg(long, value_name = "HOOK", value_delimiter = ',', env = "OBSERVER_WITHOUT_HOOK", value_parser = value::hook)]
+    pub without_hook: Vec<String>,
     /// Write to standard error what the kernel programs log, for a bug report
     #[arg(long)]
     pub kernel_log: bool,
@@ -306,6 +311,9 @@ pub struct DoctorArgs {
     /// As for `observer watch`: do without the tracepoints on connect() and io_uring
     #[arg(long)]
     pub no_syscall_hooks: bool,
+    /// As for `observer watch`: do without this hook, as if the kernel did not have it; may be repeated
+    #[arg(long, value_name = "HOOK", value_delimiter = ',', env = "OBSERVER_WITHOUT_HOOK", value_parser = value::hook)]
+    pub without_hook: Vec<String>,
 }
 
 impl Cli {

@@ -135,6 +135,7 @@ fn remarks(at: &impl Fn(u32) -> u64) -> Vec<(&'static str, u64)> {
     [
         ("attempts whose beginning was not seen", stat::LATE_STARTS),
         ("ends that the first hook missed and a later one caught", stat::RECOVERED_ENDS),
+        ("facts that a hook missed and the socket still told", stat::RECOVERED_FACTS),
         ("attempts counted in total only, destination table full", stat::DESTINATIONS_FULL),
         ("outcomes counted in total only, outcome table full", stat::OUTCOMES_FULL),
         ("ended attempts not remembered, some may be counted twice", stat::ENDED_FULL),

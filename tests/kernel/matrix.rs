@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth, matrix};
+use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth, Verdict, matrix};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,6 +24,34 @@ pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
         "root cannot see connect() fail: observer doctor says why"
     );
     judge(&Lab::up(LabConfig::default())?, &root, matrix())
+}
+
+/// The kernel skips a program's run while that CPU runs the program already. Without
+/// the hooks that see an answer, what the socket keeps of it must be enough.
+pub(crate) fn a_socket_tells_of_answers_that_no_hook_saw() -> Result<()> {
+    const ANSWERS: &str = "tcp_receive_reset,inet_sk_error_report";
+    let observer = || {
+        let mut command = root();
+        command.env("OBSERVER_WITHOUT_HOOK", ANSWERS);
+        command
+    };
+    let is_answered =
+        |case: &Case| ["refused", "reset", "blocked", "unreachable"].contains(&case.scenario.truth().label);
+    judge(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_answered).collect())
+}
+
+/// The same for SYNs that never left, of which only some sockets tell.
+pub(crate) fn a_socket_tells_of_syns_that_never_left() -> Result<()> {
+    let observer = || {
+        let mut command = root();
+        command.env("OBSERVER_WITHOUT_HOOK", "kfree_skb,kfree_skb_classic");
+        command
+    };
+    let is_told = |case: &Case| match case.scenario {
+        Scenario::LocalFirewall(_, verdict) => matches!(verdict, Verdict::Reset | Verdict::DropAbandoned),
+        _ => matches!(case.scenario.truth().reason, Some("rst" | "abandoned" | "early")),
+    };
+    judge(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_told).collect())
 }
 
 /// Runs the cases that this kernel can run, seen by `observer`, and fails unless
@@ -112,8 +140,8 @@ impl<'a> Able<'a> {
             connect_syscall: has("sys_enter_connect") && has("sys_exit_connect"),
             io_uring_complete: has("io_uring_complete"),
             tcp_reset: has("tcp_reset"),
-            // Only then does the socket keep what it was told.
-            icmp_v4: has("tcp_v4_err") || (has("inet_sk_error_report") && release >= (5, 18)),
+            // Since then the socket keeps what it was told.
+            icmp_v4: has("tcp_v4_err") || release >= (5, 18),
             syn_drops: has("kfree_skb"),
             icmp_v6: has("tcp_v6_err"),
         })

@@ -9,6 +9,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::SignedDuration;
 
+use crate::kernel::hooks::HOOKS;
+
 /// Where cgroup v2 is mounted by convention; users paste paths from there.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 
@@ -22,6 +24,17 @@ const TABLE_MAX: u32 = 1 << 22;
 /// Less would be deleted as fast as it is written on a busy host.
 const HISTORY_MIN: u64 = 16 << 20;
 const HISTORY_MAX: u64 = 1 << 40;
+
+/// A hook that can be done without, by the name of its program.
+pub(super) fn hook(text: &str) -> Result<String, String> {
+    match HOOKS.iter().any(|hook| hook.program == text) {
+        true => Ok(text.to_owned()),
+        false => {
+            let names: Vec<_> = HOOKS.iter().map(|hook| hook.program).collect();
+            Err(format!("no hook: give one of {}", names.join(", ")))
+        }
+    }
+}
 
 /// A TCP port, not 0.
 pub(super) fn port(text: &str) -> Result<u16, String> {

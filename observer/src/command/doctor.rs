@@ -20,6 +20,7 @@ fn settings(args: &DoctorArgs) -> Settings {
         ports: vec![25],
         successes: false,
         syscall_hooks: !args.no_syscall_hooks,
+        without: args.without_hook.clone(),
         max_in_flight: 64,
         max_destinations: 64,
         ring_bytes: 64 << 10,

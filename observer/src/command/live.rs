@@ -43,6 +43,7 @@ pub(super) fn settings(ports: &[u16], successes: bool, kernel: &KernelArgs) -> S
         ports: ports.to_vec(),
         successes,
         syscall_hooks: !kernel.no_syscall_hooks,
+        without: kernel.without_hook.clone(),
         max_in_flight: kernel.max_in_flight,
         max_destinations: kernel.max_destinations,
         ring_bytes: kernel.ring_size,

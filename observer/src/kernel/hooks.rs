@@ -44,8 +44,8 @@ impl Kind {
 pub enum Group {
     /// Without it there is nothing to observe.
     Core,
-    /// Stands in for a core hook where that could be preempted.
-    CoreUnpreempted,
+    /// Stands in for the next one where that could be preempted.
+    Unpreempted,
     /// More evidence; each is attached on its own.
     Evidence,
     /// connect() failures before SYN-SENT, the cheap way.
@@ -89,7 +89,14 @@ const fn raw(
 /// The state hook comes behind those that give evidence: an attempt that it
 /// begins is seen by all of them.
 pub const HOOKS: &[Hook] = &[
-    raw("tcp_receive_reset", 1, Group::Core, "4.15", "a RST was accepted", "refused/rst, reset/*"),
+    raw(
+        "tcp_receive_reset",
+        1,
+        Group::Evidence,
+        "4.15",
+        "a RST was accepted, while the socket still tells whether its SYN had left",
+        "this host's own firewall's RST, where kfree_skb is missing too",
+    ),
     raw("tcp_destroy_sock", 1, Group::Core, "4.16", "ends that a skipped run missed", "everything"),
     raw(
         "inet_sk_error_report",
@@ -99,6 +106,15 @@ pub const HOOKS: &[Hook] = &[
         "ICMP errors: type, code and sender (IPv4)",
         "exact ICMP code; who sent it",
     ),
+    Hook {
+        program: "kfree_skb_classic",
+        symbol: "kfree_skb",
+        kind: Kind::Tracepoint { category: "skb" },
+        group: Group::Unpreempted,
+        since: "6.11",
+        gives: "as the next, but cannot be preempted; used since 7.0",
+        lost_without: "drops while a kernel program on that CPU is preempted",
+    },
     raw(
         "kfree_skb",
         2,
@@ -140,7 +156,7 @@ pub const HOOKS: &[Hook] = &[
         program: "inet_sock_set_state_classic",
         symbol: "inet_sock_set_state",
         kind: Kind::Tracepoint { category: "sock" },
-        group: Group::CoreUnpreempted,
+        group: Group::Unpreempted,
         since: "4.16",
         gives: "as the next, but cannot be preempted; used since 7.0",
         lost_without: "what a CPU does while a kernel program on it is preempted",

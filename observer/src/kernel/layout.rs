@@ -1,6 +1,7 @@
 //! Which numbers of the running kernel the programs need, and where BTF has
 //! them.
 
+use std::fmt;
 use std::ops::Range;
 
 use observer_common::SOCK_HEAD_LEN;
@@ -13,16 +14,36 @@ struct Member {
     global: &'static str,
     of: &'static str,
     path: &'static [&'static str],
-    /// Without it the core cannot run; otherwise its fact reads as absent.
-    is_core: bool,
+    need: Need,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "struct {}.{}", self.of, self.path.join("."))
+    }
+}
+
+/// What a member is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Without it the core cannot run.
+    Core,
+    /// Without it connect() cannot be followed before SYN-SENT.
+    Connect,
+    /// Without it a fact reads as absent.
+    Evidence,
 }
 
 const fn core(global: &'static str, of: &'static str, path: &'static [&'static str]) -> Member {
-    Member { global, of, path, is_core: true }
+    Member { global, of, path, need: Need::Core }
 }
 
 const fn optional(global: &'static str, of: &'static str, path: &'static [&'static str]) -> Member {
-    Member { global, of, path, is_core: false }
+    Member { global, of, path, need: Need::Connect }
+}
+
+const fn evidence(global: &'static str, of: &'static str, path: &'static [&'static str]) -> Member {
+    Member { global, of, path, need: Need::Evidence }
 }
 
 const MEMBERS: &[Member] = &[
@@ -37,11 +58,13 @@ const MEMBERS: &[Member] = &[
     core("SOCK_ERR", "sock", &["sk_err"]),
     core("SOCK_ERR_SOFT", "sock", &["sk_err_soft"]),
     core("SOCK_SHUTDOWN", "sock", &["sk_shutdown"]),
+    evidence("TCP_SENT_QUEUE", "tcp_sock", &["tsorted_sent_queue"]),
     optional("SOCK_PROTOCOL", "sock", &["sk_protocol"]),
     core("SOCK_ERROR_QUEUE", "sock", &["sk_error_queue"]),
     core("SOCK_DST_CACHE", "sock", &["sk_dst_cache"]),
     core("INET_SPORT", "inet_sock", &["inet_sport"]),
     core("TCP_SEGS_OUT", "tcp_sock", &["segs_out"]),
+    core("TCP_SEGS_IN", "tcp_sock", &["segs_in"]),
     core("TCP_TOTAL_RETRANS", "tcp_sock", &["total_retrans"]),
     core("TCP_BYTES_RECEIVED", "tcp_sock", &["bytes_received"]),
     core("NET_INUM", "net", &["ns", "inum"]),
@@ -73,10 +96,28 @@ const MEMBERS: &[Member] = &[
     optional("URING_IN_PROGRESS", "io_connect", &["in_progress"]),
 ];
 
-/// The record of the classic tracepoint `inet_sock_set_state`, as its program
-/// reads it: verified code has no variable offsets into it.
-const STATE_RECORD: &str = "trace_event_raw_inet_sock_set_state";
-const STATE_MEMBERS: [(&str, u32); 3] = [("skaddr", 8), ("oldstate", 16), ("newstate", 20)];
+/// The record of a classic tracepoint, as its program reads it: verified code has
+/// no variable offsets into it.
+struct TraceRecord {
+    symbol: &'static str,
+    of: &'static str,
+    members: &'static [(&'static str, u32)],
+}
+
+const RECORDS: [TraceRecord; 2] = [
+    TraceRecord {
+        symbol: "inet_sock_set_state",
+        of: "trace_event_raw_inet_sock_set_state",
+        members: &[("skaddr", 8), ("oldstate", 16), ("newstate", 20)],
+    },
+    TraceRecord { symbol: "kfree_skb", of: "trace_event_raw_kfree_skb", members: &[("skbaddr", 8), ("reason", 36)] },
+];
+
+impl TraceRecord {
+    fn is_as_read(&self, btf: &Btf) -> bool {
+        self.members.iter().all(|&(name, at)| btf.offset(self.of, &[name]) == Some(at))
+    }
+}
 
 /// Globals that hold the value of an enumerator; 0 where the kernel has none.
 const ENUMERATORS: &[(&str, &str, &str)] = &[
@@ -91,7 +132,8 @@ const ENUMERATORS: &[(&str, &str, &str)] = &[
 pub(super) struct Layout {
     /// Name and value of every global to set.
     pub(super) globals: Vec<(&'static str, u32)>,
-    /// Optional members that this kernel's BTF does not have.
+    /// Members on the way to a socket before SYN-SENT that this kernel's BTF does
+    /// not have.
     pub(super) absent: Vec<String>,
     /// All members on the way from a file descriptor to its socket are there.
     pub(super) can_follow_connect: bool,
@@ -102,8 +144,8 @@ pub(super) struct Layout {
     pub(super) netfilter_drop: Option<Range<u64>>,
     /// Programs on raw tracepoints can be preempted: since Linux 7.0.
     pub(super) has_preemptible_tracepoints: bool,
-    /// The classic tracepoint of state transitions has the members that are read.
-    pub(super) has_state_record: bool,
+    /// Symbols whose classic tracepoint has the members that are read.
+    pub(super) records: Vec<&'static str>,
     /// `enum skb_drop_reason` has NETFILTER_DROP.
     pub(super) has_drop_reasons: bool,
 }
@@ -111,7 +153,8 @@ pub(super) struct Layout {
 /// True for the named types that [`Layout::read`] and the hook table ask for.
 pub(super) fn is_wanted(name: &str) -> bool {
     MEMBERS.iter().any(|member| member.of == name)
-        || ["skb_drop_reason", STATE_RECORD].contains(&name)
+        || name == "skb_drop_reason"
+        || RECORDS.iter().any(|record| record.of == name)
         || super::hooks::is_wanted(name)
 }
 
@@ -127,8 +170,9 @@ impl Layout {
         for member in MEMBERS {
             match btf.offset(member.of, member.path) {
                 Some(offset) => globals.push((member.global, offset)),
-                None if member.is_core => return Err(format!("struct {}.{}", member.of, member.path.join("."))),
-                None => absent.push(format!("struct {}.{}", member.of, member.path.join("."))),
+                None if member.need == Need::Core => return Err(member.to_string()),
+                None if member.need == Need::Connect => absent.push(member.to_string()),
+                None => {}
             }
         }
         let reasons = ENUMERATORS.iter().map(|&(global, of, name)| (global, btf.enumerator(of, name).unwrap_or(0)));
@@ -142,7 +186,7 @@ impl Layout {
             absent,
             netfilter_drop: if has_drop_reasons { None } else { symbols::range("nf_hook_slow") },
             has_preemptible_tracepoints: release >= (7, 0),
-            has_state_record: STATE_MEMBERS.iter().all(|&(name, at)| btf.offset(STATE_RECORD, &[name]) == Some(at)),
+            records: RECORDS.iter().filter(|record| record.is_as_read(btf)).map(|record| record.symbol).collect(),
             has_drop_reasons,
         })
     }

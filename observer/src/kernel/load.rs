@@ -78,6 +78,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &L
 
 /// Why a hook is not even tried.
 fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before: &[HookReport]) -> Option<Status> {
+    if settings.without.iter().any(|program| program == hook.program) {
+        return Some(Status::Failed("left out by --without-hook".to_owned()));
+    }
     let is_pair_attached = |group| {
         let mut pair = before.iter().filter(|report| report.hook.group == group).peekable();
         pair.peek().is_some() && pair.all(HookReport::is_attached)
@@ -101,11 +104,11 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
         let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
         return Some(Status::Failed(cause.to_owned()));
     }
-    if hook.group == Group::CoreUnpreempted {
+    if hook.group == Group::Unpreempted {
         if !layout.has_preemptible_tracepoints {
             return Some(Status::Skipped("before Linux 7.0 the raw one costs less and cannot be preempted".to_owned()));
         }
-        if !layout.has_state_record {
+        if !layout.records.contains(&hook.symbol) {
             return Some(Status::Failed("this kernel gives it other members".to_owned()));
         }
     }

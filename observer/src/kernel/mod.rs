@@ -44,6 +44,8 @@ pub struct Settings {
     pub successes: bool,
     /// Attach the tracepoints on connect() where fexit does not load.
     pub syscall_hooks: bool,
+    /// Programs that are left out, as if the kernel did not have them.
+    pub without: Vec<String>,
     /// Attempts that can be in flight at once.
     pub max_in_flight: u32,
     /// Entries of each of the per-destination counter maps.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::{Align, columns};
-use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::kernel::hooks::{Group, HOOKS, HookReport, Status};
 use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::sanitize;
 
@@ -160,7 +160,7 @@ fn memlock(environment: &Environment) -> String {
 }
 
 fn is_core(report: &HookReport) -> bool {
-    matches!(report.hook.group, Group::Core | Group::CoreUnpreempted)
+    HOOKS.iter().any(|hook| hook.group == Group::Core && hook.symbol == report.hook.symbol)
 }
 
 fn status(report: &HookReport) -> (&'static str, Option<&str>) {
@@ -183,9 +183,10 @@ fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -
     let has_stand_in = match (hook.group, hook.symbol) {
         (Group::ConnectFunction, _) => is_group_attached(Group::ConnectSyscall),
         (Group::ConnectSyscall, _) => is_group_attached(Group::ConnectFunction),
+        (Group::Unpreempted, _) => matches!(report.status, Status::Skipped(_)),
         // Of one symbol the first that attaches does the work.
-        (Group::Core, symbol) => is_attached(symbol),
-        (Group::CoreUnpreempted, _) => matches!(report.status, Status::Skipped(_)),
+        (_, symbol) if is_attached(symbol) => true,
+        (Group::Core, _) => false,
         (Group::Evidence, "tcp_v4_err") => environment.version() >= (5, 18) && is_attached("inet_sk_error_report"),
         (Group::Evidence, "inet_sk_error_report") => is_attached("tcp_v4_err"),
         (Group::Evidence, _) => hook.lost_without == "nothing",

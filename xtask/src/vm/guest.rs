@@ -20,10 +20,11 @@ const REPORT: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/
 
 /// What to mount where. Not tracefs: observer has to find its way without. Nor
 /// anything on /tmp, where the programs under test may lie.
-const MOUNTS: [(&str, &str); 5] = [
+const MOUNTS: [(&str, &str); 6] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
     ("devtmpfs", "/dev"),
+    ("devpts", "/dev/pts"),
     ("cgroup2", "/sys/fs/cgroup"),
     ("securityfs", "/sys/kernel/security"),
 ];

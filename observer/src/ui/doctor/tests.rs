@@ -155,7 +155,7 @@ fn the_packet_hook_sees_icmp_errors_before_5_14() {
 #[test]
 fn one_of_two_state_hooks_is_enough_unless_it_can_be_preempted() {
     let of = |group| HOOKS.iter().find(|hook| hook.symbol == STATE.symbol && hook.group == group).unwrap();
-    let (classic, raw) = (of(Group::CoreUnpreempted), of(Group::Core));
+    let (classic, raw) = (of(Group::Unpreempted), of(Group::Core));
     let skipped = || Status::Skipped("not needed".to_owned());
     let said = |first, second| text(&environment(), &[report(classic, first), report(raw, second)]);
     assert!(said(Status::Attached, skipped()).contains("nothing is lost"));
