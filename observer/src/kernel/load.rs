@@ -100,10 +100,6 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
             return Some(Status::Skipped("switched off by --no-syscall-hooks".to_owned()));
         }
     }
-    if hook.symbol == "kfree_skb" && !layout.has_drop_reasons && layout.netfilter_drop.is_none() {
-        let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
-        return Some(Status::Failed(cause.to_owned()));
-    }
     if hook.group == Group::Unpreempted {
         if !layout.has_preemptible_tracepoints {
             return Some(Status::Skipped("before Linux 7.0 the raw one costs less and cannot be preempted".to_owned()));
@@ -111,6 +107,10 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
         if !layout.records.contains(&hook.symbol) {
             return Some(Status::Failed("this kernel gives it other members".to_owned()));
         }
+    }
+    if hook.symbol == "kfree_skb" && !layout.has_drop_reasons && layout.netfilter_drop.is_none() {
+        let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
+        return Some(Status::Failed(cause.to_owned()));
     }
     if before.iter().any(|report| report.hook.symbol == hook.symbol && report.is_attached()) {
         return Some(Status::Skipped("the one that cannot be preempted does its work".to_owned()));
