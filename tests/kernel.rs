@@ -9,6 +9,7 @@
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
+//! - `readers`: many who read from one `observer run`, and who may not.
 //! - `input`: what a user can get wrong, and a closed or full stdout.
 //! - `privilege`: what a host can withhold, and what suffices.
 //!
@@ -37,6 +38,8 @@ mod middlebox;
 mod patience;
 #[path = "kernel/privilege.rs"]
 mod privilege;
+#[path = "kernel/readers.rs"]
+mod readers;
 #[path = "kernel/screen.rs"]
 mod screen;
 #[path = "kernel/soak.rs"]
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Trial::test("soak_killed", run(soak::a_killed_observer_leaves_nothing_behind)),
     ]);
     trials.extend(history::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.extend(readers::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));

@@ -3,19 +3,21 @@
 //! It goes the way of events, and its JSON form is documented by
 //! `schema/observer.alert.v1.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::event::Host;
+use crate::schema::{self, Name};
 use crate::scope::ScopeChange;
 
 /// Value of [`Alert::schema`].
 pub const SCHEMA: &str = "observer.alert.v1";
 
 /// A scope that began, widened or ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    #[serde(deserialize_with = "schema_name")]
+    pub schema: Name,
     /// Stable and unique: host, boot, time, and which of that time's it is.
     pub id: String,
     /// This host's name.
@@ -39,6 +41,11 @@ impl Alert {
         };
         changes.into_iter().enumerate().map(alert).collect()
     }
+}
+
+/// Reads [`SCHEMA`], and no other version.
+fn schema_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+    schema::expect(SCHEMA, deserializer)
 }
 
 #[cfg(test)]

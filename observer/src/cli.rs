@@ -2,7 +2,8 @@
 //! [`Cli::from_args`] makes sense; clap ends with code 2 otherwise.
 
 mod report;
-mod value;
+mod source;
+pub(crate) mod value;
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -17,6 +18,8 @@ use ipnet::IpNet;
 use observer_common::MAX_PORTS;
 
 pub use self::report::{ReportArgs, ReportFormat};
+pub use self::source::{GROUP, SOCKET, SourceArgs};
+use crate::config::{History, Kernel, keys};
 use crate::filter::Filter;
 use crate::format::Format;
 use crate::history::{DEFAULT_PATH, Retention};
@@ -43,7 +46,7 @@ const ABOUT: &str = "See who refuses your mail, and how.\n\n\
     what this kernel allows.";
 
 const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while running, 2 the command line was wrong, \
-    69 the kernel lacks what is needed, 77 the privileges do not suffice.\n\n\
+    69 the kernel lacks what is needed, 77 the privileges do not suffice, 78 the configuration is wrong.\n\n\
     Examples:\n  \
     observer watch                                    every failing attempt to port 25\n  \
     observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
@@ -69,13 +72,43 @@ pub enum Command {
     /// Say what this kernel and these privileges allow, hook by hook
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArgs),
+    /// Look after the configuration of `observer run`
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff
-    Man,
+    /// Print a manual page, in roff
+    Man {
+        /// Which
+        #[arg(value_enum, default_value = "observer")]
+        page: Page,
+    },
+}
+
+/// Manual pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    /// observer(8): the commands
+    Observer,
+    /// observer.toml(5): the configuration of `observer run`
+    #[value(name = "observer.toml")]
+    Configuration,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with it, each with its place and its cure, or what it means
+    Check {
+        /// The file, as for `observer run`
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print a configuration file with every key, its meaning and its default
+    Default,
 }
 
 /// When to use colour.
@@ -93,10 +126,10 @@ pub enum When {
 /// Show failing connection attempts as they happen.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// Port to watch; may be repeated, or a list: 25,587
+    /// Port to watch; may be repeated, or a list: 25,587 [default: all that `observer run` watches, or 25]
     ///
     /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
-    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    #[arg(short, long, value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub port: Vec<u16>,
     /// What to show.
     #[command(flatten)]
@@ -104,6 +137,9 @@ pub struct WatchArgs {
     /// How long to watch, and how to show it.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Where events come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// What to ask of the kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -127,11 +163,23 @@ const RUN_EXAMPLES: &str = "The file has a table `attempt`, one row for each att
 /// Record every connection attempt.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Port to watch; may be repeated, or a list: 25,587
+    /// What to do, as TOML
+    ///
+    /// With it, and after it, all files *.toml of the directory conf.d beside it are read. What is typed here is stronger.
+    /// SIGHUP reads them again. [default: /etc/observer/observer.toml, if it exists]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Port to watch; may be repeated, or a list: 25,587 [default: as configured, else 25]
     ///
     /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
-    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    #[arg(short, long, value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub port: Vec<u16>,
+    /// Where `watch`, `top` and `report` read from it [default: as configured, else /run/observer/observer.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Whose members may read there: a name, or a number [default: as configured, else observer]
+    #[arg(long, value_name = "GROUP")]
+    pub socket_group: Option<String>,
     /// Where and how much to record.
     #[command(flatten)]
     pub history: HistoryArgs,
@@ -144,18 +192,18 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "History")]
 pub struct HistoryArgs {
-    /// File to record to
+    /// File to record to [default: as configured, else /var/lib/observer/history.sqlite]
     ///
     /// It is made where it does not exist, and so is its directory, readable by its group. Only one observer at a
     /// time records to a file.
-    #[arg(long = "history", value_name = "PATH", default_value = DEFAULT_PATH)]
-    pub path: PathBuf,
-    /// Delete what is older than this many days
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    pub retain_days: u32,
-    /// Delete the oldest when the file is larger than this, such as 500M or 2G
-    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = value::history_size)]
-    pub retain_size: u64,
+    #[arg(long = "history", value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// Delete what is older than this many days [default: as configured, else 30]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub retain_days: Option<u32>,
+    /// Delete the oldest when the file is larger than this, such as 500M or 2G [default: as configured, else 1G]
+    #[arg(long, value_name = "BYTES", value_parser = value::history_size)]
+    pub retain_size: Option<u64>,
 }
 
 const WATCH_ABOUT: &str = "Show failing connection attempts as they happen, one line each: when, what, where to, how, \
@@ -173,10 +221,10 @@ const WATCH_EXAMPLES: &str = "An attempt is shown if it passes every kind of fil
 /// Show destinations live.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Port to watch; may be repeated, or a list: 25,587
+    /// Port to watch; may be repeated, or a list: 25,587 [default: all that `observer run` watches, or 25]
     ///
     /// At most 8 ports. Mail to other servers uses 25; submission uses 465 and 587, some relays use 2525.
-    #[arg(short, long, value_name = "PORT", default_value = "25", value_delimiter = ',', value_parser = value::port)]
+    #[arg(short, long, value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub port: Vec<u16>,
     /// Stop after this time, such as 30s, 5m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
@@ -187,6 +235,9 @@ pub struct TopArgs {
     /// Bits of the IPv6 prefixes by which destinations are put together
     #[arg(long, value_name = "BITS", default_value_t = 48, value_parser = clap::value_parser!(u8).range(0..=128))]
     pub prefix_v6: u8,
+    /// Where events come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// What to ask of the kernel.
     #[command(flatten)]
     pub kernel: KernelArgs,
@@ -281,22 +332,22 @@ pub struct KernelArgs {
     /// Write to standard error what the kernel programs log, for a bug report
     #[arg(long)]
     pub kernel_log: bool,
-    /// Attempts that can be followed at the same time
+    /// Attempts that can be followed at the same time [default: 65536]
     ///
     /// Attempts beyond that are counted as lost, never forgotten. The kernel reserves some 250 bytes for each.
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value::table_size)]
-    pub max_in_flight: u32,
-    /// Destinations (address and port) that can be told apart
+    #[arg(long, value_name = "N", value_parser = value::table_size)]
+    pub max_in_flight: Option<u32>,
+    /// Destinations (address and port) that can be told apart [default: 65536]
     ///
     /// Attempts to destinations beyond that are counted in total only.
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = value::table_size)]
-    pub max_destinations: u32,
-    /// Size of the buffer from the kernel to observer, such as 8M
+    #[arg(long, value_name = "N", value_parser = value::table_size)]
+    pub max_destinations: Option<u32>,
+    /// Size of the buffer from the kernel to observer, such as 8M [default: 2M]
     ///
     /// A power of two from 64K to 1G; 2M holds some 11,000 events. Raise it if the summary says that the ring buffer was
     /// full.
-    #[arg(long, value_name = "BYTES", default_value = "2M", value_parser = value::ring_size)]
-    pub ring_size: u32,
+    #[arg(long, value_name = "BYTES", value_parser = value::ring_size)]
+    pub ring_size: Option<u32>,
 }
 
 const DOCTOR_ABOUT: &str = "Say what this kernel and these privileges allow, hook by hook: what each hook gives, and \
@@ -363,6 +414,19 @@ impl Cli {
     }
 }
 
+impl Page {
+    /// The page, in roff.
+    ///
+    /// # Errors
+    /// Those of writing to memory: none.
+    pub fn render(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Observer => Cli::man(),
+            Self::Configuration => keys::man(),
+        }
+    }
+}
+
 impl Command {
     fn ports(&mut self) -> Option<&mut Vec<u16>> {
         match self {
@@ -370,25 +434,64 @@ impl Command {
             Self::Run(args) => Some(&mut args.port),
             Self::Top(args) => Some(&mut args.port),
             Self::Report(args) => args.live.is_some().then_some(&mut args.port),
-            Self::Doctor(_) | Self::Completions { .. } | Self::Man => None,
+            Self::Doctor(_) | Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }
 
 impl HistoryArgs {
-    /// How much is kept.
-    pub fn retention(&self) -> Retention {
-        Retention { age: Duration::from_hours(24 * u64::from(self.retain_days)), bytes: self.retain_size }
+    /// Changes what was configured into what was typed. Who types where or how much
+    /// to record wants to record.
+    pub fn lay_over(&self, history: &mut Option<History>) {
+        if self.path.is_none() && self.retain_days.is_none() && self.retain_size.is_none() {
+            return;
+        }
+        let History { path, retention } = history.take().unwrap_or_default();
+        let age = self.retain_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+        let retention =
+            Retention { age: age.unwrap_or(retention.age), bytes: self.retain_size.unwrap_or(retention.bytes) };
+        *history = Some(History { path: self.path.clone().unwrap_or(path), retention });
+    }
+}
+
+impl KernelArgs {
+    /// What was typed, and the defaults.
+    pub fn settings(&self) -> Kernel {
+        let default = Kernel::default();
+        Kernel {
+            syscall_hooks: !self.no_syscall_hooks,
+            max_in_flight: self.max_in_flight.unwrap_or(default.max_in_flight),
+            max_destinations: self.max_destinations.unwrap_or(default.max_destinations),
+            ring_bytes: self.ring_size.unwrap_or(default.ring_bytes),
+        }
+    }
+}
+
+/// The ports that were typed, or the one that is meant otherwise.
+fn or_smtp(typed: &[u16]) -> Vec<u16> {
+    if typed.is_empty() { vec![25] } else { typed.to_vec() }
+}
+
+impl TopArgs {
+    /// Ports to watch with hooks of its own.
+    pub fn ports(&self) -> Vec<u16> {
+        or_smtp(&self.port)
     }
 }
 
 impl WatchArgs {
+    /// Ports to watch with hooks of its own.
+    pub fn ports(&self) -> Vec<u16> {
+        or_smtp(&self.port)
+    }
+
     /// What to show.
     pub fn filter(&self) -> Filter {
         let typed = &self.filter;
         Filter {
             labels: typed.label.clone(),
             destinations: typed.destination.clone(),
+            ports: Vec::new(),
             pids: typed.pid.clone(),
             comms: typed.comm.clone(),
             uids: typed.uid.clone(),

@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use observer_common::record::{fact, phase};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
+use crate::schema::{self, Name};
 
 /// Value of [`Event::schema`].
 pub const SCHEMA: &str = "observer.event.v1";
 
 /// One finished attempt, judged.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    #[serde(deserialize_with = "schema_name")]
+    pub schema: Name,
     /// Stable and unique per attempt: host, boot, start and CPU.
     pub id: String,
     /// When the attempt ended.
@@ -43,7 +45,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
     /// Local end.
-    #[serde(skip_serializing_if = "Endpoint::is_empty")]
+    #[serde(default, skip_serializing_if = "Endpoint::is_empty")]
     pub src: Endpoint,
     /// Destination.
     pub dst: Endpoint,
@@ -51,15 +53,15 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// From start to end.
-    #[serde(rename = "elapsed_ms", serialize_with = "as_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "elapsed_ms", default, with = "as_ms", skip_serializing_if = "Option::is_none")]
     pub elapsed: Option<Duration>,
     /// From start to the completed handshake.
-    #[serde(rename = "handshake_ms", serialize_with = "as_ms", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "handshake_ms", default, with = "as_ms", skip_serializing_if = "Option::is_none")]
     pub handshake: Option<Duration>,
     /// SYN retransmits.
     pub syn_retransmits: u16,
     /// What label, reason and origin rest on.
-    #[serde(skip_serializing_if = "Evidence::is_empty")]
+    #[serde(default, skip_serializing_if = "Evidence::is_empty")]
     pub evidence: Evidence,
     /// Who connected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +72,7 @@ pub struct Event {
 }
 
 /// One end of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address; IPv4-mapped addresses are written as IPv4.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +131,7 @@ impl Evidence {
 }
 
 /// Who connected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
@@ -145,7 +147,7 @@ pub struct Process {
 }
 
 /// What is known of a destination at the time of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
     /// Attempts begun, by the kernel's exact count.
     pub attempts: u64,
@@ -325,9 +327,29 @@ pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }
 
-fn as_ms<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => serializer.serialize_f64(milliseconds(*duration)),
-        None => serializer.serialize_none(),
+/// Reads [`SCHEMA`], and no other version.
+fn schema_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+    schema::expect(SCHEMA, deserializer)
+}
+
+/// A duration as [`milliseconds`].
+mod as_ms {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.serialize_f64(super::milliseconds(*duration)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let Some(ms) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+        // Microseconds are all that was written.
+        let seconds = (ms * 1_000.0).round() / 1_000_000.0;
+        Duration::try_from_secs_f64(seconds).map(Some).map_err(D::Error::custom)
     }
 }

@@ -23,6 +23,8 @@ pub struct Filter {
     pub labels: Vec<Label>,
     /// Destination prefixes; IPv4, never IPv4-mapped, for IPv4 destinations.
     pub destinations: Vec<IpNet>,
+    /// Destination ports.
+    pub ports: Vec<u16>,
     /// Process ids.
     pub pids: Vec<u32>,
     /// Task names. The kernel keeps 15 bytes of a name, so more are ignored.
@@ -40,6 +42,7 @@ impl Filter {
     pub fn admits(&self, event: &Event) -> bool {
         self.admits_label(event.label)
             && admits_any(&self.destinations, |net| event.dst.ip.is_some_and(|ip| contains(net, ip)))
+            && admits_any(&self.ports, |&port| event.dst.port == Some(port))
             && self.admits_process(event.process.as_ref())
     }
 

@@ -73,6 +73,45 @@ pub struct Counters {
     pub destinations: Vec<(DestinationKey, DestinationCounters)>,
 }
 
+impl Counters {
+    /// What was counted since `earlier`; attempts that were in flight then count as
+    /// begun since. `events` is how many events of that time went by.
+    pub fn since(&self, earlier: &Self, events: u64) -> Self {
+        let mut stats = self.stats;
+        for (now, then) in stats.iter_mut().zip(earlier.stats) {
+            *now = now.saturating_sub(then);
+        }
+        stats[stat::ATTEMPTS as usize] += earlier.in_flight;
+        stats[stat::EVENTS as usize] = events;
+        Self {
+            stats,
+            in_flight: self.in_flight,
+            outcomes: more(&self.outcomes, &earlier.outcomes, u64::saturating_sub),
+            destinations: more(&self.destinations, &earlier.destinations, counted_since),
+        }
+    }
+}
+
+/// Each entry less what was there before; those that did not grow are left out.
+fn more<K: Copy + Ord, V: Copy + Default + PartialEq>(
+    now: &[(K, V)],
+    earlier: &[(K, V)],
+    less: impl Fn(V, V) -> V,
+) -> Vec<(K, V)> {
+    let earlier: BTreeMap<K, V> = earlier.iter().copied().collect();
+    let grown = now.iter().map(|&(key, value)| (key, less(value, earlier.get(&key).copied().unwrap_or_default())));
+    grown.filter(|&(_, value)| value != V::default()).collect()
+}
+
+fn counted_since(now: DestinationCounters, earlier: DestinationCounters) -> DestinationCounters {
+    DestinationCounters {
+        attempts: now.attempts.saturating_sub(earlier.attempts),
+        established: now.established.saturating_sub(earlier.established),
+        // A minimum has no difference.
+        fastest_handshake_ns: 0,
+    }
+}
+
 impl Ledger {
     /// The ledger that the kernel's counters and the number of events that
     /// reached this process add up to.

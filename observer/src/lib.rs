@@ -5,7 +5,8 @@
 //! Data flows one way, and each stage imports only from its left:
 //!
 //! ```text
-//! kernel -> decode -> attempt -> label -> aggregate -> event -> format -> ui
+//! kernel -> decode -> attempt -> label -> aggregate -> event -> format -> ui, spool -> sink
+//!                                                         \-> minute
 //!                                                         \-> tally -> scope -> alert
 //! ```
 //!
@@ -22,6 +23,10 @@
 //!   outside world adds (interface names, cgroup paths).
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
 //!   questions about them; it is a sink, and no stage knows it.
+//! - [`config`] says what `observer run` is meant to do; [`spool`] keeps on disk what
+//!   a [`sink`] is to deliver; a [`notice`] tells what ails one. [`metrics`], as
+//!   pure, renders what the daemon knows for Prometheus, and [`wire`] is what it says
+//!   to readers.
 //! - [`command`] reads clocks and signals and writes to the world.
 //!
 //! One function, [`label::label`], judges events and counters alike, so that
@@ -32,6 +37,7 @@ pub mod alert;
 pub mod attempt;
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod decode;
 pub mod event;
 pub mod exit;
@@ -41,13 +47,20 @@ pub mod history;
 pub mod kernel;
 pub mod label;
 pub mod ledger;
+pub mod metrics;
+pub mod minute;
+pub mod notice;
 pub mod origin;
 pub mod pipeline;
 pub mod report;
 #[cfg(test)]
 mod sample;
 pub mod sanitize;
+pub mod schema;
 pub mod scope;
+pub mod sink;
+pub mod spool;
 pub mod surroundings;
 pub mod tally;
 pub mod ui;
+pub mod wire;

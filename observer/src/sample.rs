@@ -186,3 +186,13 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
         Event::new(&attempt, verdict, &Host { name: strings.0, ..host() }, able, around)
     })
 }
+
+/// What a validator of one of the repository's schemas finds wrong, or nothing.
+pub(crate) fn against_schema(name: &str, value: &serde_json::Value) -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema").join(format!("{name}.json"));
+    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
+    let undescribed = value.as_object().unwrap().keys().filter(|key| schema["properties"].get(key).is_none());
+    let undescribed = undescribed.map(|key| format!("{key} is not described"));
+    validator.iter_errors(value).map(|error| error.to_string()).chain(undescribed).collect()
+}

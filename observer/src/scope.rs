@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::tracker::{Change, ScopeChange, ScopeTracker};
 use self::view::View;
@@ -50,7 +50,7 @@ const BEGIN: Thresholds = Thresholds { failing: 0.9, elsewhere: 0.1, any_failure
 const STAY: Thresholds = Thresholds { failing: 0.7, elsewhere: 0.3, any_failure_of_a_limit: true };
 
 /// What fails.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "kebab-case")]
 pub enum Scope {
     /// Every destination: this host's provider or a firewall blocks the port.
@@ -182,7 +182,7 @@ impl Scope {
 
 /// What a verdict rests on. Attempts that the application dropped before anyone
 /// could fail them (`cancelled`) are in none of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     /// The window that was looked at.
     pub window: Window,
@@ -204,7 +204,7 @@ pub struct Numbers {
 }
 
 /// What fails, and the numbers that say so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What fails.
     #[serde(flatten)]

@@ -14,7 +14,7 @@ use crate::watcher::OBSERVER;
 pub(crate) type Named = (&'static str, fn() -> Result<()>);
 
 /// Arguments that end by themselves, soon.
-pub(crate) const BRIEFLY: [&str; 3] = ["watch", "--duration", "1s"];
+pub(crate) const BRIEFLY: [&str; 4] = ["watch", "--standalone", "--duration", "1s"];
 
 /// What a service needs to be granted.
 pub(crate) const ENOUGH: &[&str] = &["bpf", "perfmon"];

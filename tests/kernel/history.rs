@@ -36,6 +36,15 @@ impl Daemon {
     /// Starts it and waits until it records or watches.
     pub(crate) fn start(args: &[&str], path: &Path) -> Result<Self> {
         let mut command = Command::new(OBSERVER);
+        if args.first() == Some(&"run") && !args.contains(&"--socket") {
+            // One that runs on this host already keeps its own.
+            command.args(["run", "--socket-group", "0", "--socket"]).arg(path.with_extension("sock"));
+            return Self::spawn(command, &args[1..], path);
+        }
+        Self::spawn(command, args, path)
+    }
+
+    fn spawn(mut command: Command, args: &[&str], path: &Path) -> Result<Self> {
         let mut child =
             command.args(args).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = BufReader::new(child.stderr.take().context("no stderr")?);

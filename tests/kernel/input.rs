@@ -38,15 +38,18 @@ fn usage_is_refused_with_2() -> Result<()> {
 
 fn a_full_disk_is_one_error() -> Result<()> {
     let mut command = Command::new(OBSERVER);
-    command.args(["watch", "--count", "1", "--duration", "5s"]);
+    command.args(["watch", "--standalone", "--count", "1", "--duration", "5s"]);
     let child = command.stdout(File::options().write(true).open("/dev/full")?).stderr(Stdio::piped()).spawn()?;
     refuse_until_ended(child).and_then(|output| expect(&output, 1, "No space left on device"))
 }
 
 fn a_closed_pipe_is_quiet() -> Result<()> {
     let mut command = Command::new(OBSERVER);
-    let mut child =
-        command.args(["watch", "--duration", "5s"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command
+        .args(["watch", "--standalone", "--duration", "5s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     drop(child.stdout.take());
     let output = refuse_until_ended(child)?;
     expect(&output, 0, "ledger:")?;
@@ -57,7 +60,7 @@ fn a_closed_pipe_is_quiet() -> Result<()> {
 fn signals_end_with_the_summary() -> Result<()> {
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut command = Command::new(OBSERVER);
-        let mut child = command.arg("watch").stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command.args(["watch", "--standalone"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut stderr = std::io::BufReader::new(child.stderr.take().context("no stderr")?);
         let mut text = String::new();
         std::io::BufRead::read_line(&mut stderr, &mut text)?;

@@ -49,7 +49,7 @@ pub(crate) fn totals_are_the_clients_own() -> Result<()> {
     let path = directory.path().join("observer/history.sqlite");
     let daemon = Daemon::start(&["run", "--port", &ports, "--ring-size", RING, "--history"], &path)?;
     let report = Report::start(&ports)?;
-    let mut top = Screen::start(&["top", "--port", &ports, "--ring-size", RING], SCREEN)?;
+    let mut top = Screen::start(&["top", "--standalone", "--port", &ports, "--ring-size", RING], SCREEN)?;
     top.wait_for("quit", Duration::from_secs(20))?;
 
     let observers = [daemon.pid(), Pid::from_child(&report.0), top.pid()];
@@ -255,7 +255,8 @@ struct Report(Child);
 
 impl Report {
     fn start(ports: &str) -> Result<Self> {
-        let args = ["report", "--live", "2m", "--format", "json", "--top", "0", "--ring-size", RING, "--port", ports];
+        let options = ["--format", "json", "--top", "0", "--ring-size", RING, "--port", ports];
+        let args = [&["report", "--standalone", "--live", "2m"][..], &options[..]].concat();
         let mut child = Command::new(OBSERVER).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("no stderr")?;
         let mut line = String::new();

@@ -34,8 +34,17 @@ impl Watcher {
         Self::start_as(Command::new(OBSERVER), args)
     }
 
+    /// As [`Watcher::start_as`], reading from the `observer run` that listens there.
+    pub(crate) fn read_as(observer: Command, socket: &str, args: &[&str]) -> Result<Self> {
+        Self::spawn(observer, &[&["--socket", socket], args].concat())
+    }
+
     /// As [`Watcher::start`], by a command that becomes observer.
-    pub(crate) fn start_as(mut observer: Command, args: &[&str]) -> Result<Self> {
+    pub(crate) fn start_as(observer: Command, args: &[&str]) -> Result<Self> {
+        Self::spawn(observer, &[&["--standalone"], args].concat())
+    }
+
+    fn spawn(mut observer: Command, args: &[&str]) -> Result<Self> {
         let stdout = NamedTempFile::new()?;
         let mut child = observer
             .args(["watch", "--format", "json"])

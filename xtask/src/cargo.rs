@@ -9,8 +9,9 @@ use cargo_metadata::{Artifact, Message, MetadataCommand};
 
 use crate::vm::Arch;
 
-/// All crates but the kernel programs, which do not compile for the host.
-pub(crate) const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
+/// All crates but the kernel programs, which do not compile for the host, with all
+/// that can be left out.
+pub(crate) const HOST_CRATES: [&str; 4] = ["--workspace", "--exclude", "observer-ebpf", "--all-features"];
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Alert;
 use crate::event::Host;
-use crate::format::Format;
+use crate::format::{Entry, Format};
 use crate::label::Label;
 use crate::sample;
 use crate::scope::{Change, Numbers, Scope, ScopeChange, Verdict};
@@ -56,7 +56,7 @@ pub(crate) fn alerts() -> Vec<Alert> {
 
 fn line(alert: &Alert, format: Format) -> String {
     let mut out = Vec::new();
-    format.append_alert(alert, false, &mut out).unwrap();
+    format.append(Entry::Alert(alert), false, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 

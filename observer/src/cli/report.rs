@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use super::{KernelArgs, value};
+use super::{KernelArgs, SourceArgs, value};
 use crate::history::DEFAULT_PATH;
 use crate::label::Label;
 use crate::report::{Moment, Selection};
@@ -58,6 +58,9 @@ pub struct ReportArgs {
     /// List so many destinations and processes; 0 lists all
     #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Output")]
     pub top: usize,
+    /// Where events come from, with --live.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// What to ask of the kernel, with --live.
     #[command(flatten)]
     pub kernel: KernelArgs,

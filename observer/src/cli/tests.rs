@@ -36,11 +36,10 @@ fn the_definition_is_sound() {
 #[test]
 fn defaults() {
     let watch = watch(&[]);
-    assert_eq!(watch.port, [25]);
+    assert_eq!((watch.port.as_slice(), watch.ports()), ([].as_slice(), vec![25]));
     assert_eq!(watch.output.format, Format::Text);
     assert_eq!((watch.output.count, watch.output.duration), (None, None));
-    assert_eq!((watch.kernel.max_in_flight, watch.kernel.max_destinations), (65_536, 65_536));
-    assert_eq!(watch.kernel.ring_size, 2 << 20);
+    assert_eq!(watch.kernel.settings(), crate::config::Kernel::default());
     assert!(!watch.kernel.no_syscall_hooks);
     assert_eq!(watch.filter(), crate::filter::Filter::default());
 }
@@ -90,11 +89,13 @@ fn run(args: &[&str]) -> super::RunArgs {
 #[test]
 fn history_has_a_place_and_a_size() {
     let typed = run(&[]);
-    assert_eq!((typed.port, typed.history.path.to_str()), (vec![25], Some("/var/lib/observer/history.sqlite")));
-    assert_eq!(typed.history.retention(), crate::history::Retention::default());
+    let mut history = None;
+    typed.history.lay_over(&mut history);
+    assert_eq!(history, None);
     let typed = run(&["-p", "25,587,25", "--history", "h", "--retain-days", "90", "--retain-size", "500M"]);
-    assert_eq!((typed.port, typed.history.path.to_str()), (vec![25, 587], Some("h")));
-    let retention = typed.history.retention();
+    typed.history.lay_over(&mut history);
+    let crate::config::History { path, retention } = history.unwrap();
+    assert_eq!((typed.port, path.to_str()), (vec![25, 587], Some("h")));
     assert_eq!((retention.age, retention.bytes), (Duration::from_hours(90 * 24), 500 << 20));
     insta::assert_snapshot!(parse(&["run", "--retain-size", "1M"]).unwrap_err(), @"error: invalid value '1M' for '--retain-size <BYTES>': no size of a file: give one from 16M to 1024G, such as 1G");
     insta::assert_snapshot!(parse(&["run", "--retain-days", "0"]).unwrap_err(), @"error: invalid value '0' for '--retain-days <DAYS>': 0 is not in 1..=36500");
@@ -155,7 +156,7 @@ fn durations() {
 #[test]
 fn sizes() {
     for (typed, bytes) in [("65536", 1 << 16), ("64K", 1 << 16), ("4M", 1 << 22), ("8MiB", 1 << 23), ("1G", 1 << 30)] {
-        assert_eq!(watch(&["--ring-size", typed]).kernel.ring_size, bytes, "{typed}");
+        assert_eq!(watch(&["--ring-size", typed]).kernel.ring_size, Some(bytes), "{typed}");
     }
     insta::assert_snapshot!(watch_error(&["--ring-size", "5M"]), @"error: invalid value '5M' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M or 8M");
     insta::assert_snapshot!(watch_error(&["--ring-size", "4096"]), @"error: invalid value '4096' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");

@@ -26,7 +26,7 @@ const HISTORY_MIN: u64 = 16 << 20;
 const HISTORY_MAX: u64 = 1 << 40;
 
 /// A hook that can be done without, by the name of its program.
-pub(super) fn hook(text: &str) -> Result<String, String> {
+pub(crate) fn hook(text: &str) -> Result<String, String> {
     match HOOKS.iter().any(|hook| hook.program == text) {
         true => Ok(text.to_owned()),
         false => {
@@ -37,7 +37,7 @@ pub(super) fn hook(text: &str) -> Result<String, String> {
 }
 
 /// A TCP port, not 0.
-pub(super) fn port(text: &str) -> Result<u16, String> {
+pub(crate) fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse() {
         Ok(port) if port != 0 => Ok(port),
         _ => Err("no TCP port: give a number from 1 to 65535, such as 25".to_owned()),
@@ -46,7 +46,7 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 
 /// An address, with or without brackets, or a CIDR prefix. Host bits are
 /// cleared, IPv4-mapped becomes IPv4.
-pub(super) fn destination(text: &str) -> Result<IpNet, String> {
+pub(crate) fn destination(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = bare.parse::<IpAddr>() {
@@ -80,7 +80,7 @@ fn destination_error(text: &str) -> String {
 }
 
 /// A cgroup path from the root of the hierarchy.
-pub(super) fn cgroup(text: &str) -> Result<PathBuf, String> {
+pub(crate) fn cgroup(text: &str) -> Result<PathBuf, String> {
     let typed = Path::new(text);
     let inside = typed.strip_prefix(CGROUP_MOUNT).unwrap_or(typed);
     let mut path = PathBuf::from("/");
@@ -100,28 +100,29 @@ pub(super) fn cgroup(text: &str) -> Result<PathBuf, String> {
 }
 
 /// At least 1.
-pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
+pub(crate) fn count(text: &str) -> Result<NonZeroU64, String> {
     text.parse().map_err(|_| "no count: give a whole number from 1".to_owned())
 }
 
 /// A positive span such as `30s` or `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let error = "no span of time: give one such as 30s, 5m or 1h30m, longer than zero";
     let span: SignedDuration = text.parse().map_err(|_| error.to_owned())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| error.to_owned())
 }
 
 /// Entries of a kernel table.
-pub(super) fn table_size(text: &str) -> Result<u32, String> {
+pub(crate) fn table_size(text: &str) -> Result<u32, String> {
     let size = text.parse().ok().filter(|size| (1..=TABLE_MAX).contains(size));
     size.ok_or_else(|| format!("no table size: give a whole number from 1 to {TABLE_MAX}"))
 }
 
 /// Bytes, a power of two, with an optional K, M or G (of 1024).
-pub(super) fn ring_size(text: &str) -> Result<u32, String> {
+pub(crate) fn ring_size(text: &str) -> Result<u32, String> {
     let error = || {
-        let cure = bytes(text).filter(|size| (RING_MIN..RING_MAX).contains(size));
-        let hint = cure.map(|size| format!(" or {}", in_units(size.next_power_of_two()))).unwrap_or_default();
+        let cure = bytes(text).filter(|size| (RING_MIN..RING_MAX).contains(size)).map(u64::next_power_of_two);
+        let hint =
+            cure.filter(|&size| size != 4 << 20).map(|size| format!(" or {}", in_units(size))).unwrap_or_default();
         format!("no buffer size: give a power of two from 64K to 1G, such as 4M{hint}")
     };
     let size = bytes(text).filter(|size| size.is_power_of_two() && (RING_MIN..=RING_MAX).contains(size));
@@ -129,7 +130,7 @@ pub(super) fn ring_size(text: &str) -> Result<u32, String> {
 }
 
 /// Bytes of history, with an optional K, M or G (of 1024).
-pub(super) fn history_size(text: &str) -> Result<u64, String> {
+pub(crate) fn history_size(text: &str) -> Result<u64, String> {
     let size = bytes(text).filter(|size| (HISTORY_MIN..=HISTORY_MAX).contains(size));
     size.ok_or_else(|| "no size of a file: give one from 16M to 1024G, such as 1G".to_owned())
 }
@@ -141,7 +142,8 @@ fn in_units(bytes: u64) -> String {
     }
 }
 
-fn bytes(text: &str) -> Option<u64> {
+/// Bytes, with an optional K, M or G (of 1024).
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 0,

@@ -18,16 +18,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::Failure;
 use crate::attempt::ClockOffset;
 use crate::cli::KernelArgs;
+use crate::config::Kernel;
 use crate::event::{Event, Host};
+use crate::kernel::hooks::HookReport;
 use crate::kernel::{Session, Settings};
 use crate::ledger::{Counters, Ledger};
 use crate::pipeline::Pipeline;
 use crate::surroundings::{Names, host};
 use crate::ui::summary;
+use crate::wire::Account;
 
 /// The kernel wakes nobody for an event, so this bounds how late a person sees
 /// it. Twenty empty looks a second cost nothing that can be measured.
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 /// Records taken at once, so that signals are heard in a flood.
 const BATCH: usize = 8_192;
 
@@ -39,15 +42,20 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 
 /// What was typed, as the kernel's side takes it.
 pub(super) fn settings(ports: &[u16], successes: bool, kernel: &KernelArgs) -> Settings {
+    settings_of(&kernel.settings(), ports, successes, kernel)
+}
+
+/// The same with what was configured.
+pub(super) fn settings_of(kernel: &Kernel, ports: &[u16], successes: bool, typed: &KernelArgs) -> Settings {
     Settings {
         ports: ports.to_vec(),
         successes,
-        syscall_hooks: !kernel.no_syscall_hooks,
-        without: kernel.without_hook.clone(),
+        syscall_hooks: kernel.syscall_hooks,
+        without: typed.without_hook.clone(),
         max_in_flight: kernel.max_in_flight,
         max_destinations: kernel.max_destinations,
-        ring_bytes: kernel.ring_size,
-        log: kernel.kernel_log,
+        ring_bytes: kernel.ring_bytes,
+        log: typed.kernel_log,
         watch_self: false,
     }
 }
@@ -65,6 +73,13 @@ pub(super) fn is_coloured(color: ColorChoice) -> bool {
 pub(super) fn say(line: &str) {
     // Nobody is left to tell if stderr is closed.
     let _ = io::stderr().write_all(format!("observer: {line}\n").as_bytes());
+}
+
+/// `port 25`, `ports 25, 587`.
+pub(super) fn list(ports: &[u16]) -> String {
+    let plural = if ports.len() == 1 { "port" } else { "ports" };
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!("{plural} {}", ports.join(", "))
 }
 
 /// What ends a command from outside.
@@ -85,7 +100,8 @@ impl Stop {
         })
     }
 
-    async fn asked(&mut self) {
+    /// Returns when it is time to end.
+    pub(super) async fn asked(&mut self) {
         let deadline = self.deadline;
         let timeout = async move {
             match deadline {
@@ -135,10 +151,7 @@ impl Live {
 
     /// `to port 25, 10 hooks attached`.
     pub(super) fn scope(&self, ports: &[u16]) -> String {
-        let plural = if ports.len() == 1 { "port" } else { "ports" };
-        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let attached = self.session.reports().iter().filter(|report| report.is_attached()).count();
-        format!("to {plural} {}, {attached} hooks attached", ports.join(", "))
+        format!("to {}, {} hooks attached", list(ports), self.hooks())
     }
 
     /// Hands events to `sink` until one of both has enough.
@@ -230,9 +243,44 @@ impl Live {
         self.session.totals().map_err(unreadable)
     }
 
-    /// Records that could not be decoded.
+    /// The ledger in numbers.
+    pub(super) fn account(&self) -> Result<Account, Failure> {
+        let totals = self.totals()?;
+        let events_lost = totals.stats[stat::RING_FULL as usize];
+        let ledger = Ledger::new(&totals, 0);
+        Ok(Account {
+            attempts: ledger.attempts,
+            outcomes: ledger.outcomes_total(),
+            in_flight: ledger.in_flight,
+            lost: ledger.lost_total(),
+            events_lost,
+            malformed: self.malformed,
+        })
+    }
+
+    /// What became of each hook.
+    pub(super) fn reports(&self) -> &[HookReport] {
+        self.session.reports()
+    }
+
+    /// Records that came.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Of those, how many could not be decoded.
     pub(super) fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    /// Runs of kernel programs that the kernel skipped.
+    pub(super) fn skipped_runs(&self) -> u64 {
+        self.session.skipped_runs()
+    }
+
+    /// Hooks that are attached.
+    pub(super) fn hooks(&self) -> usize {
+        self.session.reports().iter().filter(|report| report.is_attached()).count()
     }
 
     /// The ledger of these counters; `remarks` are the command's own.

@@ -1,12 +1,21 @@
 //! What the program does: reads clocks and signals, and writes to the world.
 
 mod alerts;
+mod configuration;
 mod doctor;
 mod live;
+pub mod metrics;
+mod minutes;
+mod outlets;
+mod readers;
 mod record;
+mod remote;
 mod report;
 mod run;
+mod service;
+mod socket;
 mod top;
+mod uncounted;
 mod unseen;
 mod watch;
 
@@ -27,6 +36,10 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(what: &str, error: impl fmt::Display) -> Self {
         Self { exit: Exit::Failure, text: format!("{what}: {error}") }
+    }
+
+    pub(crate) fn with(exit: Exit, text: String) -> Self {
+        Self { exit, text }
     }
 
     /// What was typed cannot be done here.
@@ -56,7 +69,10 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
-        Command::Man => Cli::man().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page)),
+        Command::Config(command) => configuration::run(command),
+        Command::Man { page } => {
+            page.render().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page))
+        }
     };
     match done {
         Ok(()) => Exit::Success,

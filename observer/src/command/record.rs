@@ -9,12 +9,11 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::live::{Live, Sink, say};
+use super::uncounted::{Counts, Uncounted};
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::history::{Entry, Look, MinuteKey, Reconciler, Recorder, Retention, Status, Writer, minute};
+use crate::history::{Entry, Reconciler, Recorder, Retention, Status, Writer};
 
-/// Between two comparisons with the kernel's counters, where events were lost.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// For the last counts to find room in the writer's queue.
 const LAST_COUNTS_WITHIN: Duration = Duration::from_millis(300);
 /// For the writer to write what waits.
@@ -24,10 +23,7 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
 pub(super) struct Record {
     writer: Writer,
     path: PathBuf,
-    reconciler: Reconciler,
-    look_at: Instant,
-    /// Events lost when it was last looked, here and in the kernel.
-    lost: u64,
+    unseen: Uncounted,
     /// Attempts in the per-minute counts that have no event.
     uncounted: u64,
 }
@@ -39,34 +35,25 @@ impl Record {
         let failed = |error: &dyn std::fmt::Display| Failure::new("cannot record", error);
         let recorder = Recorder::open(path, retention, Timestamp::now()).map_err(|error| failed(&error))?;
         let writer = Writer::start(recorder, say).map_err(|error| failed(&error))?;
-        Ok(Self {
-            writer,
-            path: path.to_owned(),
-            reconciler: Reconciler::new(max_outcomes as usize),
-            look_at: Instant::now() + LOOK_EVERY,
-            lost: 0,
-            uncounted: 0,
-        })
-    }
-
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { writer, path: path.to_owned(), unseen: Uncounted::new(max_outcomes), uncounted: 0 })
     }
 
     /// Writes what is left, after the hooks were taken off and their events
     /// taken; [`summary_line`] says what became of it.
     pub(super) fn finish(mut self, live: &Live) -> Result<String, Failure> {
-        let counted = live.outcomes();
-        let counters = counted.as_deref().unwrap_or_default();
-        let missing = self.reconciler.missing(counters, minute(Timestamp::now()), Look::Final);
+        let missing = self.unseen.last(live);
         let deadline = Instant::now() + LAST_COUNTS_WITHIN;
-        while !self.add(&missing) && Instant::now() < deadline {
+        while !missing.as_ref().is_ok_and(|missing| self.add(missing)) && Instant::now() < deadline {
             sleep(Duration::from_millis(10));
         }
         let status = self.writer.finish(FLUSH_WITHIN);
-        counted?;
+        missing?;
         Ok(summary_line(&status, self.uncounted, &self.path))
+    }
+
+    /// How writing goes.
+    pub(super) fn status(&self) -> Status {
+        self.writer.status()
     }
 
     /// Records an alert.
@@ -75,8 +62,8 @@ impl Record {
     }
 
     /// False if the writer has no room.
-    fn add(&mut self, missing: &[(MinuteKey, u64)]) -> bool {
-        let is_added = missing.is_empty() || self.writer.offer_uncounted(missing.to_vec());
+    fn add(&mut self, missing: &Counts) -> bool {
+        let is_added = missing.is_empty() || self.writer.offer_uncounted(missing.clone());
         if is_added {
             self.uncounted += missing.iter().map(|(_, count)| count).sum::<u64>();
         }
@@ -89,7 +76,7 @@ impl Sink for Record {
         let entry = Entry::from(event);
         let key = Reconciler::key(&entry);
         if self.writer.offer(entry) {
-            self.reconciler.told(key);
+            self.unseen.told_of(key);
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -99,18 +86,9 @@ impl Sink for Record {
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        if Instant::now() < self.look_at {
-            return Ok(());
-        }
-        self.look_at = Instant::now() + LOOK_EVERY;
-        let lost = live.lost()? + self.writer.status().dropped_total();
-        if lost == self.lost && !self.reconciler.is_suspicious() {
-            return Ok(());
-        }
-        self.lost = lost;
-        let missing = self.reconciler.missing(&live.outcomes()?, minute(Timestamp::now()), Look::Running);
+        let missing = self.unseen.look(live, self.writer.status().dropped_total())?;
         if self.add(&missing) {
-            self.reconciler.confirm(&missing);
+            self.unseen.confirm(&missing);
         }
         Ok(())
     }

@@ -1,54 +1,260 @@
 //! `observer run`.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use super::alerts::Alerts;
-use super::live::{Live, Sink, Stop, runtime, say, settings};
+use super::configuration;
+use super::live::{Live, Sink, Stop, list, runtime, say, settings_of};
+use super::metrics::MetricsServer;
+use super::minutes::MinuteCounts;
+use super::outlets::Outlets;
+use super::readers::Readers;
 use super::record::Record;
+use super::service::Service;
+use super::socket::Socket;
 use crate::cli::RunArgs;
+use crate::config::Config;
 use crate::event::Event;
+use crate::format::Entry;
+use crate::ledger::Counters;
+use crate::metrics::{HookMetrics, Metrics, Reading};
+use crate::minute::Minute;
+use crate::wire::{Account, Hello};
+
+/// For the sinks to spool or write what waits, and to deliver some of it. History
+/// takes its time after that, and all has ended within two seconds.
+const END_WITHIN: Duration = Duration::from_millis(600);
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    runtime()?.block_on(record(args))
+    // What is made from here on is nobody else's to read.
+    rustix::process::umask(rustix::fs::Mode::RWXO | rustix::fs::Mode::WGRP);
+    runtime()?.block_on(daemon(args))
 }
 
-async fn record(args: &RunArgs) -> Result<(), Failure> {
+async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     // Signals first: a SIGTERM while the programs load ends in order as well.
     let mut stop = Stop::new(None)?;
-    let mut live = Live::attach(&settings(&args.port, true, &args.kernel))?;
-    let record = Record::open(&args.history.path, args.history.retention(), args.kernel.max_destinations)?;
-    let scope = live.scope(&args.port);
-    say(&format!("recording outbound TCP connections {scope}, in {}; SIGTERM or Ctrl-C ends", record.path().display()));
-    let mut daemon = Daemon { record, alerts: Alerts::new(args.kernel.max_destinations) };
+    let hangup = hangup()?;
+    let config = configuration::load(args.config.as_deref())?.with_options(args);
+    let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
+    let mut daemon = Daemon::start(args, config, &live, hangup)?;
     let ended = live.until(&mut stop, &mut daemon).await.and_then(|()| live.finish(&mut daemon));
-    let recorded = daemon.record.finish(&live);
+    let finished = daemon.finish(&live).await;
     live.summarize(&[])?;
-    say(&recorded?);
-    ended
+    ended.and(finished)
 }
 
-/// Records every event and alert, and says the alerts.
-struct Daemon {
-    record: Record,
+/// Set when SIGHUP came.
+fn hangup() -> Result<Arc<AtomicBool>, Failure> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| Failure::new("cannot handle signals", error))?;
+    let came = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&came);
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            set.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(came)
+}
+
+/// Records, tells and delivers every event and alert.
+struct Daemon<'a> {
+    args: &'a RunArgs,
+    config: Config,
+    record: Option<Record>,
     alerts: Alerts,
+    minutes: MinuteCounts,
+    outlets: Outlets,
+    readers: Option<Readers>,
+    metrics: Option<MetricsServer>,
+    service: Service,
+    hangup: Arc<AtomicBool>,
 }
 
-impl Sink for Daemon {
+impl<'a> Daemon<'a> {
+    fn start(args: &'a RunArgs, config: Config, live: &Live, hangup: Arc<AtomicBool>) -> Result<Self, Failure> {
+        let max_outcomes = config.kernel.max_destinations;
+        let open = |history: &crate::config::History| Record::open(&history.path, history.retention, max_outcomes);
+        let record = config.history.as_ref().map(open).transpose()?;
+        let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
+        let readers = readers(&config, live);
+        let metrics = metrics(&config)?;
+        let status = purpose(&config, live);
+        say(&format!("{status}; SIGTERM or Ctrl-C ends"));
+        Ok(Self {
+            args,
+            record,
+            alerts: Alerts::new(max_outcomes),
+            minutes: MinuteCounts::new(max_outcomes),
+            outlets,
+            readers,
+            metrics,
+            service: Service::ready(&status),
+            hangup,
+            config,
+        })
+    }
+
+    /// Goes over to the configuration as it is now, if there is nothing wrong with it.
+    fn reload(&mut self) -> String {
+        let config = match configuration::load(self.args.config.as_deref()) {
+            Ok(config) => config.with_options(self.args),
+            Err(failure) => {
+                say(&failure.text);
+                return "the new configuration is wrong: going on with the old one".to_owned();
+            }
+        };
+        self.outlets.reload(&config.sinks);
+        let is_rest_same = Config { sinks: self.config.sinks.clone(), ..config.clone() } == self.config;
+        self.config.sinks = config.sinks;
+        let count = self.config.sinks.len();
+        let sinks = if count == 1 { "sink" } else { "sinks" };
+        let rest = if is_rest_same { "" } else { "; all but the sinks takes effect at the next start" };
+        format!("configuration loaded again, {count} {sinks}{rest}")
+    }
+
+    fn tell_minutes(&mut self, minutes: &[Minute]) {
+        minutes.iter().for_each(|minute| self.outlets.offer(Entry::Minute(minute)));
+    }
+
+    fn answer_metrics(&mut self, live: &Live) -> Result<(), Failure> {
+        let Some(metrics) = &mut self.metrics else { return Ok(()) };
+        let (outlets, readers, record) = (&self.outlets, &self.readers, &self.record);
+        metrics.tick(|| {
+            // Outcomes before totals: what ends between is in flight, not twice.
+            let outcomes = live.outcomes()?;
+            Ok(Reading {
+                now: Timestamp::now(),
+                counters: Counters { outcomes, ..live.totals()? },
+                events_delivered: live.delivered(),
+                events_malformed: live.malformed(),
+                skipped_runs: live.skipped_runs(),
+                hooks: live.reports().iter().filter_map(HookMetrics::of).collect(),
+                sinks: outlets.metrics(),
+                history: record.as_ref().map(|record| (&record.status()).into()),
+                readers: readers.as_ref().map(Readers::metrics),
+            })
+        })
+    }
+
+    async fn finish(mut self, live: &Live) -> Result<(), Failure> {
+        Service::stopping();
+        if let Some(readers) = self.readers.take() {
+            readers.finish(live).await?;
+        }
+        let minutes = self.minutes.last(live)?;
+        self.tell_minutes(&minutes);
+        self.outlets.finish(END_WITHIN);
+        if let Some(line) = self.record.map(|record| record.finish(live)).transpose()? {
+            say(&line);
+        }
+        Ok(())
+    }
+}
+
+/// `recording outbound TCP connections to port 25, 10 hooks attached, in PATH, to 2 sinks`.
+fn purpose(config: &Config, live: &Live) -> String {
+    let history = config.history.as_ref().map(|history| format!(", in {}", history.path.display()));
+    let sinks = match config.sinks.len() {
+        0 => String::new(),
+        1 => format!(", to the sink {}", config.sinks[0].name),
+        count => format!(", to {count} sinks"),
+    };
+    let scope = live.scope(&config.ports);
+    format!("recording outbound TCP connections {scope}{}{sinks}", history.unwrap_or_default())
+}
+
+/// Recording is worth more than being read: without a socket it goes on.
+fn readers(config: &Config, live: &Live) -> Option<Readers> {
+    let socket = config.socket.as_ref()?;
+    let (listening, remark) = match Socket::listen(&socket.path, &socket.group) {
+        Ok(listening) => listening,
+        Err(error) => {
+            say(&format!("nobody can read from here: cannot listen at {}: {error}", socket.path.display()));
+            return None;
+        }
+    };
+    if let Some(remark) = remark {
+        say(&remark);
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Some(Readers::serve(listening, Hello { version, ports: config.ports.clone(), hooks: live.hooks() }))
+}
+
+fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
+    let Some(metrics) = &config.metrics else { return Ok(None) };
+    let group = config.socket.clone().unwrap_or_default().group;
+    let counting = Metrics::new(Timestamp::now(), metrics.destinations);
+    let served = MetricsServer::serve(&metrics.listen, &group, counting);
+    let (server, remark) = served.map_err(|error| Failure::new("cannot serve metrics", error))?;
+    if let Some(remark) = remark {
+        say(&remark);
+    }
+    Ok(Some(server))
+}
+
+impl Sink for Daemon<'_> {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         self.alerts.add(event);
-        self.record.event(event)
+        self.minutes.add(event);
+        self.outlets.offer(Entry::Event(event));
+        if let Some(readers) = &mut self.readers {
+            readers.event(event);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.event(event);
+        }
+        match &mut self.record {
+            Some(record) => record.event(event),
+            None => Ok(ControlFlow::Continue(())),
+        }
     }
 
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        self.record.batch_end()
+        self.outlets.flush();
+        Ok(ControlFlow::Continue(()))
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         for alert in self.alerts.tick(live)? {
             say(&alert.text);
-            self.record.alert(&alert);
+            self.outlets.offer(Entry::Alert(&alert));
+            if let Some(readers) = &self.readers {
+                readers.alert(&alert);
+            }
+            if let Some(record) = &self.record {
+                record.alert(&alert);
+            }
         }
-        self.record.tick(live)
+        let minutes = self.minutes.tick(live)?;
+        self.tell_minutes(&minutes);
+        self.outlets.tick();
+        if self.hangup.swap(false, Ordering::Relaxed) {
+            Service::reloading(|| {
+                let status = self.reload();
+                say(&status);
+                status
+            });
+        }
+        if let Some(readers) = &mut self.readers {
+            readers.tick(live)?;
+        }
+        self.answer_metrics(live)?;
+        let ports = &self.config.ports;
+        self.service.tick(|| live.account().map(|account| status(ports, &account)).unwrap_or_default());
+        self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }
+}
+
+/// `watching port 25: 120 attempts, 3 in flight, 0 lost`.
+fn status(ports: &[u16], account: &Account) -> String {
+    let lost = account.lost + account.events_lost;
+    format!("watching {}: {} attempts, {} in flight, {lost} lost", list(ports), account.attempts, account.in_flight)
 }

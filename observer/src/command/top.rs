@@ -7,19 +7,19 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use crossterm::event::{self, Event as Input};
 use jiff::Timestamp;
-use observer_common::stat;
 use ratatui::DefaultTerminal;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::live::{Live, Sink, Stop, is_coloured, runtime, settings};
+use super::live::{Live, Sink, Stop, is_coloured, list, runtime, settings};
+use super::remote::{Reads, Remote};
 use super::unseen::Unseen;
 use crate::cli::TopArgs;
 use crate::event::Event;
-use crate::ledger::Ledger;
 use crate::tally::Prefixes;
 use crate::ui::top::input;
-use crate::ui::top::{Account, Look, Model, Next, draw};
+use crate::ui::top::{Look, Model, Next, draw};
+use crate::wire::{Account, Request};
 
 /// Between two screens, if nobody types.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -40,9 +40,21 @@ pub(super) fn run(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
 async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.duration)?;
-    let mut live = Live::attach(&settings(&args.port, true, &args.kernel))?;
+    let request = Request { successes: true, accounts: true, alerts: false };
+    if let Some(mut remote) = Remote::connect(&args.source, &request).await? {
+        remote.ensure_watched(&args.port)?;
+        let ports = if args.port.is_empty() { remote.ports().to_vec() } else { args.port.clone() };
+        let ended = {
+            let mut screen = Screen::new(args, &ports, is_coloured(color))?;
+            remote.until(&mut stop, &mut screen).await
+        };
+        let concluded = remote.conclude(&mut Nothing).await;
+        return ended.and(concluded);
+    }
+    let ports = args.ports();
+    let mut live = Live::attach(&settings(&ports, true, &args.kernel))?;
     let ended = {
-        let mut screen = Screen::new(args, is_coloured(color))?;
+        let mut screen = Screen::new(args, &ports, is_coloured(color))?;
         live.until(&mut stop, &mut screen).await
     };
     live.finish(&mut Nothing)?;
@@ -54,6 +66,10 @@ async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
 struct Screen {
     terminal: Restored,
     model: Model,
+    /// Ports that are shown.
+    ports: Vec<u16>,
+    /// Events that this reader was too slow for.
+    unread: u64,
     look: Look,
     now: Timestamp,
     is_over: bool,
@@ -63,7 +79,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(args: &TopArgs, is_coloured: bool) -> Result<Self, Failure> {
+    fn new(args: &TopArgs, ports: &[u16], is_coloured: bool) -> Result<Self, Failure> {
         let failed = |error| Failure::new("cannot use the terminal", error);
         if is_coloured {
             // Crossterm heeds NO_COLOR; --color always is stronger.
@@ -73,11 +89,13 @@ impl Screen {
         let lines = terminal.0.size().map_err(failed)?.height;
         let now = Timestamp::now();
         let prefixes = Prefixes { v4: args.prefix_v4, v6: args.prefix_v6 };
-        let mut model = Model::new(scope(&args.port), prefixes, now);
+        let mut model = Model::new(list(ports), prefixes, now);
         model.resize(lines);
         let mut screen = Self {
             terminal,
             model,
+            ports: ports.to_vec(),
+            unread: 0,
             look: Look { is_coloured, is_unicode: is_unicode() },
             now,
             is_over: false,
@@ -123,17 +141,7 @@ impl Screen {
             return Ok(());
         }
         self.settled = Instant::now();
-        let totals = live.totals()?;
-        let events_lost = totals.stats[stat::RING_FULL as usize];
-        let ledger = Ledger::new(&totals, 0);
-        self.model.settle(Account {
-            attempts: ledger.attempts,
-            outcomes: ledger.outcomes_total(),
-            in_flight: ledger.in_flight,
-            lost: ledger.lost_total(),
-            events_lost,
-            malformed: live.malformed(),
-        });
+        self.model.settle(live.account()?);
         self.unseen.look(live)
     }
 }
@@ -151,6 +159,36 @@ impl Sink for Screen {
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         self.settle(live)?;
+        self.show()
+    }
+}
+
+impl Reads for Screen {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        if event.dst.port.is_some_and(|port| self.ports.contains(&port)) {
+            self.model.add(event, self.now);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn account(&mut self, account: Account) {
+        let events_lost = account.events_lost + self.unread;
+        self.model.settle(Account { events_lost, ..account });
+    }
+
+    fn lost(&mut self, events: u64) {
+        self.unread += events;
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        let flow = Sink::batch_end(self)?;
+        self.show()?;
+        Ok(flow)
+    }
+}
+
+impl Screen {
+    fn show(&mut self) -> Result<(), Failure> {
         let is_due = self.drawn.elapsed() >= REDRAW;
         if is_due {
             self.model.refresh(self.now);
@@ -175,6 +213,16 @@ impl Sink for Nothing {
     }
 }
 
+impl Reads for Nothing {
+    fn event(&mut self, _: &Event) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
 /// Gives the terminal back as it was. In a panic, ratatui's hook does.
 struct Restored(DefaultTerminal);
 
@@ -182,11 +230,6 @@ impl Drop for Restored {
     fn drop(&mut self) {
         ratatui::restore();
     }
-}
-
-fn scope(ports: &[u16]) -> String {
-    let all: Vec<String> = ports.iter().map(u16::to_string).collect();
-    format!("{} {}", if ports.len() == 1 { "port" } else { "ports" }, all.join(", "))
 }
 
 /// Whether the locale is UTF-8, by the variables that the C library reads.

@@ -10,11 +10,14 @@ use super::Failure;
 use super::alerts::Alerts;
 use super::live::{Live, Sink, Stop, is_coloured, runtime, say, settings};
 use super::record::Record;
+use super::remote::{Reads, Remote};
+use crate::alert::Alert;
 use crate::cli::WatchArgs;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::history::Retention;
 use crate::ui::watch::{Shown, Writer};
+use crate::wire::Request;
 
 pub(super) fn run(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     runtime()?.block_on(watch(args, color))
@@ -24,18 +27,50 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.output.duration)?;
     let filter = args.filter();
-    let wants_successes = filter.wants_successes() || args.output.record.is_some() || args.output.alerts;
-    let mut live = Live::attach(&settings(&args.port, wants_successes, &args.kernel))?;
-    let max_outcomes = args.kernel.max_destinations;
-    let record = args.output.record.as_deref().map(|path| Record::open(path, Retention::default(), max_outcomes));
-    let record = record.transpose()?;
+    let request = Request { successes: filter.wants_successes(), alerts: args.output.alerts, accounts: false };
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
-    say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&args.port)));
+    let screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0 };
+    match Remote::connect(&args.source, &request).await? {
+        Some(remote) => follow(remote, screen, &mut stop, args).await,
+        None => attach(screen, &mut stop, args).await,
+    }
+}
+
+/// Reads from `observer run`.
+async fn follow<W: io::Write>(
+    mut remote: Remote,
+    mut screen: Screen<W>,
+    stop: &mut Stop,
+    args: &WatchArgs,
+) -> Result<(), Failure> {
+    remote.ensure_watched(&args.port)?;
+    if args.output.record.is_some() {
+        return Err(Failure::usage("observer run is up and records already; --record needs --standalone"));
+    }
+    screen.filter.ports.clone_from(&args.port);
+    say(&format!(
+        "watching outbound TCP connections {}, as observer run sees them; Ctrl-C ends",
+        remote.scope(&args.port)
+    ));
+    let ended = remote.until(stop, &mut screen).await;
+    let concluded = remote.conclude(&mut screen).await;
+    ended.and(concluded)
+}
+
+/// Watches with hooks of its own.
+async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchArgs) -> Result<(), Failure> {
+    let ports = args.ports();
+    let wants_successes = screen.filter.wants_successes() || args.output.record.is_some() || args.output.alerts;
+    let mut live = Live::attach(&settings(&ports, wants_successes, &args.kernel))?;
+    let max_outcomes = args.kernel.settings().max_destinations;
+    let record = args.output.record.as_deref().map(|path| Record::open(path, Retention::default(), max_outcomes));
+    let record = record.transpose()?;
+    say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
     let alerts = args.output.alerts.then(|| Alerts::new(max_outcomes));
-    let mut screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0, record, alerts };
-    let ended = live.until(&mut stop, &mut screen).await.and_then(|()| live.finish(&mut screen));
-    let recorded = screen.record.take().map(|record| record.finish(&live));
+    let mut watch = Watch { screen, record, alerts };
+    let ended = live.until(stop, &mut watch).await.and_then(|()| live.finish(&mut watch));
+    let recorded = watch.record.take().map(|record| record.finish(&live));
     // The summary is true also when stdout was not writable any more.
     live.summarize(&[])?;
     if let Some(line) = recorded.transpose()? {
@@ -50,8 +85,6 @@ struct Screen<W: io::Write> {
     filter: Filter,
     limit: Option<u64>,
     shown: u64,
-    record: Option<Record>,
-    alerts: Option<Alerts>,
 }
 
 impl<W: io::Write> Screen<W> {
@@ -65,14 +98,8 @@ impl<W: io::Write> Screen<W> {
     }
 }
 
-impl<W: io::Write> Sink for Screen<W> {
+impl<W: io::Write> Reads for Screen<W> {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
-        if let Some(record) = &mut self.record {
-            let _ = record.event(event)?;
-        }
-        if let Some(alerts) = &mut self.alerts {
-            alerts.add(event);
-        }
         if self.is_full() || !self.filter.admits(event) {
             return Ok(ControlFlow::Continue(()));
         }
@@ -80,16 +107,43 @@ impl<W: io::Write> Sink for Screen<W> {
         self.write(|writer| writer.event(event))
     }
 
+    fn alert(&mut self, alert: &Alert) -> Result<(), Failure> {
+        // That the reader is gone is found again by the next flush.
+        self.write(|writer| writer.alert(alert)).map(drop)
+    }
+
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         let flow = self.write(Writer::flush)?;
         Ok(if self.is_full() { ControlFlow::Break(()) } else { flow })
+    }
+}
+
+/// The screen, and what else is done with events when the hooks are this command's own.
+struct Watch<W: io::Write> {
+    screen: Screen<W>,
+    record: Option<Record>,
+    alerts: Option<Alerts>,
+}
+
+impl<W: io::Write> Sink for Watch<W> {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        if let Some(record) = &mut self.record {
+            let _ = record.event(event)?;
+        }
+        if let Some(alerts) = &mut self.alerts {
+            alerts.add(event);
+        }
+        self.screen.event(event)
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        self.screen.batch_end()
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         let alerts = self.alerts.as_mut().map(|alerts| alerts.tick(live)).transpose()?.unwrap_or_default();
         for alert in &alerts {
-            // That the reader is gone is found again by the next flush.
-            let _ = self.write(|writer| writer.alert(alert))?;
+            self.screen.alert(alert)?;
             if let Some(record) = &self.record {
                 record.alert(alert);
             }

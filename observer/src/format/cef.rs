@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
@@ -84,6 +85,34 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
     labelled("cs2", "what", Some(scope), out);
     labelled("cs3", "mostly", numbers.label.map(Label::as_str), out);
     pair("msg", first(&alert.text, MESSAGE_LEN), out);
+    out.push(b'\n');
+}
+
+/// Appends the record as one line.
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) {
+    header(&record.name, record.title, record.severity, out);
+    let _ = write!(out, "rt={}", record.time.as_millisecond());
+    optional("start", record.start.map(|start| start.as_millisecond()), out);
+    pair("dvchost", record.host, out);
+    pair("externalId", last(record.id, ID_LEN), out);
+    if let Some(count) = &record.count {
+        pair("end", record.time.as_millisecond(), out);
+        address("src", 0, count.src_ip, out);
+        address("dst", 1, count.dst_ip, out);
+        optional("dpt", count.dst_port, out);
+        pair("proto", "TCP", out);
+        pair("app", "smtp", out);
+        pair("deviceDirection", 1, out);
+        pair("act", count.label.as_str(), out);
+        pair("outcome", if count.label == Label::Connected { "success" } else { "failure" }, out);
+        optional("reason", count.reason.map(Reason::as_str), out);
+        pair("cnt", count.count, out);
+    } else {
+        for (key, (name, value)) in ["cs1", "cs2", "cs3", "cs4"].into_iter().zip(record.words()) {
+            labelled(key, &name, Some(value), out);
+        }
+    }
+    pair("msg", first(&record.text, MESSAGE_LEN), out);
     out.push(b'\n');
 }
 

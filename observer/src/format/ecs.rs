@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::json::{append, prune};
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
@@ -113,6 +114,46 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         "agent": { "type": "observer", "version": env!("CARGO_PKG_VERSION") },
         "related": { "ip": src.into_iter().chain(dst).collect::<Vec<_>>(), "hosts": [alert.host] },
         "tcp_observer": { "alert": own },
+    }));
+    append(&document, out)
+}
+
+/// Appends the record as one line.
+///
+/// # Errors
+/// As [`append_event`].
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let count = record.count.as_ref();
+    let (kind, category, own) = match count {
+        Some(_) => ("metric", "network", "minute"),
+        None => ("event", "process", "notice"),
+    };
+    let ips = [count.and_then(|count| count.src_ip), count.and_then(|count| count.dst_ip)];
+    let dataset = format!("observer.{own}");
+    let document = prune(json!({
+        "@timestamp": record.time,
+        "ecs": { "version": VERSION },
+        "message": record.text,
+        "data_stream": { "type": "logs", "dataset": dataset, "namespace": "default" },
+        "event": {
+            "kind": kind,
+            "category": [category],
+            "type": ["info"],
+            "action": record.name.replace('.', "-"),
+            "start": record.start,
+            "end": count.map(|_| record.time),
+            "id": record.id,
+            "module": "observer",
+            "dataset": dataset,
+            "severity": severity(record.severity),
+        },
+        "network": count.map(|_| json!({ "transport": "tcp", "protocol": "smtp", "direction": "egress" })),
+        "source": { "ip": ips[0] },
+        "destination": { "ip": ips[1], "port": count.and_then(|count| count.dst_port) },
+        "host": { "hostname": record.host, "name": record.host },
+        "agent": { "type": "observer", "version": env!("CARGO_PKG_VERSION") },
+        "related": { "ip": ips.into_iter().flatten().collect::<Vec<_>>(), "hosts": [record.host] },
+        "tcp_observer": { own: record.fields },
     }));
     append(&document, out)
 }

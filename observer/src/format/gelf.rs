@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::json::append;
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
@@ -34,6 +35,22 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
     message.remove("_host");
     message.remove("_text");
     message.extend(common(&alert.host, &alert.text, alert.change.time, Severity::of_alert(alert)));
+    append(&message, out)
+}
+
+/// Appends the record as one line.
+///
+/// # Errors
+/// As [`append_event`].
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut message = Map::new();
+    flatten("", Value::Object(record.fields.clone()), &mut message);
+    message.insert("_event_id".to_owned(), record.id.into());
+    message.insert("_name".to_owned(), record.name.as_str().into());
+    if let Some(start) = record.start {
+        message.insert("_since".to_owned(), start.to_string().into());
+    }
+    message.extend(common(record.host, &record.text, record.time, record.severity));
     append(&message, out)
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
@@ -70,6 +71,30 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
     pair("destinations", numbers.destinations, out);
     optional("mostly", numbers.label.map(Label::as_str), out);
     pair("msg", &alert.text, out);
+    out.push(b'\n');
+}
+
+/// Appends the record as one line.
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) {
+    header(&record.name, out);
+    let _ = write!(out, "devTime={}", record.time.as_millisecond());
+    pair("sev", severity(record.severity), out);
+    pair("id", record.id, out);
+    pair("host", record.host, out);
+    optional("since", record.start.map(|start| start.as_millisecond()), out);
+    if let Some(count) = &record.count {
+        pair("cat", count.label.as_str(), out);
+        optional("src", count.src_ip, out);
+        optional("dst", count.dst_ip, out);
+        optional("dstPort", count.dst_port, out);
+        pair("proto", "TCP", out);
+        optional("reason", count.reason.map(Reason::as_str), out);
+        pair("count", count.count, out);
+    } else {
+        pair("cat", "notice", out);
+        record.words().for_each(|(name, value)| pair(&name, value, out));
+    }
+    pair("msg", &record.text, out);
     out.push(b'\n');
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::json::{append, prune};
 use super::phrase::phrase;
+use super::record::{Count, Record};
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
@@ -144,6 +145,72 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         "unmapped": own,
     }));
     append(&object, out)
+}
+
+/// Appends the record as one line: a minute as class 4001 with the activity
+/// Traffic, a notice as class 6008, Application Error, though one may say that all
+/// is well again.
+///
+/// # Errors
+/// As [`append_event`].
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let (severity_id, severity) = severity(record.severity);
+    let mut object = json!({
+        "severity_id": severity_id,
+        "severity": severity,
+        "status_id": 0,
+        "status": "Unknown",
+        "time": record.time.as_millisecond(),
+        "start_time": record.start.map(|start| start.as_millisecond()),
+        "message": record.text,
+        "metadata": metadata(record.id, &record.name),
+        "device": device(record.host),
+        "unmapped": record.fields,
+    });
+    let class = match &record.count {
+        Some(count) => traffic(count, record.time),
+        None => json!({
+            "activity_id": 1,
+            "activity_name": "General Error",
+            "category_uid": 6,
+            "category_name": "Application Activity",
+            "class_uid": 6008,
+            "class_name": "Application Error",
+            "type_uid": 600_801,
+            "type_name": "Application Error: General Error",
+        }),
+    };
+    if let (Value::Object(object), Value::Object(class)) = (&mut object, class) {
+        object.extend(class);
+    }
+    append(&prune(object), out)
+}
+
+fn traffic(count: &Count, end: jiff::Timestamp) -> Value {
+    json!({
+        "activity_id": 6,
+        "activity_name": "Traffic",
+        "category_uid": 4,
+        "category_name": "Network Activity",
+        "class_uid": 4001,
+        "class_name": "Network Activity",
+        "type_uid": 400_106,
+        "type_name": "Network Activity: Traffic",
+        "status_detail": count.reason.map(Reason::as_str),
+        "end_time": end.as_millisecond(),
+        "count": count.count,
+        "app_protocol_name": "smtp",
+        "connection_info": {
+            "direction_id": 2,
+            "direction": "Outbound",
+            "protocol_num": TCP,
+            "protocol_name": "tcp",
+            "protocol_ver_id": count.dst_ip.map(|ip| if ip.is_ipv4() { 4 } else { 6 }),
+        },
+        "src_endpoint": { "ip": count.src_ip },
+        "dst_endpoint": { "ip": count.dst_ip, "port": count.dst_port, "svc_name": "smtp" },
+        "observables": observables([("src_endpoint.ip", count.src_ip), ("dst_endpoint.ip", count.dst_ip)]),
+    })
 }
 
 fn metadata(id: &str, code: &str) -> Value {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::json::append;
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
@@ -53,7 +54,7 @@ pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> 
         "observer.missing": (!evidence.missing.is_empty()).then(|| evidence.missing.join(",")),
         "observer.streak": event.destination.as_ref().map(|known| known.streak),
     }));
-    let record = Record {
+    let record = LogRecord {
         name: "observer.tcp.connect",
         time: event.time,
         severity: Severity::of_event(event),
@@ -84,8 +85,30 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         "observer.elsewhere_successes": numbers.elsewhere_successes,
     }));
     let (severity, body) = (Severity::of_alert(alert), alert.text.clone());
-    let record = Record { name: "observer.scope", time: change.time, severity, body, attributes };
+    let record = LogRecord { name: "observer.scope", time: change.time, severity, body, attributes };
     append(&record.request(&alert.host), out)
+}
+
+/// Appends the record as one line.
+///
+/// # Errors
+/// As [`append_event`].
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut own = Map::new();
+    own.insert("log.record.uid".to_owned(), record.id.into());
+    own.extend(record.fields.iter().map(|(name, value)| (format!("observer.{name}"), value.clone())));
+    if let Some(start) = record.start {
+        own.insert("observer.since".to_owned(), start.to_string().into());
+    }
+    let name = if record.count.is_some() { "observer.tcp.minute" } else { "observer.notice" };
+    let log = LogRecord {
+        name,
+        time: record.time,
+        severity: record.severity,
+        body: record.text.clone(),
+        attributes: attributes(Value::Object(own)),
+    };
+    append(&log.request(record.host), out)
 }
 
 /// Of few values, as the conventions ask for.
@@ -94,7 +117,7 @@ fn error_type(event: &Event) -> String {
     event.reason.map_or_else(|| label.to_owned(), |reason| format!("{label}/{}", reason.as_str()))
 }
 
-struct Record {
+struct LogRecord {
     name: &'static str,
     time: jiff::Timestamp,
     severity: Severity,
@@ -102,7 +125,7 @@ struct Record {
     attributes: Vec<Value>,
 }
 
-impl Record {
+impl LogRecord {
     fn request(self, host: &str) -> Value {
         let resource = attributes(json!({
             "service.name": "observer",

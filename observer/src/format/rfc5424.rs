@@ -6,7 +6,10 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use jiff::Timestamp;
+
 use super::phrase::phrase;
+use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
@@ -22,9 +25,9 @@ const DAEMON: u8 = 3;
 const HOSTNAME_LEN: usize = 255;
 
 /// Appends the event as one message.
-pub fn append(event: &Event, out: &mut Vec<u8>) {
-    let message_id = format!("tcp.connect.{}", event.label.as_str());
-    header(Severity::of_event(event), &event.time, &event.host, &message_id, out);
+pub fn append(event: &Event, enterprise: u32, out: &mut Vec<u8>) {
+    Header::of_event(event).append(out);
+    data(enterprise, out);
     parameter("id", &event.id, out);
     parameter("label", event.label.as_str(), out);
     optional("reason", event.reason.map(Reason::as_str), out);
@@ -56,10 +59,10 @@ pub fn append(event: &Event, out: &mut Vec<u8>) {
 }
 
 /// Appends the alert as one message.
-pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
+pub fn append_alert(alert: &Alert, enterprise: u32, out: &mut Vec<u8>) {
     let change = &alert.change;
-    let message_id = format!("scope.{}", change.kind.as_str());
-    header(Severity::of_alert(alert), &change.time, &alert.host, &message_id, out);
+    Header::of_alert(alert).append(out);
+    data(enterprise, out);
     parameter("id", &alert.id, out);
     parameter("change", change.kind.as_str(), out);
     parameter("since", change.since, out);
@@ -91,14 +94,57 @@ fn evidence(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
-/// Up to the first parameter of the structured data.
-fn header(severity: Severity, time: &jiff::Timestamp, host: &str, message_id: &str, out: &mut Vec<u8>) {
-    let priority = DAEMON * 8 + severity.syslog();
-    // PRINTUSASCII, and nothing else.
-    let host: String = host.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(HOSTNAME_LEN).collect();
-    let host = if host.is_empty() { "-" } else { &host };
-    let time = time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
-    let _ = write!(out, "<{priority}>1 {time} {host} observer - {message_id} [observer@{DOCUMENTATION_PEN}");
+/// Appends the record as one message.
+pub fn append_record(record: &Record<'_>, enterprise: u32, out: &mut Vec<u8>) {
+    Header::of_record(record).append(out);
+    data(enterprise, out);
+    parameter("id", record.id, out);
+    optional("since", record.start, out);
+    record.words().for_each(|(name, value)| parameter(&name, value, out));
+    let _ = writeln!(out, "] {}", sanitize(&record.text));
+}
+
+/// What a message begins with, up to its structured data.
+pub struct Header<'a> {
+    severity: Severity,
+    time: Timestamp,
+    host: &'a str,
+    message_id: String,
+}
+
+impl<'a> Header<'a> {
+    /// Of an event.
+    pub fn of_event(event: &'a Event) -> Self {
+        let message_id = format!("tcp.connect.{}", event.label.as_str());
+        Self { severity: Severity::of_event(event), time: event.time, host: &event.host, message_id }
+    }
+
+    /// Of an alert.
+    pub fn of_alert(alert: &'a Alert) -> Self {
+        let message_id = format!("scope.{}", alert.change.kind.as_str());
+        Self { severity: Severity::of_alert(alert), time: alert.change.time, host: &alert.host, message_id }
+    }
+
+    /// Of a minute or a notice.
+    pub fn of_record(record: &Record<'a>) -> Self {
+        Self { severity: record.severity, time: record.time, host: record.host, message_id: record.name.clone() }
+    }
+
+    /// Appends it, the space behind it included.
+    pub fn append(&self, out: &mut Vec<u8>) {
+        let priority = DAEMON * 8 + self.severity.syslog();
+        // PRINTUSASCII, and nothing else.
+        let visible = self.host.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' });
+        let host: String = visible.take(HOSTNAME_LEN).collect();
+        let host = if host.is_empty() { "-" } else { &host };
+        let (time, message_id) = (self.time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ"), &self.message_id);
+        let _ = write!(out, "<{priority}>1 {time} {host} observer - {message_id} ");
+    }
+}
+
+/// The beginning of the structured data.
+fn data(enterprise: u32, out: &mut Vec<u8>) {
+    let _ = write!(out, "[observer@{enterprise}");
 }
 
 fn optional(name: &str, value: Option<impl Display>, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::json::{append, prune};
 use super::phrase::phrase;
+use super::record::Record;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::Label;
@@ -56,6 +57,35 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         body.insert("message".to_owned(), alert.text.as_str().into());
     }
     append(&envelope(alert.change.time, &alert.host, "observer:alert", body), out)
+}
+
+/// Appends the record as one line.
+///
+/// # Errors
+/// As [`append_event`].
+pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut body = record.fields.clone();
+    let count = record.count.as_ref();
+    let cim = prune(json!({
+        "id": record.id,
+        "time": record.time,
+        "since": record.start,
+        "name": record.name,
+        "message": record.text,
+        "dvc": record.host,
+        "app": count.map(|_| "smtp"),
+        "action": count.map(|count| action(count.label)),
+        "direction": count.map(|_| "outbound"),
+        "transport": count.map(|_| "tcp"),
+        "dest": count.and_then(|count| count.dst_ip),
+        "dest_ip": count.and_then(|count| count.dst_ip),
+        "dest_port": count.and_then(|count| count.dst_port),
+    }));
+    if let Value::Object(cim) = cim {
+        body.extend(cim);
+    }
+    let sourcetype = if count.is_some() { "observer:minute" } else { "observer:notice" };
+    append(&envelope(record.time, record.host, sourcetype, Value::Object(body)), out)
 }
 
 fn envelope(time: jiff::Timestamp, host: &str, sourcetype: &str, event: Value) -> Value {

@@ -8,10 +8,12 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::Format;
+use super::{Entry, Format};
 use crate::alert::tests::alerts;
-use crate::event::Event;
+use crate::event::{Endpoint, Event};
 use crate::label::{Label, Reason};
+use crate::minute::Minute;
+use crate::notice::{Finding, Kind, Notice};
 use crate::sample::{self, any_event};
 use crate::sanitize::{is_visible, sanitize};
 
@@ -19,7 +21,7 @@ const JSON: [Format; 6] = [Format::Json, Format::Ecs, Format::Ocsf, Format::Gelf
 
 fn line(format: Format, event: &Event) -> String {
     let mut out = Vec::new();
-    format.append(event, false, &mut out).unwrap();
+    format.append(Entry::Event(event), false, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -40,11 +42,82 @@ fn an_alert_in_every_format() {
     let alert = &alerts()[7];
     let line = |&format: &Format| {
         let mut out = Vec::new();
-        format.append_alert(alert, false, &mut out).unwrap();
+        format.append(Entry::Alert(alert), false, &mut out).unwrap();
         format!("{format:?}: {}", String::from_utf8(out).unwrap())
     };
     let lines: Vec<_> = Format::value_variants().iter().map(line).collect();
     assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+/// A minute, and a notice with hostile words of a receiver's.
+fn records() -> (Minute, Notice) {
+    let minute = Minute {
+        schema: crate::minute::SCHEMA,
+        id: "mx1-6f0c2d9e-1b2.m3".to_owned(),
+        host: "mx1".to_owned(),
+        time: "2026-11-23T16:07:00Z".parse().unwrap(),
+        end: "2026-11-23T16:08:00Z".parse().unwrap(),
+        src_ip: Some(sample::ip("2001:db8::10")),
+        dst: Endpoint { ip: Some(sample::ip("203.0.113.5")), port: Some(25) },
+        label: Label::Refused,
+        reason: Some(Reason::Rst),
+        count: 40,
+    };
+    let finding = Finding {
+        kind: Kind::MessagesRefused,
+        count: 3,
+        since: None,
+        cause: "400: no|such=\"index\" ]\\\n\u{1b}[2J\u{202e}".to_owned(),
+    };
+    (minute, Notice::of_sink("siem", finding, &sample::host(), 1, sample::time()))
+}
+
+#[test]
+fn a_minute_and_a_notice_in_every_format() {
+    let (minute, notice) = records();
+    let line = |format: Format, entry| {
+        let mut out = Vec::new();
+        format.append(entry, false, &mut out).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line.matches('\n').count(), 1, "{format:?}");
+        let is_tab = |c| c == '\t' && format == Format::Leef;
+        assert!(line.trim_end().chars().all(|c| is_visible(c) || is_tab(c)), "{format:?} {line:?}");
+        line
+    };
+    let entries = |format| [line(format, Entry::Minute(&minute)), line(format, Entry::Notice(&notice))].concat();
+    let lines: Vec<_> =
+        Format::value_variants().iter().map(|&format| format!("{format:?}: {}", entries(format))).collect();
+    assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    let (header, pairs) = cef(&line(Format::Cef, Entry::Notice(&notice)));
+    assert_eq!((header[4].as_str(), pairs["externalId"].as_str()), ("notice.messages-refused", notice.id.as_str()));
+    assert_eq!(pairs["msg"], sanitize(&notice.text).replace('|', "¦"));
+    let (_, parameters, text) = syslog(&line(Format::Rfc5424, Entry::Notice(&notice)));
+    assert_eq!(parameters["cause"], sanitize(&notice.cause));
+    assert_eq!(text.trim_start(), sanitize(&notice.text));
+    assert!(entries(Format::Json).lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[test]
+fn as_syslog_every_format_has_a_header_and_no_newline() {
+    let (minute, notice) = records();
+    let (event, alert) = (sample::event(Label::Refused, Some(Reason::Rst)), &alerts()[7]);
+    for entry in [Entry::Event(&event), Entry::Alert(alert), Entry::Minute(&minute), Entry::Notice(&notice)] {
+        for &format in Format::value_variants() {
+            let (mut message, mut line) = (Vec::new(), Vec::new());
+            format.append_syslog(entry, 99, &mut message).unwrap();
+            format.append(entry, false, &mut line).unwrap();
+            let (message, line) = (String::from_utf8(message).unwrap(), String::from_utf8(line).unwrap());
+            assert!(message.starts_with('<') && !message.contains('\n'), "{message}");
+            assert_eq!(message.split(' ').nth(3), Some("observer"), "{message}");
+            if format == Format::Rfc5424 {
+                assert_eq!(message.replace("observer@99", "observer@32473") + "\n", line);
+            } else {
+                let is_json = line.starts_with('{');
+                let body = message.split_once(if is_json { " - @cee: " } else { " - " }).unwrap().1;
+                assert!(body.ends_with(line.trim_end_matches('\n')), "{message}");
+            }
+        }
+    }
 }
 
 /// Key and value of a CEF extension, unescaped.

@@ -9,7 +9,9 @@ use anstyle::{AnsiColor, Style};
 use crate::alert::Alert;
 use crate::event::{Endpoint, Event};
 use crate::format::phrase::{phrase, task_name};
+use crate::format::record::Record;
 use crate::label::Label;
+use crate::sanitize::sanitize;
 use crate::scope::Change;
 
 /// Width of the longest label.
@@ -41,6 +43,14 @@ pub fn append_alert(alert: &Alert, is_coloured: bool, out: &mut Vec<u8>) {
     let style = if is_coloured { alert_style(alert.change.kind) } else { Style::new() };
     let time = alert.change.time.strftime("%H:%M:%S.%3fZ");
     let _ = writeln!(out, "{time} {style}{:<LABEL_WIDTH$}{style:#} {}", "alert", alert.text);
+}
+
+/// Appends a minute or a notice as a line, newline included.
+pub fn append_record(record: &Record<'_>, is_coloured: bool, out: &mut Vec<u8>) {
+    let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
+    let time = record.time.strftime("%H:%M:%S.%3fZ");
+    let kind = if record.count.is_some() { "minute" } else { "notice" };
+    let _ = writeln!(out, "{time} {dim}{kind:<LABEL_WIDTH$}{dim:#} {}", sanitize(&record.text));
 }
 
 /// The colour of an alert: inverse, green when it is over.

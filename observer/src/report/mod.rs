@@ -31,6 +31,7 @@ use crate::label::{Label, Reason};
 use crate::ledger;
 use crate::scope::Verdict;
 use crate::tally::Seen;
+use crate::wire;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "observer.report.v1";
@@ -351,6 +352,24 @@ pub struct Cause {
 }
 
 impl Account {
+    /// The account of what was read from `observer run`.
+    pub fn read(summary: &wire::Summary) -> Self {
+        let wire::Summary { account, events, too_slow, .. } = summary;
+        let causes = |all: &[(&'static str, u64)]| {
+            all.iter().filter(|(_, count)| *count > 0).map(|&(cause, count)| Cause { cause, count }).collect()
+        };
+        Self::Live {
+            attempts: account.attempts,
+            outcomes: account.outcomes,
+            in_flight: account.in_flight,
+            lost: causes(&[("attempt table full", account.lost)]),
+            imbalance: i64::try_from(account.imbalance()).unwrap_or(i64::MAX),
+            events: *events,
+            events_lost: causes(&[("ring buffer full", account.events_lost), ("this reader was too slow", *too_slow)]),
+            remarks: Vec::new(),
+        }
+    }
+
     /// The account of a live capture.
     pub fn live(ledger: &ledger::Ledger) -> Self {
         let causes = |all: &[(&'static str, u64)]| {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::view::View;
 use super::{STAY, Scope, Verdict};
 use crate::tally::{Tallies, Window};
 
 /// What became of a scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// It fails now.
@@ -33,7 +33,7 @@ impl Change {
 }
 
 /// A change to tell of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeChange {
     /// What became of it.
     #[serde(rename = "change")]
@@ -47,7 +47,7 @@ pub struct ScopeChange {
     #[serde(flatten)]
     pub verdict: Verdict,
     /// What it was before it widened.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Scope>,
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-/// Ten seconds of a [`Clock`].
+/// Ten seconds of a `Clock`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub(super) u32);
 

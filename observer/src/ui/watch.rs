@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::format::Format;
+use crate::format::{Entry, Format};
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;
@@ -41,7 +41,7 @@ impl<W: Write> Writer<W> {
     /// Those of the write, but not a closed pipe; a full disk says what to do.
     /// What was pending then is dropped, so that the next call does not repeat it.
     pub fn event(&mut self, event: &Event) -> io::Result<Shown> {
-        self.format.append(event, self.is_coloured, &mut self.pending)?;
+        self.format.append(Entry::Event(event), self.is_coloured, &mut self.pending)?;
         if self.pending.len() < BUFFER {
             return Ok(Shown::Yes);
         }
@@ -53,7 +53,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// As [`Self::event`].
     pub fn alert(&mut self, alert: &Alert) -> io::Result<Shown> {
-        self.format.append_alert(alert, self.is_coloured, &mut self.pending)?;
+        self.format.append(Entry::Alert(alert), self.is_coloured, &mut self.pending)?;
         self.send(true)
     }
 

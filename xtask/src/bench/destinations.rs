@@ -117,7 +117,7 @@ impl Top {
     fn start(run: &Run, port: u16) -> Result<Self> {
         let Terminal { controller: mut screen, device } = Terminal::open(SCREEN)?;
         let child = Command::new(&run.binary)
-            .args(["top", "--port", &port.to_string()])
+            .args(["top", "--standalone", "--port", &port.to_string()])
             .envs([("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
             .stdin(device.try_clone()?)
             .stdout(device)

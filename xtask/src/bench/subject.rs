@@ -30,7 +30,7 @@ impl Watch {
     /// Starts it, its events going to /dev/null as JSON, and waits until it
     /// watches.
     pub(crate) fn start(binary: &Path, arguments: &[&str]) -> Result<Self> {
-        Self::spawn(binary, &[&["watch", "--format", "json"], arguments].concat())
+        Self::spawn(binary, &[&["watch", "--standalone", "--format", "json"], arguments].concat())
     }
 
     /// Starts observer with these arguments, and waits until it is attached.

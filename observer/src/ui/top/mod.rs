@@ -18,8 +18,9 @@ mod snapshot;
 
 pub use self::draw::draw;
 pub use self::look::Look;
-pub use self::model::{Account, Model, Next};
+pub use self::model::{Model, Next};
 pub use self::snapshot::Snapshot;
+pub use crate::wire::Account;
 
 #[cfg(test)]
 mod tests;

@@ -10,36 +10,12 @@ use crate::event::Event;
 use crate::ledger::Counters;
 use crate::sanitize::is_visible;
 use crate::tally::{Prefixes, Seen, Tallies, Window};
+use crate::wire::Account;
 
 /// Letters that a filter can have.
 const MAX_FILTER: usize = 64;
 /// Lines of a list's screen that are no rows, about.
 const FRAME_LINES: u16 = 7;
-
-/// The ledger as the last look at the kernel's counters showed it:
-/// `attempts = outcomes + in flight + lost`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Attempts begun.
-    pub attempts: u64,
-    /// Attempts that ended.
-    pub outcomes: u64,
-    /// Attempts that have not ended.
-    pub in_flight: u64,
-    /// Attempts that were not followed.
-    pub lost: u64,
-    /// Events that found the ring buffer full.
-    pub events_lost: u64,
-    /// Records that could not be decoded.
-    pub malformed: u64,
-}
-
-impl Account {
-    fn imbalance(&self) -> i128 {
-        let accounted = [self.outcomes, self.in_flight, self.lost];
-        i128::from(self.attempts) - accounted.into_iter().map(i128::from).sum::<i128>()
-    }
-}
 
 /// Whether to go on after a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 
 use super::columns::Column;
 use super::filter::Needle;
-use super::model::Account;
 use crate::event::Event;
 use crate::label::Label;
 use crate::tally::{Family, Key, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
+use crate::wire::Account;
 
 /// Rows that can be scrolled through; the filter reaches the others.
 const MAX_ROWS: usize = 1_000;

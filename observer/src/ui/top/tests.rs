@@ -10,11 +10,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::input::Change;
-use super::{Account, Look, Model, Next, draw};
+use super::{Look, Model, Next, draw};
 use crate::event::Event;
 use crate::label::{Label, Reason};
 use crate::sample::{self, ip};
 use crate::tally::Prefixes;
+use crate::wire::Account;
 
 pub(super) const PLAIN: Look = Look { is_coloured: false, is_unicode: true };
 

@@ -1,0 +1,130 @@
+//! The server of `observer run` for Prometheus: `GET /metrics` and nothing else.
+//!
+//! It never holds up whoever reads the kernel: a connection asks through a
+//! channel, and is answered at the next [`MetricsServer::tick`].
+
+mod http;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::socket::Socket;
+use crate::config::Listen;
+use crate::event::Event;
+use crate::history;
+use crate::metrics::{HistoryMetrics, Metrics, Reading};
+use http::{Ask, Listener};
+
+/// For how long an answer serves whoever asks again: reading the kernel's
+/// counters is not free, and asking is.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Serves metrics until it is dropped.
+#[derive(Debug)]
+pub struct MetricsServer {
+    metrics: Metrics,
+    asks: mpsc::Receiver<Ask>,
+    last: Option<(Instant, Bytes)>,
+    address: Option<SocketAddr>,
+    accepting: JoinHandle<()>,
+}
+
+impl MetricsServer {
+    /// Listens: at a loopback address, or at a unix socket (mode 0660) for root
+    /// and the members of `group`. The second value is a remark for the log, if
+    /// there is no such group and only root can connect. Must be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// If the address is not a loopback address, is in use, or cannot be had.
+    pub fn serve(listen: &Listen, group: &str, metrics: Metrics) -> io::Result<(Self, Option<String>)> {
+        let (listener, address, remark) = match listen {
+            Listen::Tcp(address) => {
+                let listener = listen_tcp(*address)?;
+                let address = listener.local_addr()?;
+                (Listener::Tcp(listener), Some(address), None)
+            }
+            Listen::Unix(path) => {
+                let (socket, remark) = Socket::listen(path, group)?;
+                (Listener::Unix(socket), None, remark)
+            }
+        };
+        // No more than one for each connection.
+        let (ask, asks) = mpsc::channel(http::MAX_CONNECTIONS);
+        let accepting = tokio::spawn(http::accept(listener, ask));
+        Ok((Self { metrics, asks, last: None, address, accepting }, remark))
+    }
+
+    /// The TCP address that it listens at, with the port that the kernel chose
+    /// where 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Counts an event's durations; to be called for every event.
+    pub fn event(&mut self, event: &Event) {
+        self.metrics.event(event);
+    }
+
+    /// Answers whoever asks; to be called at every tick. `read` is called only
+    /// if somebody does, and no more than once a second.
+    ///
+    /// # Errors
+    /// Those of `read`; whoever asked is told that there is no answer.
+    pub fn tick<E>(&mut self, read: impl FnOnce() -> Result<Reading, E>) -> Result<(), E> {
+        let Ok(first) = self.asks.try_recv() else { return Ok(()) };
+        let Some(text) = self.text(read)? else { return Ok(()) };
+        let mut next = Some(first);
+        while let Some(ask) = next {
+            // Whoever has gone meanwhile wants no answer.
+            let _ = ask.send(text.clone());
+            next = self.asks.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    fn text<E>(&mut self, read: impl FnOnce() -> Result<Reading, E>) -> Result<Option<Bytes>, E> {
+        let now = Instant::now();
+        if let Some((_, text)) = self.last.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH) {
+            return Ok(Some(text.clone()));
+        }
+        // A string takes all that is written into it.
+        let Ok(text) = self.metrics.render(&read()?) else { return Ok(None) };
+        let text = Bytes::from(text);
+        self.last = Some((now, text.clone()));
+        Ok(Some(text))
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    if !address.ip().to_canonical().is_loopback() {
+        let cause =
+            format!("{address} is no loopback address: metrics are for this host only, put a proxy before them");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, cause));
+    }
+    let listener = StdTcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+impl From<&history::Status> for HistoryMetrics {
+    fn from(status: &history::Status) -> Self {
+        let dropped = status.dropped.iter().map(|(&cause, &count)| (cause.to_owned(), count)).collect();
+        Self { written: status.written, dropped, is_failing: status.is_failing }
+    }
+}
+
+#[cfg(test)]
+mod tests;

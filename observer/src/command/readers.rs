@@ -1,0 +1,387 @@
+//! `observer run`'s end of the unix socket: many readers at once. One that is slow
+//! loses events of its own, and holds up nobody.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Failure;
+use super::live::{Live, say};
+use super::socket::Socket;
+use crate::alert::Alert;
+use crate::event::Event;
+use crate::label::Label;
+use crate::ledger::{Counters, Ledger};
+use crate::metrics::ReaderMetrics;
+use crate::ui::summary;
+use crate::wire::{Account, Hello, Line, Lost, REQUEST_MAX, Refusal, Request, Summary};
+
+/// Readers at a time: each remembers the kernel's counters of when it came.
+const MAX_READERS: usize = 16;
+/// Lines that a reader may be behind: some 18 MB, if one is so far behind.
+const BEHIND: usize = 16_384;
+/// Bytes written at once.
+const WRITE: usize = 64 << 10;
+/// For a reader to say what it wants.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// For a reader to take what is written, before it gives its place to others.
+const WRITE_WITHIN: Duration = Duration::from_mins(10);
+/// For readers to be told of the end.
+const END_WITHIN: Duration = Duration::from_millis(250);
+/// Between two accounts.
+const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// A line for readers, and who wants it.
+#[derive(Clone)]
+struct Told {
+    kind: Kind,
+    /// Events told before this line, by which a reader finds how many it lost.
+    before: u64,
+    json: Arc<str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Failure,
+    Success,
+    Alert,
+    Account,
+    /// Nothing comes after it.
+    End,
+}
+
+impl Kind {
+    fn is_event(self) -> bool {
+        matches!(self, Self::Failure | Self::Success)
+    }
+
+    fn is_wanted(self, request: &Request) -> bool {
+        match self {
+            Self::Failure | Self::End => true,
+            Self::Success => request.successes,
+            Self::Alert => request.alerts,
+            Self::Account => request.accounts,
+        }
+    }
+}
+
+/// What a reader's task asks of whoever owns the kernel's counters.
+enum Ask {
+    /// It begins; what is told from then on is the reply.
+    Begin { reader: u64, reply: oneshot::Sender<Beginning> },
+    /// It ends, having got so many events.
+    End { reader: u64, delivered: u64, lost: u64, reply: oneshot::Sender<Summary> },
+    /// It has gone without a word.
+    Gone(u64),
+}
+
+/// Lines from here on, and how many events there were before.
+struct Beginning {
+    lines: broadcast::Receiver<Told>,
+    events: u64,
+}
+
+/// Everybody who reads.
+pub(super) struct Readers {
+    lines: broadcast::Sender<Told>,
+    asks: mpsc::Receiver<Ask>,
+    /// The counters when each reader began.
+    begun: HashMap<u64, Counters>,
+    account_at: Instant,
+    /// Events told so far.
+    events: u64,
+    /// Events that readers were too slow for, all of them together.
+    events_lost: Arc<AtomicU64>,
+    _socket: Arc<Socket>,
+}
+
+impl Readers {
+    /// Serves on `socket`. Must be called inside a tokio runtime.
+    pub(super) fn serve(socket: Socket, hello: Hello) -> Self {
+        let socket = Arc::new(socket);
+        let (lines, _) = broadcast::channel(BEHIND);
+        let (ask, asks) = mpsc::channel(64);
+        let events_lost = Arc::new(AtomicU64::new(0));
+        let all_lost = Arc::clone(&events_lost);
+        tokio::spawn(Server { socket: Arc::clone(&socket), ask, hello: Arc::new(hello), all_lost }.accept());
+        let (begun, account_at) = (HashMap::new(), Instant::now());
+        Self { lines, asks, begun, account_at, events: 0, events_lost, _socket: socket }
+    }
+
+    /// Hands an event to those who read.
+    pub(super) fn event(&mut self, event: &Event) {
+        let kind = if event.label == Label::Connected { Kind::Success } else { Kind::Failure };
+        self.tell(kind, || Line::Event(Box::new(event.clone())));
+        self.events += 1;
+    }
+
+    /// Hands an alert to those who read.
+    pub(super) fn alert(&self, alert: &Alert) {
+        self.tell(Kind::Alert, || Line::Alert(Box::new(alert.clone())));
+    }
+
+    /// How many there are, and what they were too slow for.
+    pub(super) fn metrics(&self) -> ReaderMetrics {
+        ReaderMetrics {
+            connected: self.lines.receiver_count() as u64,
+            events_lost: self.events_lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Answers what readers ask; to be called at every tick.
+    pub(super) fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        while let Ok(ask) = self.asks.try_recv() {
+            self.answer(ask, live)?;
+        }
+        if self.lines.receiver_count() > 0 && Instant::now() >= self.account_at {
+            self.account_at = Instant::now() + ACCOUNT_EVERY;
+            let account = live.account()?;
+            self.tell(Kind::Account, || Line::Account(account));
+        }
+        Ok(())
+    }
+
+    /// Lets readers have what waits, and the socket go; whoever takes longer is
+    /// left behind.
+    pub(super) async fn finish(mut self, live: &Live) -> Result<(), Failure> {
+        let deadline = Instant::now() + END_WITHIN;
+        self.tell(Kind::End, || Line::End);
+        // A reader's task keeps its end of the lines until its summary is written.
+        while self.lines.receiver_count() > 0 && Instant::now() < deadline {
+            while let Ok(ask) = self.asks.try_recv() {
+                self.answer(ask, live)?;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, kind: Kind, line: impl FnOnce() -> Line) {
+        if self.lines.receiver_count() == 0 {
+            return;
+        }
+        if let Ok(json) = line().to_json() {
+            // An error says that the last reader has just gone.
+            let _ = self.lines.send(Told { kind, before: self.events, json: json.into() });
+        }
+    }
+
+    fn answer(&mut self, ask: Ask, live: &Live) -> Result<(), Failure> {
+        match ask {
+            Ask::Begin { reader, reply } => {
+                self.begun.insert(reader, live.counters()?);
+                let _ = reply.send(Beginning { lines: self.lines.subscribe(), events: self.events });
+            }
+            Ask::Gone(reader) => drop(self.begun.remove(&reader)),
+            Ask::End { reader, delivered, lost, reply } => {
+                let Some(begun) = self.begun.remove(&reader) else { return Ok(()) };
+                let counters = live.counters()?.since(&begun, delivered + lost);
+                let mut ledger = Ledger::new(&counters, delivered + lost);
+                ledger.events_delivered = delivered;
+                ledger.events_lost.push(("this reader was too slow", lost));
+                let _ = reply.send(conclusion(&ledger, delivered, lost));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conclusion(ledger: &Ledger, delivered: u64, too_slow: u64) -> Summary {
+    let cause = |name| ledger.events_lost.iter().filter(|(cause, _)| *cause == name).map(|(_, count)| count).sum();
+    let account = Account {
+        attempts: ledger.attempts,
+        outcomes: ledger.outcomes_total(),
+        in_flight: ledger.in_flight,
+        lost: ledger.lost_total(),
+        events_lost: cause("ring buffer full"),
+        malformed: 0,
+    };
+    Summary { text: summary::render(ledger), account, events: delivered, too_slow }
+}
+
+/// Accepts readers.
+struct Server {
+    socket: Arc<Socket>,
+    ask: mpsc::Sender<Ask>,
+    hello: Arc<Hello>,
+    all_lost: Arc<AtomicU64>,
+}
+
+impl Server {
+    async fn accept(self) {
+        let room = Arc::new(Semaphore::new(MAX_READERS));
+        let mut reader = 0_u64;
+        loop {
+            reader += 1;
+            let stream = match self.socket.accept().await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    say(&format!("cannot accept a reader: {error}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            let Ok(seat) = Arc::clone(&room).try_acquire_owned() else {
+                tokio::spawn(refuse(stream));
+                continue;
+            };
+            let (ask, hello, all_lost) = (self.ask.clone(), Arc::clone(&self.hello), Arc::clone(&self.all_lost));
+            tokio::spawn(async move {
+                // Whatever goes wrong is the reader's own affair.
+                let one = Reader { reader, ask: ask.clone(), hello, all_lost, next: 0, delivered: 0, lost: 0 };
+                let _ = one.serve(stream).await;
+                let _ = ask.send(Ask::Gone(reader)).await;
+                drop(seat);
+            });
+        }
+    }
+}
+
+async fn refuse(mut stream: UnixStream) {
+    let refusal = Line::Refusal(Refusal { cause: format!("{MAX_READERS} readers are served already") });
+    if let Ok(json) = refusal.to_json() {
+        let _ = timeout(REQUEST_WITHIN, stream.write_all(json.as_bytes())).await;
+    }
+}
+
+/// One reader, while it reads.
+struct Reader {
+    reader: u64,
+    ask: mpsc::Sender<Ask>,
+    hello: Arc<Hello>,
+    /// What all readers were too slow for.
+    all_lost: Arc<AtomicU64>,
+    /// How many events will have been told before the next line, if none is lost.
+    next: u64,
+    delivered: u64,
+    lost: u64,
+}
+
+impl Reader {
+    async fn serve(mut self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        let request = timeout(REQUEST_WITHIN, request(&mut read)).await??;
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                let cause = format!("no request of a reader: {error}");
+                return write.write_all(json(&Line::Refusal(Refusal { cause }))?.as_bytes()).await;
+            }
+        };
+        let (reply, beginning) = oneshot::channel();
+        let _ = self.ask.send(Ask::Begin { reader: self.reader, reply }).await;
+        let Ok(Beginning { mut lines, events }) = beginning.await else { return Ok(()) };
+        self.next = events;
+        write.write_all(json(&Line::Hello((*self.hello).clone()))?.as_bytes()).await?;
+        let mut rest = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                // It closes its half when it has enough. What it still says is ignored.
+                read = read.read_buf(&mut rest) => match read? {
+                    0 => break,
+                    _ => rest.clear(),
+                },
+                line = lines.recv() => {
+                    if self.pass_on(line, &mut lines, &request, &mut write).await?.is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        // What was told until now is part of its time.
+        while let Some(line) = waiting(&mut lines) {
+            if self.pass_on(line, &mut lines, &request, &mut write).await?.is_break() {
+                break;
+            }
+        }
+        self.conclude(&mut write).await
+    }
+
+    /// Writes a line, and those that wait behind it. `Break` at the end of all.
+    async fn pass_on(
+        &mut self,
+        first: Result<Told, RecvError>,
+        lines: &mut broadcast::Receiver<Told>,
+        request: &Request,
+        write: &mut OwnedWriteHalf,
+    ) -> io::Result<ControlFlow<()>> {
+        let mut out = Vec::new();
+        let mut next = Some(first);
+        let mut is_over = false;
+        while let Some(line) = next.take() {
+            match line {
+                Ok(told) => {
+                    is_over = told.kind == Kind::End;
+                    self.take(&told, request, &mut out)?;
+                }
+                // How many of them were events, the next line tells.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => is_over = true,
+            }
+            if out.len() < WRITE && !is_over {
+                next = waiting(lines);
+            }
+        }
+        timeout(WRITE_WITHIN, write.write_all(&out)).await??;
+        Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn take(&mut self, told: &Told, request: &Request, out: &mut Vec<u8>) -> io::Result<()> {
+        let events = told.before.saturating_sub(self.next);
+        if events > 0 {
+            self.lost += events;
+            self.all_lost.fetch_add(events, Ordering::Relaxed);
+            out.extend_from_slice(json(&Line::Lost(Lost { events }))?.as_bytes());
+        }
+        self.next = told.before + u64::from(told.kind.is_event());
+        self.delivered += u64::from(told.kind.is_event());
+        if told.kind.is_wanted(request) {
+            out.extend_from_slice(told.json.as_bytes());
+        }
+        Ok(())
+    }
+
+    async fn conclude(&self, write: &mut OwnedWriteHalf) -> io::Result<()> {
+        let (reply, summary) = oneshot::channel();
+        let ask = Ask::End { reader: self.reader, delivered: self.delivered, lost: self.lost, reply };
+        if self.ask.send(ask).await.is_err() {
+            return Ok(());
+        }
+        let Ok(summary) = summary.await else { return Ok(()) };
+        write.write_all(json(&Line::Summary(summary))?.as_bytes()).await
+    }
+}
+
+/// A line that is there already.
+fn waiting(lines: &mut broadcast::Receiver<Told>) -> Option<Result<Told, RecvError>> {
+    match lines.try_recv() {
+        Ok(told) => Some(Ok(told)),
+        Err(TryRecvError::Lagged(lines)) => Some(Err(RecvError::Lagged(lines))),
+        Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+    }
+}
+
+async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<serde_json::Result<Request>> {
+    let mut line = Vec::new();
+    read.take(REQUEST_MAX).read_until(b'\n', &mut line).await?;
+    Ok(serde_json::from_slice(&line))
+}
+
+fn json(line: &Line) -> io::Result<String> {
+    line.to_json().map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests;

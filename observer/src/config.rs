@@ -1,0 +1,331 @@
+//! What `observer run` is meant to do: checked values, whichever file or option
+//! they came from.
+//!
+//! [`parse`] is pure: it takes the texts of files. [`Config::load`] reads them.
+
+mod document;
+pub mod keys;
+mod read;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use self::document::Problem;
+use self::document::{Document, Documents};
+pub use self::read::Surroundings;
+use crate::cli::RunArgs;
+use crate::filter::Filter;
+use crate::format::{Entry, Format};
+use crate::history::Retention;
+use crate::label::Label;
+use crate::sink::target::Target;
+use crate::spool::Limits;
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Ports to watch.
+    pub ports: Vec<u16>,
+    /// What to ask of the kernel.
+    pub kernel: Kernel,
+    /// Where to record; `None`: nowhere.
+    pub history: Option<History>,
+    /// Where readers connect; `None`: nowhere.
+    pub socket: Option<Socket>,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<Metrics>,
+    /// Directory of the spools.
+    pub spool: PathBuf,
+    /// Where events are sent.
+    pub sinks: Vec<SinkConfig>,
+}
+
+/// The file that is read unless another one is named.
+pub const DEFAULT_FILE: &str = "/etc/observer/observer.toml";
+/// Directory of the spools, unless another one is named.
+pub const SPOOL: &str = "/var/lib/observer/spool";
+/// Beside the file: more of the same, in the order of their names.
+const MORE: &str = "conf.d";
+/// A configuration is smaller, and there are fewer of them.
+const FILE_MAX: u64 = 1 << 20;
+const FILES_MAX: usize = 256;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ports: vec![25],
+            kernel: Kernel::default(),
+            history: Some(History::default()),
+            socket: Some(Socket::default()),
+            metrics: None,
+            spool: SPOOL.into(),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The meaning of all files together.
+    pub config: Config,
+    /// What is allowed and yet worth a word.
+    pub warnings: Vec<Problem>,
+    /// The files, in the order in which they were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// The meaning of files, given by name and text; a key in a later one is stronger.
+/// Pure.
+///
+/// # Errors
+/// All that is wrong in any of them.
+pub fn parse(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut parsed = Vec::new();
+    for (name, text) in files {
+        match Document::parse(name, text) {
+            Ok(document) => parsed.push(document),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let documents = Documents::new(parsed);
+    let config = read::config(&documents, surroundings);
+    problems.extend(documents.into_problems());
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+impl Config {
+    /// Reads `file`, or [`DEFAULT_FILE`], and the files of `conf.d` beside it. The
+    /// default file need not exist.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place and its cure.
+    pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Loaded, Vec<Problem>> {
+        let (files, texts) = read_all(file).map_err(|problem| vec![problem])?;
+        let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+        let texts: Vec<_> = names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let config = parse(&texts, surroundings)?;
+        let warnings = config.warnings();
+        Ok(Loaded { config, warnings, files })
+    }
+
+    /// With what was typed laid over it.
+    pub fn with_options(mut self, args: &RunArgs) -> Self {
+        if !args.port.is_empty() {
+            self.ports.clone_from(&args.port);
+        }
+        args.history.lay_over(&mut self.history);
+        let (kernel, typed) = (&mut self.kernel, &args.kernel);
+        kernel.syscall_hooks &= !typed.no_syscall_hooks;
+        kernel.max_in_flight = typed.max_in_flight.unwrap_or(kernel.max_in_flight);
+        kernel.max_destinations = typed.max_destinations.unwrap_or(kernel.max_destinations);
+        kernel.ring_bytes = typed.ring_size.unwrap_or(kernel.ring_bytes);
+        if args.socket.is_some() || args.socket_group.is_some() {
+            let Socket { path, group } = self.socket.unwrap_or_default();
+            let (path, group) = (args.socket.clone().unwrap_or(path), args.socket_group.clone().unwrap_or(group));
+            self.socket = Some(Socket { path, group });
+        }
+        self
+    }
+
+    /// Files that sinks read later: secrets, certificates.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sinks.iter().flat_map(|sink| sink.target.files())
+    }
+
+    /// Secrets that others can read, or that are not there.
+    fn warnings(&self) -> Vec<Problem> {
+        let mut warnings = Vec::new();
+        for sink in &self.sinks {
+            for path in sink.target.secrets() {
+                let place = path.display().to_string();
+                let text = match path.metadata() {
+                    Err(error) => format!("sink {} cannot read it: {error}", sink.name),
+                    Ok(file) if file.permissions().mode() & 0o007 != 0 => {
+                        format!("the secret of sink {} can be read by everyone: chmod o= {place}", sink.name)
+                    }
+                    Ok(_) => continue,
+                };
+                warnings.push(Problem { place, text });
+            }
+        }
+        warnings
+    }
+}
+
+fn read_all(file: Option<&Path>) -> Result<(Vec<PathBuf>, Vec<String>), Problem> {
+    let first = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let (mut files, mut texts) = (Vec::new(), Vec::new());
+    match read_file(first) {
+        Ok(text) => {
+            files.push(first.to_owned());
+            texts.push(text);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => {}
+        Err(error) => return Err(unreadable(first, &error)),
+    }
+    for path in more_files(first)? {
+        texts.push(read_file(&path).map_err(|error| unreadable(&path, &error))?);
+        files.push(path);
+    }
+    Ok((files, texts))
+}
+
+/// `*.toml` in `conf.d` beside the file, in the order of their names.
+fn more_files(first: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let directory = first.with_file_name(MORE);
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(&directory, &error)),
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
+    files.sort();
+    if files.len() > FILES_MAX {
+        let text = format!("{} files, and at most {FILES_MAX} are read: put some together", files.len());
+        return Err(Problem { place: directory.display().to_string(), text });
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(io::Error::other("it is larger than 1M, which no configuration is"));
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let cure = match error.kind() {
+        io::ErrorKind::NotFound => ": name another one with --config",
+        io::ErrorKind::PermissionDenied => ": let this user read it",
+        io::ErrorKind::InvalidData => ": it must be UTF-8",
+        _ => "",
+    };
+    Problem { place: path.display().to_string(), text: format!("it cannot be read: {error}{cure}") }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self { syscall_hooks: true, max_in_flight: 65_536, max_destinations: 65_536, ring_bytes: 2 << 20 }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let age = Duration::from_hours(24 * 30);
+        Self { path: crate::history::DEFAULT_PATH.into(), retention: Retention { age, bytes: 1 << 30 } }
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self { path: crate::cli::SOCKET.into(), group: crate::cli::GROUP.to_owned() }
+    }
+}
+
+/// What to ask of the kernel; as the options of the same names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Attach the tracepoints on connect() and io_uring where fexit does not load.
+    pub syscall_hooks: bool,
+    /// Attempts that can be followed at the same time.
+    pub max_in_flight: u32,
+    /// Destinations that can be told apart.
+    pub max_destinations: u32,
+    /// Bytes of the ring buffer.
+    pub ring_bytes: u32,
+}
+
+/// Where and how much to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The file.
+    pub path: PathBuf,
+    /// How much is kept.
+    pub retention: Retention,
+}
+
+/// Where readers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// A unix socket.
+    pub path: PathBuf,
+    /// The group whose members may connect.
+    pub group: String,
+}
+
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Who can ask.
+    pub listen: Listen,
+    /// Destinations that get a label of their own; 0: none.
+    pub destinations: usize,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A unix socket, for root and the socket's group.
+    Unix(PathBuf),
+    /// A loopback address and port.
+    Tcp(std::net::SocketAddr),
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkConfig {
+    /// Its name, which its spool has too: letters, digits, `-` and `_`.
+    pub name: String,
+    /// How records are written.
+    pub format: Format,
+    /// The private enterprise number in structured data of RFC 5424.
+    pub enterprise: u32,
+    /// Where they go.
+    pub target: Target,
+    /// How much of them may wait on disk.
+    pub spool: Limits,
+    /// Which events are sent.
+    pub filter: Filter,
+    /// What else is sent.
+    pub kinds: Kinds,
+}
+
+/// Kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// Events of attempts that failed.
+    pub failures: bool,
+    /// Events of attempts that went well.
+    pub successes: bool,
+    /// Counts of each minute.
+    pub minutes: bool,
+    /// Alerts, and notices about observer itself.
+    pub alerts: bool,
+}
+
+impl SinkConfig {
+    /// True if the sink is to get it.
+    pub fn wants(&self, entry: Entry<'_>) -> bool {
+        match entry {
+            Entry::Event(event) => {
+                let is_of_kind =
+                    if event.label == Label::Connected { self.kinds.successes } else { self.kinds.failures };
+                is_of_kind && self.filter.admits(event)
+            }
+            Entry::Minute(_) => self.kinds.minutes,
+            Entry::Alert(_) | Entry::Notice(_) => self.kinds.alerts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::keys::{default_file, man, names};
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::sink::target::Target;
+
+const FILE: &str = "observer.toml";
+
+fn surroundings() -> Surroundings {
+    Surroundings { host: "mx1.example.net".to_owned(), credentials: None }
+}
+
+fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    parse(&[(FILE, text)], &surroundings())
+}
+
+fn problems(text: &str) -> String {
+    let problems = read(text).expect_err(text);
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+#[test]
+fn nothing_is_the_default() {
+    assert_eq!(read("").unwrap(), Config::default());
+    assert_eq!(parse(&[], &surroundings()).unwrap(), Config::default());
+}
+
+#[test]
+fn every_value_has_its_meaning() {
+    let config = read(
+        r#"
+        [watch]
+        ports = [25, "587"]
+        [kernel]
+        syscall_hooks = false
+        max_in_flight = 1000
+        ring_size = "4M"
+        [history]
+        path = "/srv/history.sqlite"
+        retain_days = 7
+        [socket]
+        enabled = false
+        [metrics]
+        listen = "[::1]:9625"
+        destinations = 20
+        [spool]
+        directory = "/srv/spool"
+        "#,
+    )
+    .unwrap();
+    let history = History { path: "/srv/history.sqlite".into(), ..History::default() };
+    let retention = Retention { age: Duration::from_hours(7 * 24), ..history.retention };
+    let expected = Config {
+        ports: vec![25, 587],
+        kernel: Kernel { syscall_hooks: false, max_in_flight: 1_000, ring_bytes: 4 << 20, ..Kernel::default() },
+        history: Some(History { retention, ..history }),
+        socket: None,
+        metrics: Some(Metrics { listen: Listen::Tcp("[::1]:9625".parse().unwrap()), destinations: 20 }),
+        spool: "/srv/spool".into(),
+        sinks: Vec::new(),
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_key_in_a_later_file_is_stronger_and_sections_add_up() {
+    let first = "[watch]\nports = 25\n[history]\nretain_days = 3\n[sink.a]\ntype = 'stdout'\n";
+    let second =
+        "[watch]\nports = [587]\n[history]\nenabled = true\n[sink.b]\ntype = 'stdout'\n[sink.a]\nformat = 'text'\n";
+    let config = parse(&[("a.toml", first), ("conf.d/b.toml", second)], &surroundings()).unwrap();
+    assert_eq!(config.ports, [587]);
+    assert_eq!(config.history.unwrap().retention.age, Duration::from_hours(72));
+    let sinks: Vec<_> = config.sinks.iter().map(|sink| (sink.name.as_str(), sink.format)).collect();
+    assert_eq!(sinks, [("a", Format::Text), ("b", Format::Json)]);
+}
+
+#[test]
+fn the_default_file_means_the_default() {
+    let file = default_file();
+    assert_eq!(read(&file).unwrap(), Config::default());
+    // Uncommented too, as far as its values are no examples.
+    let lines = file.lines().take_while(|line| !line.starts_with("#[sink."));
+    let plain: Vec<_> = lines.map(|line| uncommented(line).unwrap_or(line)).collect();
+    let config = read(&plain.join("\n")).unwrap();
+    assert!(config.metrics.is_some());
+    assert_eq!(Config { metrics: None, ..config }, Config::default());
+}
+
+/// A line that is a key or a section, commented out.
+fn uncommented(line: &str) -> Option<&str> {
+    line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' '))
+}
+
+#[test]
+fn its_examples_of_sinks_are_right() {
+    let file = default_file();
+    let examples: Vec<_> =
+        file.lines().skip_while(|line| !line.starts_with("#[sink.")).filter_map(uncommented).collect();
+    let text = examples.join("\n");
+    let text = if cfg!(feature = "nats") { text } else { text.split("[sink.fleet]").next().unwrap().to_owned() };
+    let kinds: Vec<_> = read(&text).unwrap().sinks.iter().map(|sink| sink.target.to_string()).collect();
+    for target in ["/var/log/observer/events.json", "standard output", "syslog at siem.example.net:6514 by TLS"] {
+        assert!(kinds.iter().any(|kind| kind == target), "{kinds:?}");
+    }
+}
+
+#[test]
+fn the_packaged_file_is_the_default_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/observer.toml");
+    let packaged = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(packaged == default_file(), "write it: cargo run -p observer -- config default >packaging/observer.toml");
+}
+
+/// A key that is documented is known, and a key that is known is documented: the
+/// cure for a key that no one knows lists what is known.
+#[test]
+fn every_key_is_documented() {
+    for (section, documented) in names() {
+        let is_sink =
+            ["file", "stdout", "syslog", "journald", "splunk-hec", "elasticsearch", "otlp", "nats"].contains(&section);
+        let text = match section {
+            "syslog" => "[sink.x]\ntype='syslog'\ntransport='tls'\naddress='a:1'\nqqqqqqqqqqqqqqqq=1".to_owned(),
+            _ if is_sink => format!("[sink.x]\ntype='{section}'\nqqqqqqqqqqqqqqqq=1"),
+            _ => format!("[{section}]\nqqqqqqqqqqqqqqqq=1"),
+        };
+        let problems = problems(&text);
+        let (_, known) = problems.lines().find_map(|line| line.split_once("it can have ")).unwrap();
+        let mut known: Vec<_> =
+            known.split(", ").filter(|key| !key.starts_with("tls_") || section == "syslog").collect();
+        let common = ["spool_size", "spool_full", "timeout"];
+        known.retain(|key| !common.contains(key));
+        let mut documented: Vec<_> = documented.clone();
+        for list in [&mut known, &mut documented] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        assert_eq!(known, documented, "{section}");
+    }
+}
+
+#[test]
+fn sinks() {
+    let config = read(
+        r#"
+        [sink.siem]
+        type = "syslog"
+        transport = "tls"
+        address = "siem.example.net"
+        format = "cef"
+        send = ["failures", "successes", "minutes"]
+        labels = ["refused", "timeout"]
+        destinations = ["203.0.113.5", "2001:db8::/32"]
+        spool_size = "16M"
+        spool_full = "drop-newest"
+        tls_ca = "/etc/ca.pem"
+        tls_cert = "/etc/client.pem"
+        tls_key = "/etc/client.key"
+        "#,
+    )
+    .unwrap();
+    let [sink] = &config.sinks[..] else { panic!("{config:?}") };
+    assert_eq!((sink.name.as_str(), sink.format), ("siem", Format::Cef));
+    assert_eq!(sink.kinds, Kinds { failures: true, successes: true, minutes: true, alerts: false });
+    assert_eq!(sink.filter.labels, [Label::Refused, Label::Timeout]);
+    assert_eq!(sink.spool.bytes, 16 << 20);
+    assert_eq!(sink.target.to_string(), "syslog at siem.example.net:6514 by TLS");
+    let secrets: Vec<_> = sink.target.secrets().into_iter().map(Path::to_str).collect();
+    assert_eq!(secrets, [Some("/etc/client.key")]);
+}
+
+#[test]
+fn a_credential_is_found_where_systemd_puts_it() {
+    let text = "[sink.x]\ntype='splunk-hec'\nurl='https://s:8088/e'\ntoken_file='hec'";
+    let with = Surroundings { credentials: Some("/run/credentials/observer.service".into()), ..surroundings() };
+    let config = parse(&[(FILE, text)], &with).unwrap();
+    let Target::Http(http) = &config.sinks[0].target else { panic!("{config:?}") };
+    assert_eq!(http.token_file.as_deref(), Some(Path::new("/run/credentials/observer.service/hec")));
+    assert!(problems(text).contains("LoadCredential="));
+}
+
+#[test]
+fn what_is_wrong_has_a_place_and_a_cure() {
+    let text = r#"
+port = 25
+[watch]
+ports = [25, 70000, "smtp"]
+prots = [25]
+[kernel]
+ring_size = "3M"
+syscall_hooks = "no"
+[history]
+retain_days = 0
+path = "history.sqlite"
+[metrics]
+listen = "0.0.0.0:9625"
+[sinks.x]
+type = "file"
+[sink."a b"]
+type = "stdout"
+[sink.siem]
+type = "syslog"
+adress = "siem:6514"
+transport = "tcp"
+format = "otlp"
+labels = ["denied"]
+[sink.hec]
+type = "splunk-hec"
+url = "https://user:password@splunk/"
+[sink.what]
+type = "kafka"
+[sink.none]
+path = "/x"
+[sink.key]
+type = "syslog"
+transport = "tls"
+address = "siem"
+tls_key = "/k"
+"#;
+    assert_snapshot!(problems(text));
+}
+
+#[test]
+fn what_is_no_toml_is_said_in_one_line() {
+    for text in ["[watch", "a = ", "x = 1\nx = 2", "\u{1b}[2J = 1", "[sink.a]\ntype='stdout'\n[sink.a]\n"] {
+        let problems = problems(text);
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+        assert!(problems.starts_with("observer.toml:") && problems.contains("this is not TOML"), "{problems}");
+        assert!(!problems.contains('\u{1b}'), "{problems:?}");
+    }
+}
+
+#[test]
+fn all_files_are_told_of_at_once() {
+    let problems = parse(&[("a", "x = 1"), ("b", "["), ("c", "y = 1")], &surroundings()).unwrap_err();
+    let places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
+    assert_eq!(places, ["b:1:2", "a:1:1", "c:1:1"]);
+}
+
+#[test]
+fn files_are_read_in_order_and_a_missing_one_is_an_error_if_it_was_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("observer.toml");
+    let missing = Config::load(Some(&file), &surroundings()).unwrap_err();
+    assert!(missing[0].text.contains("name another one with --config"), "{}", missing[0]);
+    std::fs::write(&file, "[watch]\nports = [25]\n").unwrap();
+    std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+    for (name, text) in [("20.toml", "[watch]\nports = [2525]"), ("10.toml", "[watch]\nports = [587]"), ("30.off", "?")]
+    {
+        std::fs::write(directory.path().join("conf.d").join(name), text).unwrap();
+    }
+    let loaded = Config::load(Some(&file), &surroundings()).unwrap();
+    assert_eq!((loaded.config.ports, loaded.files.len()), (vec![2525], 3));
+    std::fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
+    assert!(Config::load(Some(&file), &surroundings()).unwrap_err()[0].text.contains("larger than 1M"));
+    std::fs::write(&file, b"\xff").unwrap();
+    assert!(Config::load(Some(&file), &surroundings()).unwrap_err()[0].text.contains("UTF-8"));
+}
+
+#[test]
+fn a_secret_that_everyone_can_read_is_worth_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, token) = (directory.path().join("observer.toml"), directory.path().join("token"));
+    let text = format!("[sink.x]\ntype='splunk-hec'\nurl='https://s/e'\ntoken_file='{}'", token.display());
+    std::fs::write(&file, text).unwrap();
+    let warnings = || Config::load(Some(&file), &surroundings()).unwrap().warnings;
+    assert!(warnings()[0].text.contains("cannot read"));
+    std::fs::write(&token, "secret").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(warnings()[0].text.contains("chmod o="));
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(warnings(), []);
+}
+
+#[test]
+fn what_was_typed_is_stronger() {
+    let run = |args: &[&str]| match Cli::from_args([&["observer", "run"], args].concat()).unwrap().command {
+        Command::Run(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let config = read("[watch]\nports=[587]\n[history]\nenabled=false\n[kernel]\nring_size='4M'").unwrap();
+    assert_eq!(config.clone().with_options(&run(&[])), config);
+    let typed = config.with_options(&run(&[
+        "--port",
+        "25",
+        "--history",
+        "/x",
+        "--ring-size",
+        "1M",
+        "--socket",
+        "/s",
+        "--socket-group",
+        "0",
+    ]));
+    assert_eq!(typed.ports, [25]);
+    assert_eq!(typed.history.unwrap(), History { path: "/x".into(), ..History::default() });
+    assert_eq!(typed.kernel.ring_bytes, 1 << 20);
+    assert_eq!(typed.socket.unwrap(), Socket { path: "/s".into(), group: "0".to_owned() });
+}
+
+#[test]
+fn the_manual_page_names_every_key() {
+    let page = String::from_utf8(man().unwrap()).unwrap();
+    for (_, keys) in names() {
+        for key in keys {
+            assert!(page.contains(&format!("\\fB{key}\\fR")) || page.contains(&key.replace('-', "\\-")), "{key}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_much(text in "\\PC{0,200}") {
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn no_value_is_too_much(
+        section in prop::sample::select(vec!["watch", "kernel", "history", "socket", "metrics", "spool", "sink.x", "sink"]),
+        key in "[a-z_]{1,12}",
+        value in prop_oneof![Just("1"), Just("-1"), Just("1.5"), Just("true"), Just("[[]]"), Just("{}"), Just("'x'"), Just("2026-01-01"), Just("0x1F")],
+    ) {
+        let _ = read(&format!("[{section}]\n{key} = {value}\ntype = {value}\nports = {value}\nsend = {value}"));
+    }
+}

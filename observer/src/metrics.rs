@@ -1,0 +1,135 @@
+//! What Prometheus is told: everything that the daemon knows of its own work and
+//! of the attempts that it saw, in the text format 0.0.4.
+//!
+//! Counters of attempts and outcomes are the kernel's exact ones and lose
+//! nothing. Durations come from events: an event that was lost is missing in the
+//! histograms, and `observer_events_dropped_total` says how many were.
+//!
+//! No destination is a label unless asked for, and then only so many.
+
+mod connects;
+mod destinations;
+mod durations;
+mod exposition;
+mod reading;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use observer_common::stat;
+
+use crate::event::Event;
+use crate::ledger::Ledger;
+use connects::Connects;
+use destinations::Destinations;
+use durations::Durations;
+use exposition::{Exposition, Kind};
+
+pub use exposition::CONTENT_TYPE;
+pub use reading::{HistoryMetrics, HookMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics};
+
+/// What is kept from one reading to the next, so that no counter ever falls.
+#[derive(Debug)]
+pub struct Metrics {
+    started: Timestamp,
+    connects: Connects,
+    destinations: Option<Destinations>,
+    durations: Durations,
+}
+
+impl Metrics {
+    /// Of a process that was started at `started`. So many `destinations` get a
+    /// label of their own; 0: there is no such metric.
+    pub fn new(started: Timestamp, destinations: usize) -> Self {
+        Self {
+            started,
+            connects: Connects::default(),
+            destinations: (destinations > 0).then(|| Destinations::new(destinations)),
+            durations: Durations::default(),
+        }
+    }
+
+    /// Counts an event's durations.
+    pub fn event(&mut self, event: &Event) {
+        self.durations.add(event);
+    }
+
+    /// The text that `GET /metrics` answers.
+    ///
+    /// # Errors
+    /// Those of writing into a string: none.
+    pub fn render(&mut self, reading: &Reading) -> Result<String, fmt::Error> {
+        let mut out = Exposition::default();
+        self.process(&mut out);
+        attempts(reading, &mut out);
+        events(reading, &mut out);
+        self.connects.write(&reading.counters, &mut out);
+        if let Some(destinations) = &mut self.destinations {
+            destinations.write(&reading.counters, &mut out);
+        }
+        self.durations.write(&mut out);
+        hooks(reading, &mut out);
+        for sink in &reading.sinks {
+            sink.write(reading.now, &mut out);
+        }
+        if let Some(history) = &reading.history {
+            history.write(&mut out);
+        }
+        if let Some(readers) = &reading.readers {
+            readers.write(&mut out);
+        }
+        out.render()
+    }
+
+    fn process(&self, out: &mut Exposition) {
+        let started = self.started.as_millisecond() as f64 / 1_000.0;
+        out.family("process_start_time_seconds", Kind::Gauge, "Start of this process, seconds since 1970 UTC.")
+            .put([], started);
+        out.family("observer_build_info", Kind::Gauge, "Version of observer; always 1.")
+            .put([("version", env!("CARGO_PKG_VERSION"))], 1u64);
+    }
+}
+
+/// The ledger: what began, and what became of it.
+fn attempts(reading: &Reading, out: &mut Exposition) {
+    let ledger = Ledger::new(&reading.counters, reading.events_delivered);
+    out.family("observer_attempts", Kind::Counter, "Connection attempts begun, by the kernel's exact count.")
+        .put([], ledger.attempts);
+    out.family("observer_tcp_handshakes", Kind::Counter, "Handshakes completed, by the kernel's exact count.")
+        .put([], ledger.established);
+    out.family("observer_attempts_in_flight", Kind::Gauge, "Attempts that have not ended.").put([], ledger.in_flight);
+    let lost = "Attempts begun and then not followed, by cause.";
+    out.family("observer_attempts_lost", Kind::Counter, lost).put_causes("cause", ledger.lost.iter().copied());
+    let imbalance = "Attempts minus outcomes, in flight and lost. What lies between two reads of the kernel shows here \
+                     for a moment; that it stays on one side is a miscount.";
+    out.family("observer_ledger_imbalance", Kind::Gauge, imbalance).put([], ledger.imbalance() as f64);
+    let unlabelled = "Outcomes counted in total only and missing in observer_tcp_connects_total: the kernel's table was \
+                      full.";
+    out.family("observer_outcomes_unlabelled", Kind::Counter, unlabelled)
+        .put([], reading.counters.stats[stat::OUTCOMES_FULL as usize]);
+}
+
+fn events(reading: &Reading, out: &mut Exposition) {
+    out.family("observer_events", Kind::Counter, "Events that reached this process.").put([], reading.events_delivered);
+    // What waits in the ring buffer is late, and not lost.
+    let dropped = [
+        ("ring buffer full", reading.counters.stats[stat::RING_FULL as usize]),
+        ("could not be decoded", reading.events_malformed),
+    ];
+    let help = "Events that were lost before any sink, by cause; their outcomes are counted all the same.";
+    out.family("observer_events_dropped", Kind::Counter, help).put_causes("cause", dropped);
+}
+
+fn hooks(reading: &Reading, out: &mut Exposition) {
+    let help = "1 if the kernel program is attached, 0 if it could not be. Those that are not needed on this kernel are \
+                left out.";
+    let family = out.family("observer_kernel_hook_attached", Kind::Gauge, help);
+    for hook in &reading.hooks {
+        family.put([("hook", &*hook.name), ("group", &*hook.group)], u64::from(hook.is_attached));
+    }
+    let help = "Runs of the kernel programs that the kernel skipped because the same program was running there.";
+    out.family("observer_kernel_runs_skipped", Kind::Counter, help).put([], reading.skipped_runs);
+}
+
+#[cfg(test)]
+mod tests;

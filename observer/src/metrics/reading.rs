@@ -1,0 +1,183 @@
+//! What the daemon knows when it is asked.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::exposition::{Exposition, Kind};
+use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::ledger::Counters;
+
+/// All of it, at one time.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When it was read.
+    pub now: Timestamp,
+    /// The kernel's counters. Those by destination
+    /// ([`Counters::destinations`]) are not looked at and may be left out.
+    pub counters: Counters,
+    /// Events that reached this process.
+    pub events_delivered: u64,
+    /// Records that could not be decoded.
+    pub events_malformed: u64,
+    /// Runs of the kernel programs that the kernel skipped.
+    pub skipped_runs: u64,
+    /// The kernel programs, without those that are not needed here.
+    pub hooks: Vec<HookMetrics>,
+    /// Every sink, each with a name of its own.
+    pub sinks: Vec<SinkMetrics>,
+    /// Of the thread that writes history, if there is one.
+    pub history: Option<HistoryMetrics>,
+    /// Of the socket for readers, if there is one.
+    pub readers: Option<ReaderMetrics>,
+}
+
+/// A kernel program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookMetrics {
+    /// Name of the program, which is the kernel symbol's where there is but one.
+    pub name: String,
+    /// `core`, without which nothing is seen; `connect`, which sees connect()
+    /// fail before SYN-SENT; `evidence`.
+    pub group: String,
+    /// True if it is attached.
+    pub is_attached: bool,
+}
+
+impl HookMetrics {
+    /// Of a report; `None` for a hook that is not needed here.
+    pub fn of(report: &HookReport) -> Option<Self> {
+        let group = match report.hook.group {
+            Group::Core | Group::Unpreempted => "core",
+            Group::ConnectFunction | Group::ConnectSyscall => "connect",
+            Group::Evidence => "evidence",
+        };
+        let is_attached = report.is_attached();
+        let is_needed = is_attached || matches!(report.status, Status::Failed(_));
+        is_needed.then(|| Self { name: report.hook.program.to_owned(), group: group.to_owned(), is_attached })
+    }
+}
+
+/// How a sink is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkMetrics {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Messages that the receiver has.
+    pub delivered: u64,
+    /// Messages that the receiver will never take.
+    pub refused: u64,
+    /// Messages lost outside of the spool, by cause.
+    pub dropped: BTreeMap<String, u64>,
+    /// Messages that are neither spooled, nor written, nor dropped yet.
+    pub queued: u64,
+    /// Since when something is in the way; `None`: nothing is.
+    pub trouble_since: Option<Timestamp>,
+    /// Of a sink that has a spool.
+    pub spool: Option<SpoolMetrics>,
+}
+
+/// How a sink's spool is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolMetrics {
+    /// Messages that wait.
+    pub messages: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that there may be.
+    pub limit_bytes: u64,
+    /// When the oldest message that waits was spooled.
+    pub oldest: Option<Timestamp>,
+    /// Messages lost by the spool, by cause.
+    pub dropped: BTreeMap<String, u64>,
+    /// Damaged records that were left out.
+    pub corrupt: u64,
+}
+
+impl SinkMetrics {
+    pub(super) fn write(&self, now: Timestamp, out: &mut Exposition) {
+        let sink = self.name.as_str();
+        let mut count = |name, kind, help, value: u64| out.family(name, kind, help).put([("sink", sink)], value);
+        let help = "1 if nothing is in the way of a sink, 0 if it cannot deliver.";
+        count("observer_sink_up", Kind::Gauge, help, u64::from(self.trouble_since.is_none()));
+        let help = "Messages that a sink's receiver has.";
+        count("observer_sink_messages_delivered", Kind::Counter, help, self.delivered);
+        let help = "Messages that a sink's receiver will never take; they are in the dead-letter file.";
+        count("observer_sink_messages_refused", Kind::Counter, help, self.refused);
+        let help = "Messages to a sink that are neither spooled nor written yet.";
+        count("observer_sink_messages_queued", Kind::Gauge, help, self.queued);
+        let help = "For how long a sink has not been able to deliver; 0 if nothing is in its way.";
+        out.family("observer_sink_trouble_seconds", Kind::Gauge, help)
+            .put([("sink", sink)], seconds_since(self.trouble_since, now));
+        let help = "Messages to a sink that are lost, by cause.";
+        let family = out.family("observer_sink_messages_dropped", Kind::Counter, help);
+        let spool = self.spool.iter().flat_map(|spool| &spool.dropped);
+        for (cause, &count) in self.dropped.iter().chain(spool) {
+            family.put([("sink", sink), ("cause", cause.as_str())], count);
+        }
+        if let Some(spool) = &self.spool {
+            spool.write(sink, now, out);
+        }
+    }
+}
+
+impl SpoolMetrics {
+    fn write(&self, sink: &str, now: Timestamp, out: &mut Exposition) {
+        let mut count = |name, kind, help, value: u64| out.family(name, kind, help).put([("sink", sink)], value);
+        count("observer_sink_spool_messages", Kind::Gauge, "Messages that wait in a sink's spool.", self.messages);
+        count("observer_sink_spool_bytes", Kind::Gauge, "Bytes of a sink's spool on disk.", self.bytes);
+        let help = "Bytes that a sink's spool may have.";
+        count("observer_sink_spool_limit_bytes", Kind::Gauge, help, self.limit_bytes);
+        let help = "Damaged records of a sink's spool that were left out.";
+        count("observer_sink_spool_corrupt_records", Kind::Counter, help, self.corrupt);
+        let help = "Age of the oldest message that waits in a sink's spool; 0 if none does.";
+        out.family("observer_sink_spool_oldest_age_seconds", Kind::Gauge, help)
+            .put([("sink", sink)], seconds_since(self.oldest, now));
+    }
+}
+
+/// A clock that was set back makes no age negative.
+fn seconds_since(then: Option<Timestamp>, now: Timestamp) -> f64 {
+    then.map_or(0.0, |then| now.duration_since(then).as_secs_f64().max(0.0))
+}
+
+/// How the thread that writes history is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryMetrics {
+    /// Attempts written and committed.
+    pub written: u64,
+    /// Attempts that are not in history, by cause.
+    pub dropped: BTreeMap<String, u64>,
+    /// True from an error until something is written again.
+    pub is_failing: bool,
+}
+
+impl HistoryMetrics {
+    pub(super) fn write(&self, out: &mut Exposition) {
+        let help = "1 if history can be written, 0 from an error until it can be again.";
+        out.family("observer_history_up", Kind::Gauge, help).put([], u64::from(!self.is_failing));
+        let help = "Attempts written to history.";
+        out.family("observer_history_attempts_written", Kind::Counter, help).put([], self.written);
+        let help = "Attempts that are not in history, by cause.";
+        out.family("observer_history_attempts_dropped", Kind::Counter, help)
+            .put_causes("cause", self.dropped.iter().map(|(cause, &count)| (cause.as_str(), count)));
+    }
+}
+
+/// How those are who read from the daemon's socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReaderMetrics {
+    /// Readers that are connected.
+    pub connected: u64,
+    /// Events that readers lost because they were slow, of all that there were.
+    pub events_lost: u64,
+}
+
+impl ReaderMetrics {
+    pub(super) fn write(self, out: &mut Exposition) {
+        let help = "Readers that are connected to the socket.";
+        out.family("observer_readers_connected", Kind::Gauge, help).put([], self.connected);
+        let help = "Events that readers of the socket lost because they were slow.";
+        out.family("observer_readers_events_lost", Kind::Counter, help).put([], self.events_lost);
+    }
+}

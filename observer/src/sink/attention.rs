@@ -1,0 +1,120 @@
+//! What of a sink's state is worth a notice, and when.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::health::Status;
+use crate::notice::{Finding, Kind};
+
+/// A receiver that is away for less is restarting.
+const DOWN_AFTER: SignedDuration = SignedDuration::from_secs(10);
+/// Between two notices of the same kind.
+const EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Compares a sink's state with what was told of it.
+#[derive(Debug, Default)]
+pub struct Attention {
+    down_since: Option<Timestamp>,
+    dropped: Counted,
+    refused: Counted,
+    corrupt: Counted,
+}
+
+/// How much of a counter was told, and when.
+#[derive(Debug, Default)]
+struct Counted {
+    told: u64,
+    at: Option<Timestamp>,
+}
+
+impl Counted {
+    /// What is to be told now: at once the first time, then not too often.
+    fn more(&mut self, total: u64, now: Timestamp) -> Option<u64> {
+        let more = total.checked_sub(self.told).filter(|&more| more > 0)?;
+        if self.at.is_some_and(|at| now.duration_since(at) < EVERY) {
+            return None;
+        }
+        (self.told, self.at) = (total, Some(now));
+        Some(more)
+    }
+}
+
+impl Attention {
+    /// What has changed so that somebody should know.
+    pub fn findings(&mut self, status: &Status, now: Timestamp) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        findings.extend(self.reach(status, now));
+        let spool = status.spool.as_ref();
+        let dropped = status.dropped_total() + spool.map_or(0, |spool| spool.dropped_total());
+        if let Some(count) = self.dropped.more(dropped, now) {
+            findings.push(Finding { kind: Kind::EventsDropped, count, since: None, cause: status.drops_in_words() });
+        }
+        if let Some(count) = self.refused.more(status.refused, now) {
+            let cause = status.last_refusal.clone().unwrap_or_default();
+            findings.push(Finding { kind: Kind::MessagesRefused, count, since: None, cause });
+        }
+        if let Some(count) = self.corrupt.more(spool.map_or(0, |spool| spool.corrupt_records), now) {
+            let cause = "the spool was damaged on disk".to_owned();
+            findings.push(Finding { kind: Kind::SpoolCorrupt, count, since: None, cause });
+        }
+        findings
+    }
+
+    fn reach(&mut self, status: &Status, now: Timestamp) -> Option<Finding> {
+        match (&status.trouble, self.down_since) {
+            (Some((since, cause)), None) if now.duration_since(*since) >= DOWN_AFTER => {
+                self.down_since = Some(*since);
+                Some(Finding { kind: Kind::SinkDown, count: 0, since: Some(*since), cause: cause.clone() })
+            }
+            (None, Some(since)) => {
+                self.down_since = None;
+                let cause = "the receiver takes messages again".to_owned();
+                Some(Finding { kind: Kind::SinkUp, count: 0, since: Some(since), cause })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn kinds(attention: &mut Attention, status: &Status, second: i64) -> Vec<(Kind, u64)> {
+        let findings = attention.findings(status, at(second));
+        findings.into_iter().map(|finding| (finding.kind, finding.count)).collect()
+    }
+
+    #[test]
+    fn a_receiver_that_stays_away_is_told_once_and_so_is_its_return() {
+        let mut attention = Attention::default();
+        let mut status = Status { trouble: Some((at(0), "refused".to_owned())), ..Status::default() };
+        assert_eq!(kinds(&mut attention, &status, 9), []);
+        assert_eq!(kinds(&mut attention, &status, 10), [(Kind::SinkDown, 0)]);
+        assert_eq!(kinds(&mut attention, &status, 100), []);
+        status.trouble = None;
+        assert_eq!(kinds(&mut attention, &status, 101), [(Kind::SinkUp, 0)]);
+        assert_eq!(kinds(&mut attention, &status, 102), []);
+    }
+
+    #[test]
+    fn a_restart_is_not_worth_a_notice() {
+        let mut attention = Attention::default();
+        let status = Status { trouble: Some((at(0), "refused".to_owned())), ..Status::default() };
+        assert_eq!(kinds(&mut attention, &status, 5), []);
+        assert_eq!(kinds(&mut attention, &Status::default(), 6), []);
+    }
+
+    #[test]
+    fn drops_are_told_at_once_and_then_once_a_minute_with_nothing_left_out() {
+        let mut attention = Attention::default();
+        let with = |count| Status { dropped: [("queue full", count)].into(), ..Status::default() };
+        assert_eq!(kinds(&mut attention, &with(3), 0), [(Kind::EventsDropped, 3)]);
+        assert_eq!(kinds(&mut attention, &with(10), 30), []);
+        assert_eq!(kinds(&mut attention, &with(12), 60), [(Kind::EventsDropped, 9)]);
+        assert_eq!(kinds(&mut attention, &with(12), 200), []);
+    }
+}

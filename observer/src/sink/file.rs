@@ -1,0 +1,166 @@
+//! A file, rotated by renaming; and standard output, which is written the same way.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::target::FileTarget;
+
+/// Readable by the file's group, and by nobody else: events name users and processes.
+const MODE: u32 = 0o640;
+
+/// Something that takes whole lines, here and now.
+pub(super) trait Lines: Send {
+    /// Writes them all, or leaves nothing of them behind where that is possible.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()>;
+    /// Somebody has renamed the file.
+    fn reopen(&mut self);
+}
+
+/// An open file, or one that is yet to be opened.
+pub(super) struct RotatedFile {
+    target: FileTarget,
+    open: Option<(File, u64)>,
+}
+
+impl RotatedFile {
+    /// Opens nothing yet.
+    pub(super) fn new(target: FileTarget) -> Self {
+        Self { target, open: None }
+    }
+
+    fn open(&mut self) -> io::Result<&mut (File, u64)> {
+        if self.open.is_none() {
+            let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.target.path)?;
+            let len = file.metadata()?.len();
+            self.open = Some((file, len));
+        }
+        self.open.as_mut().ok_or_else(|| io::Error::other("not open"))
+    }
+
+    /// `PATH.2` becomes `PATH.3`, `PATH.1` `PATH.2`, `PATH` `PATH.1`; the last goes.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.open = None;
+        let path = &self.target.path;
+        if self.target.keep == 0 {
+            return ignore_missing(fs::remove_file(path));
+        }
+        for nth in (1..self.target.keep).rev() {
+            ignore_missing(fs::rename(numbered(path, nth), numbered(path, nth + 1)))?;
+        }
+        ignore_missing(fs::rename(path, numbered(path, 1)))
+    }
+}
+
+impl Lines for RotatedFile {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let limit = self.target.rotate_bytes.unwrap_or(u64::MAX);
+        let (_, len) = *self.open()?;
+        if len > 0 && len.saturating_add(lines.len() as u64) > limit {
+            self.rotate()?;
+        }
+        let (file, len) = self.open()?;
+        match file.write_all(lines) {
+            Ok(()) => {
+                *len += lines.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // Half a line would spoil the next one.
+                let _ = file.set_len(*len);
+                Err(error)
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.open = None;
+    }
+}
+
+impl Lines for io::Stdout {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut stdout = self.lock();
+        stdout.write_all(lines).and_then(|()| stdout.flush())
+    }
+
+    fn reopen(&mut self) {}
+}
+
+fn numbered(path: &Path, nth: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{nth}"));
+    PathBuf::from(name)
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn contents(directory: &Path) -> Vec<(String, String)> {
+        let mut files: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn target(directory: &Path, rotate_bytes: Option<u64>, keep: u32) -> RotatedFile {
+        RotatedFile::new(FileTarget { path: directory.join("events"), rotate_bytes, keep })
+    }
+
+    #[test]
+    fn rotates_by_renaming_and_keeps_so_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = target(directory.path(), Some(8), 2);
+        for line in ["one\n", "two\n", "three\n", "four\n", "a longer line than fits\n", "six\n"] {
+            file.write(line.as_bytes()).unwrap();
+        }
+        let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(
+            contents(directory.path()),
+            [named("events", "six\n"), named("events.1", "a longer line than fits\n"), named("events.2", "four\n")]
+        );
+    }
+
+    #[test]
+    fn goes_on_where_it_ended_and_follows_a_rename() {
+        let directory = tempfile::tempdir().unwrap();
+        target(directory.path(), None, 0).write(b"one\n").unwrap();
+        let mut file = target(directory.path(), None, 0);
+        file.write(b"two\n").unwrap();
+        fs::rename(directory.path().join("events"), directory.path().join("old")).unwrap();
+        file.write(b"three\n").unwrap();
+        file.reopen();
+        file.write(b"four\n").unwrap();
+        let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        assert_eq!(contents(directory.path()), [named("events", "four\n"), named("old", "one\ntwo\nthree\n")]);
+    }
+
+    #[test]
+    fn is_not_for_everyone_to_read() {
+        let directory = tempfile::tempdir().unwrap();
+        target(directory.path(), None, 0).write(b"one\n").unwrap();
+        let mode = fs::metadata(directory.path().join("events")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn a_directory_in_its_place_is_an_error_not_a_panic() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("events")).unwrap();
+        assert!(target(directory.path(), None, 0).write(b"one\n").is_err());
+    }
+}

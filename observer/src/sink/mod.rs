@@ -1,0 +1,24 @@
+//! Sinks: where `observer run` sends what happens.
+//!
+//! Each sink has a name, a format, a filter and a target. A target that can be
+//! away (everything behind a network or a socket) gets its messages from a
+//! spool on disk, so that they outlive the receiver, and this process.
+
+mod attention;
+mod backoff;
+mod dead_letter;
+mod delivery;
+mod file;
+mod health;
+mod intake;
+pub mod message;
+mod outlet;
+mod shared;
+pub mod target;
+mod tls;
+pub mod transport;
+mod writing;
+
+pub use attention::Attention;
+pub use health::Status;
+pub use outlet::{Outlet, end_all};

@@ -1,0 +1,57 @@
+//! What `observer run` sends, into real receivers: needs root, and from Debian
+//! rsyslog, rsyslog-gnutls and nats-server. Traffic stays in namespaces of the lab
+//! and on loopback.
+//!
+//! - `delivery`: refused, timed-out and other connections of the lab; every event
+//!   arrives at every receiver with every field equal.
+//! - `outage`: every receiver killed and away for a minute, connections cut in the
+//!   middle of a record, observer itself killed: nothing is lost, what comes twice has
+//!   the same id, and the order is kept.
+//! - `expired`: a receiver whose certificate has expired gets nothing, which is said,
+//!   and all of it when its certificate is in order again.
+//! - `disk`: a full disk below the spool.
+//! - `reload`: SIGHUP changes sinks without a lost event, and refuses what is wrong.
+
+#[path = "receivers/certificates.rs"]
+mod certificates;
+#[path = "receivers/cutter.rs"]
+mod cutter;
+#[path = "receivers/daemon.rs"]
+mod daemon;
+#[path = "receivers/delivery.rs"]
+mod delivery;
+#[path = "receivers/nats.rs"]
+mod nats;
+#[path = "receivers/outage.rs"]
+mod outage;
+#[path = "receivers/reload.rs"]
+mod reload;
+#[path = "receivers/rsyslog.rs"]
+mod rsyslog;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    observer_lab::dispatch_role();
+    let mut args = Arguments::from_args();
+    // The machine's network, and its CPUs, are shared by all trials.
+    args.test_threads = Some(1);
+    if !rustix::process::geteuid().is_root() && !args.list {
+        eprintln!("receivers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
+        return ExitCode::FAILURE;
+    }
+    let trials = vec![
+        Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
+        Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
+        Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
+        Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),
+        Trial::test("outage", run(outage::nothing_is_lost_by_an_outage)),
+    ];
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn run(trial: fn() -> anyhow::Result<()>) -> impl FnOnce() -> Result<(), libtest_mimic::Failed> {
+    move || trial().map_err(|error| format!("{error:?}").into())
+}
