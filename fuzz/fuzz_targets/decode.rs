@@ -6,8 +6,21 @@ use libfuzzer_sys::fuzz_target;
 use observer::attempt::{Attempt, ClockOffset};
 use observer::decode::decode;
 use observer::event::{Capabilities, Event, Host, Surroundings};
-use observer::format::Format;
+use observer::format::{Entry, Format};
 use observer::label::label;
+
+const FORMATS: [Format; 10] = [
+    Format::Text,
+    Format::Json,
+    Format::Ecs,
+    Format::Ocsf,
+    Format::Cef,
+    Format::Leef,
+    Format::Rfc5424,
+    Format::Gelf,
+    Format::SplunkHec,
+    Format::Otlp,
+];
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(record) = decode(bytes) else { return };
@@ -16,9 +29,9 @@ fuzz_target!(|bytes: &[u8]| {
     let host = Host { name: "mx1".to_owned(), boot: "6f0c2d9e".to_owned() };
     let able = Capabilities { rst_origin: true, icmp_v4: true, icmp_v6: true, syn_drops: true };
     let event = Event::new(&attempt, label(&record.code), &host, able, Surroundings::default());
-    for format in [Format::Text, Format::Json] {
+    for format in FORMATS {
         let mut line = Vec::new();
-        format.append(&event, true, &mut line).expect("writing to memory");
+        format.append(Entry::Event(&event), true, &mut line).expect("writing to memory");
         let lines = line.iter().filter(|&&byte| byte == b'\n').count();
         assert_eq!((lines, line.last()), (1, Some(&b'\n')), "an event is one line");
     }
