@@ -102,6 +102,8 @@ pub(super) fn refusals(report: &Report) -> Result<String, PlotError> {
     svg(220, "How long refusals took; the table below holds the numbers", |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
+            // Half of the last label stands beyond the axis.
+            .margin_right(36)
             .x_label_area_size(28)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..bins.len().max(1) as f64, 0..most)
