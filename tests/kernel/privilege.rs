@@ -20,6 +20,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("privilege_none", without_any_is_77),
     ("privilege_no_cap_bpf", without_cap_bpf_is_77),
     ("privilege_two_capabilities", two_capabilities_see_events),
+    ("privilege_unit", the_units_capabilities_are_what_is_needed),
     ("privilege_memlock", little_locked_memory_is_raised_or_named),
     ("privilege_no_btf", without_btf_is_69),
     ("privilege_no_tracefs", tracefs_is_mounted_privately),
@@ -42,6 +43,12 @@ const UNPRIVILEGED: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 const NO_TRACEFS: &str = "while umount /sys/kernel/tracing 2>/dev/null; do :; done; \
                           while umount /sys/kernel/debug 2>/dev/null; do :; done; \
                           ! test -e /sys/kernel/tracing/events";
+
+/// tracefs where systemd has it; a host of a test need not.
+const WITH_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
+
+/// The service, as it is packaged.
+const UNIT: &str = include_str!("../../packaging/observer.service");
 
 /// Something of every kind of evidence.
 const SOME: [Scenario; 6] = [
@@ -79,6 +86,42 @@ fn two_capabilities_see_events() -> Result<()> {
         let causes: Vec<_> = of_drops.map(|hook| text(hook, "/cause")).collect();
         let is_named = causes.iter().any(|cause| cause.contains("CAP_SYSLOG"));
         ensure!(is_named, "with {ENOUGH:?} doctor does not name what is missing: {causes:?}");
+    }
+    nothing_is_attached()
+}
+
+/// With what the packaged unit grants nothing is lost that root has; with less
+/// something is, or it is there for other kernels.
+fn the_units_capabilities_are_what_is_needed() -> Result<()> {
+    let of_unit = |name: &str| -> Result<Vec<String>> {
+        let line = UNIT.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let words = line.with_context(|| format!("the unit has no {name}"))?.split_whitespace();
+        Ok(words.map(|word| word.trim_start_matches("CAP_").to_lowercase()).collect())
+    };
+    let granted = of_unit("AmbientCapabilities")?;
+    ensure!(granted == of_unit("CapabilityBoundingSet")?, "the unit grants more than it allows, or less");
+    let binary = reachable()?;
+    let with = |capabilities: &[&str]| after(WITH_TRACEFS, &nobody(&binary, capabilities));
+    let lost = |observer: Command| -> Result<Vec<String>> {
+        let report = doctor(observer)?;
+        let is_lost = |hook: &&Value| hook.pointer("/is_lost") != Some(&Value::Bool(false));
+        Ok(hooks(&report)?.iter().filter(is_lost).map(|hook| text(hook, "/program").to_owned()).collect())
+    };
+    let roots = lost(after(WITH_TRACEFS, &root()))?;
+    let granted: Vec<&str> = granted.iter().map(String::as_str).collect();
+    let units = lost(with(&granted))?;
+    ensure!(units == roots, "with what the unit grants {units:?} are lost, and for root {roots:?}");
+    see_events(&Lab::up(LabConfig::default())?, &|| with(&granted))?;
+    let needs_tracefs = tracepoints(&with(&granted))?.iter().any(|hook| text(hook, "/status") == "attached");
+    for capability in &granted {
+        let is_needed_here = match *capability {
+            "syslog" => release() < (5, 17),
+            "dac_read_search" => needs_tracefs,
+            _ => true,
+        };
+        let others: Vec<&str> = granted.iter().filter(|other| other != &capability).copied().collect();
+        let is_enough = lost(with(&others)).is_ok_and(|lost| lost == roots);
+        ensure!(is_enough != is_needed_here, "without {capability}: enough is {is_enough}");
     }
     nothing_is_attached()
 }
