@@ -89,8 +89,8 @@ impl Nats {
         let connecting = async { timeout(wait, options.connect(servers)).await };
         let connected = self.runtime.block_on(connecting).map_err(|_| "no answer in time".to_owned())?;
         let client = connected.map_err(|error| in_words(&error))?;
-        // It starts a task of its own.
-        let _entered = self.runtime.enter();
+        // The context spawns a task.
+        let _inside = self.runtime.enter();
         let context = ContextBuilder::new().timeout(wait).ack_timeout(wait).build(client.clone());
         Ok((client, context))
     }
@@ -121,7 +121,7 @@ impl Transport for Nats {
 
     fn confirmed(&mut self) -> Result<u64, Trouble> {
         if self.connection.is_some() && self.tended.elapsed() >= TEND_EVERY {
-            self.runtime.block_on(tokio::time::sleep(TEND_FOR));
+            self.runtime.block_on(async { tokio::time::sleep(TEND_FOR).await });
             self.tended = Instant::now();
         }
         Ok(self.confirmed)
