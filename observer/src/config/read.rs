@@ -51,7 +51,12 @@ pub(super) fn config(documents: &Documents<'_>, surroundings: &Surroundings) -> 
 
 fn ports(section: Section<'_, '_>) -> Vec<u16> {
     let mut ports = section.list("ports", value::port).unwrap_or_else(|| vec![25]);
-    ports.dedup();
+    let mut seen = Vec::new();
+    ports.retain(|port| {
+        let is_new = !seen.contains(port);
+        seen.push(*port);
+        is_new
+    });
     if ports.is_empty() || ports.len() > observer_common::MAX_PORTS {
         section.object("ports", format!("\"ports\" takes one to {} ports", observer_common::MAX_PORTS));
     }

@@ -32,7 +32,7 @@ fn every_value_has_its_meaning() {
     let config = read(
         r#"
         [watch]
-        ports = [25, "587"]
+        ports = [25, "587", 25]
         [kernel]
         syscall_hooks = false
         max_in_flight = 1000

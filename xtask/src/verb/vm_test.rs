@@ -21,9 +21,10 @@ pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
 /// Seconds after which a machine has failed.
 const LIMIT: u64 = 600;
 
-/// Trials that take too long without hardware's help: a million attempts; readers of
-/// tens of thousands, to whom the kernel makes no difference.
-const WITHOUT: &[&str] = &["--skip", "soak", "--skip", "readers_storm"];
+/// Trials that take too long without hardware's help: a million attempts; and what
+/// readers, screens and reports make of tens of thousands, to which the kernel makes no
+/// difference.
+const WITHOUT: &[&str] = &["--skip", "soak", "--skip", "readers_storm", "--skip", "totals"];
 
 /// Run the tests that need root on several kernels, in virtual machines
 ///
