@@ -15,10 +15,11 @@ use observer::label::Label;
 use observer_lab::{Lab, LabConfig, Scenario, Storm};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::condition::Named;
 use crate::watcher::{OBSERVER, Watcher, text};
 
 /// Every trial of this file.
-pub(crate) const TRIALS: &[(&str, fn() -> Result<()>)] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("history_signals", signals_end_it_with_everything_written),
     ("history_watch_record", watch_records_what_it_does_not_show),
     ("history_full_disk", a_full_disk_is_said_and_recovered_from),

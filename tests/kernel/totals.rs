@@ -54,7 +54,7 @@ pub(crate) fn totals_are_the_clients_own() -> Result<()> {
 
     let observers = [daemon.pid(), Pid::from_child(&report.0), top.pid()];
     signal(&observers, Signal::STOP)?;
-    let seen = servers.serve(|servers| attempts(servers));
+    let seen = servers.serve(attempts);
     signal(&observers, Signal::CONT)?;
     let seen = seen?;
     ensure!(seen.len() == 500, "{} destinations, not 500", seen.len());

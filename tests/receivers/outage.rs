@@ -32,7 +32,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
     authority.issue("server", false)?;
     authority.issue("client", false)?;
     let [tcp, cut, tls, nats] = [free_port()?, free_port()?, free_port()?, free_port()?];
-    let mut receivers = vec![
+    let mut receivers = [
         Rsyslog::start(&place, "unix", Input::Unix, Output::Cee)?,
         Rsyslog::start(&place, "tcp", Input::Tcp(tcp), Output::Cee)?,
         Rsyslog::start(&place, "cut", Input::Tcp(cut), Output::Cee)?,
