@@ -29,7 +29,7 @@ use crate::event::Capabilities;
 use crate::ledger::Counters;
 use btf::Btf;
 
-use hooks::HookReport;
+use hooks::{HOOKS, HookReport};
 use layout::Layout;
 pub use privilege::{Environment, Tracefs, environment};
 
@@ -135,7 +135,9 @@ impl Session {
         let mut ebpf = load::load(settings, &layout).map_err(|error| AttachError::of_load(&error, &environment))?;
         let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
-        if let Some(report) = reports.iter().find(|report| report.is_core_lost(&reports)) {
+        // Where nothing may read kernel memory, the first that tries ends it for all.
+        let ends_all = || reports.last().filter(|_| reports.len() < HOOKS.len());
+        if let Some(report) = reports.iter().find(|report| report.is_core_lost(&reports)).or_else(ends_all) {
             let hooks::Status::Failed(cause) = &report.status else {
                 return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
             };
