@@ -155,7 +155,9 @@ fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str, may_mount: bool) -> 
     let program: &mut TracePoint = program(ebpf, hook)?;
     program.load().map_err(|error| cause(&error))?;
     match tracefs() {
-        Tracefs::Readable => return program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error)),
+        Tracefs::Readable => {
+            return program.attach(category, hook.symbol).map(drop).map_err(|error| perf_cause(&error));
+        }
         Tracefs::Forbidden => return Err(format!("this user may not read {TRACEFS}: grant CAP_DAC_READ_SEARCH")),
         Tracefs::Absent => {}
     }
@@ -169,7 +171,7 @@ fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str, may_mount: bool) -> 
             mount_tracefs_privately().map_err(|error| {
                 format!("tracefs is not mounted, nor can it be here ({error}): mount -t tracefs tracefs {TRACEFS}")
             })?;
-            program.attach(category, hook.symbol).map(drop).map_err(|error| cause(&error))
+            program.attach(category, hook.symbol).map(drop).map_err(|error| perf_cause(&error))
         });
         attach.join().map_err(|_| "the attaching thread panicked".to_owned())?
     })
@@ -223,6 +225,16 @@ fn cause(error: &ProgramError) -> String {
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
         error => error.to_string(),
     }
+}
+
+/// Debian and Ubuntu keep perf events from all but CAP_SYS_ADMIN by a value that
+/// other kernels do not know.
+fn perf_cause(error: &ProgramError) -> String {
+    let said = cause(error);
+    if said.contains("perf_event_open") && said.contains("Permission denied") {
+        return format!("{said}: set kernel.perf_event_paranoid to 2, or grant CAP_SYS_ADMIN");
+    }
+    said
 }
 
 fn vmlinux_cause(error: &ProgramError) -> String {
