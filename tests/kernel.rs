@@ -26,6 +26,8 @@
 
 #[path = "kernel/condition.rs"]
 mod condition;
+#[path = "kernel/confinement.rs"]
+mod confinement;
 #[path = "kernel/history.rs"]
 mod history;
 #[path = "kernel/input.rs"]
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.push(Trial::test("privilege_given_up", run(confinement::privileges_are_given_up)));
     let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);
     trials.extend(for_machines.map(|&(name, trial)| Trial::test(name, run(trial)).with_ignored_flag(true)));
     libtest_mimic::run(&args, trials).exit_code()

@@ -50,9 +50,15 @@ impl Daemon {
             command.args(args).arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = BufReader::new(child.stderr.take().context("no stderr")?);
         let mut daemon = Self { child, stderr };
-        let line = daemon.line()?;
-        ensure!(line.contains("ing outbound TCP connections"), "it did not start: {line}");
-        Ok(daemon)
+        let mut said = String::new();
+        loop {
+            let line = daemon.line()?;
+            ensure!(!line.is_empty(), "it did not start: {said}");
+            said += &line;
+            if line.contains("ing outbound TCP connections") {
+                return Ok(daemon);
+            }
+        }
     }
 
     /// The next line on stderr.

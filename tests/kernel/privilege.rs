@@ -311,7 +311,7 @@ fn said(output: &Output, start: &str) -> Result<String> {
 }
 
 /// The kernel's first two numbers.
-fn release() -> (u32, u32) {
+pub(crate) fn release() -> (u32, u32) {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

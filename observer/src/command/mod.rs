@@ -2,6 +2,7 @@
 
 mod alerts;
 mod configuration;
+mod confinement;
 mod doctor;
 mod live;
 pub mod metrics;

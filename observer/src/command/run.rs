@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Failure;
 use super::alerts::Alerts;
 use super::configuration;
+use super::confinement::Confinement;
 use super::live::{Live, Sink, Stop, list, runtime, say, settings_of};
 use super::metrics::MetricsServer;
 use super::minutes::MinuteCounts;
@@ -44,7 +45,8 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     let hangup = hangup()?;
     let config = configuration::load(args.config.as_deref())?.with_options(args);
     let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
-    let mut daemon = Daemon::start(args, config, &live, hangup)?;
+    let confinement = Confinement::enter(&config, || live.counters().is_ok())?;
+    let mut daemon = Daemon::start(args, config, &live, confinement, hangup)?;
     let ended = live.until(&mut stop, &mut daemon).await.and_then(|()| live.finish(&mut daemon));
     let finished = daemon.finish(&live).await;
     live.summarize(&[])?;
@@ -68,6 +70,7 @@ fn hangup() -> Result<Arc<AtomicBool>, Failure> {
 struct Daemon<'a> {
     args: &'a RunArgs,
     config: Config,
+    confinement: Confinement,
     record: Option<Record>,
     alerts: Alerts,
     minutes: MinuteCounts,
@@ -79,7 +82,13 @@ struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    fn start(args: &'a RunArgs, config: Config, live: &Live, hangup: Arc<AtomicBool>) -> Result<Self, Failure> {
+    fn start(
+        args: &'a RunArgs,
+        config: Config,
+        live: &Live,
+        confinement: Confinement,
+        hangup: Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
         let max_outcomes = config.kernel.max_destinations;
         let open = |history: &crate::config::History| Record::open(&history.path, history.retention, max_outcomes);
         let record = config.history.as_ref().map(open).transpose()?;
@@ -87,9 +96,11 @@ impl<'a> Daemon<'a> {
         let readers = readers(&config, live);
         let metrics = metrics(&config)?;
         let status = purpose(&config, live);
+        say(&format!("confined: {confinement}"));
         say(&format!("{status}; SIGTERM or Ctrl-C ends"));
         Ok(Self {
             args,
+            confinement,
             record,
             alerts: Alerts::new(max_outcomes),
             minutes: MinuteCounts::new(max_outcomes),
@@ -111,6 +122,10 @@ impl<'a> Daemon<'a> {
                 return "the new configuration is wrong: going on with the old one".to_owned();
             }
         };
+        if let Some(directory) = self.confinement.forbidden(&config) {
+            let directory = directory.display();
+            return format!("going on with the old configuration: to write to {directory} as well, restart observer");
+        }
         self.outlets.reload(&config.sinks);
         let is_rest_same = Config { sinks: self.config.sinks.clone(), ..config.clone() } == self.config;
         self.config.sinks = config.sinks;

@@ -56,7 +56,7 @@ impl Drop for Socket {
 
 /// Makes a directory through which everyone may pass, whatever the umask: it is the
 /// socket that says who may connect.
-fn make_passable(directory: &Path) -> io::Result<()> {
+pub(super) fn make_passable(directory: &Path) -> io::Result<()> {
     if directory.exists() {
         return Ok(());
     }

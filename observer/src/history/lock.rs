@@ -38,7 +38,11 @@ pub(super) fn prepare(path: &Path) -> Result<Lock> {
     Ok(Lock { _file: lock })
 }
 
-fn make_directory(path: &Path) -> Result<()> {
+/// Makes the directory that the file is to lie in, if it is missing: one level.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn make_directory(path: &Path) -> Result<()> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
     match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),

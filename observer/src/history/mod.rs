@@ -20,6 +20,7 @@ use std::path::Path;
 
 pub use entry::{Entry, MinuteKey, minute};
 pub use error::{Error, Result};
+pub use lock::make_directory;
 pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
 pub use reconcile::{Look, Reconciler};
 pub use thread::{Status, Writer};
