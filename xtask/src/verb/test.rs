@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
-use crate::report::Report;
-use crate::verb::{fuzz, vm_test};
+use crate::report::{Report, Tally};
+use crate::verb::{fuzz, package, vm_test};
 use crate::{checks, privilege};
 
 /// Run every check and every test, in the kernel too
@@ -40,10 +40,11 @@ impl Test {
             report.check("documentation", &mut documentation());
             fuzz::fuzz(&mut report, &fuzz::targets()?, FUZZ_SECONDS);
             fuzz::miri(&mut report);
+            report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
             self.privileged(&mut report, &privileged_tests);
             self.other_kernels(&mut report);
         } else {
-            for step in ["tests", "documentation", "fuzz", "Miri", PRIVILEGED, OTHER_KERNELS] {
+            for step in ["tests", "documentation", "fuzz", "Miri", "packages", PRIVILEGED, OTHER_KERNELS] {
                 report.not_run(step, "the build failed", true);
             }
         }
