@@ -84,8 +84,14 @@ fn seed() -> u64 {
     })
 }
 
+/// Fewer where the processor is emulated.
+fn size() -> u32 {
+    let asked = std::env::var("OBSERVER_STORM_ATTEMPTS").ok().and_then(|size| size.parse().ok());
+    asked.unwrap_or(Storm::default().attempts)
+}
+
 fn run(args: &[&str], reader: Reader) -> Result<(Vec<StormAttempt>, Seen)> {
-    let storm = Storm { seed: seed(), ..Storm::default() };
+    let storm = Storm { seed: seed(), attempts: size(), ..Storm::default() };
     println!("storm of {} attempts, {args:?}: OBSERVER_STORM_SEED={}", storm.attempts, storm.seed);
     let lab = Lab::up(LabConfig::default())?;
     let watcher = Watcher::start(args)?;

@@ -24,6 +24,10 @@ use crate::cargo::{self, TestPrograms};
 /// Machines at a time: each is one thread of qemu's and as much again at times.
 const AT_A_TIME: usize = 2;
 
+/// What the tests are told: the matrix is for this program to read, and ten thousand
+/// attempts at once take an emulated processor minutes.
+const ENVIRONMENT: [(&str, &str); 2] = [("OBSERVER_MATRIX_JSON", "1"), ("OBSERVER_STORM_ATTEMPTS", "3000")];
+
 /// Which machines to boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Suite {
@@ -126,7 +130,7 @@ impl Bench<'_> {
             name: name.to_owned(),
             program: program.to_owned(),
             arguments: arguments.to_vec(),
-            environment: vec![("OBSERVER_MATRIX_JSON".to_owned(), "1".to_owned())],
+            environment: ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         };
         let tests = step("tests", &self.programs.tests, &boot.arguments);
         match boot.setting {
