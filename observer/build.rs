@@ -10,8 +10,14 @@ fn main() -> Result<()> {
     // build-std is unstable; the toolchain is a pinned stable one. The variable
     // reaches the nested build only: set for the workspace, it would let every
     // host crate use unstable features too.
-    // SAFETY: this build script is single-threaded here.
-    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // Trimmed, so that the object is the same wherever the sources lie: paths stand in
+    // its line information.
+    for (name, value) in
+        [("RUSTC_BOOTSTRAP", "1"), ("CARGO_UNSTABLE_TRIM_PATHS", "true"), ("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all")]
+    {
+        // SAFETY: this build script is single-threaded here.
+        unsafe { std::env::set_var(name, value) };
+    }
     let pinned = std::env::var("RUSTUP_TOOLCHAIN").ok();
     // Without rustup the one toolchain that is installed has no name to pass on.
     let toolchain = Toolchain::Custom(pinned.as_deref().unwrap_or("stable"));
