@@ -10,6 +10,7 @@
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
 //! - `readers`: many who read from one `observer run`, and who may not.
+//! - `causes`: what `observer diagnose` says of causes that were set up.
 //! - `input`: what a user can get wrong, and a closed or full stdout.
 //! - `privilege`: what a host can withhold, and what suffices.
 //!
@@ -24,6 +25,8 @@
 //! Truth is the scenario and what the clients saw, never observer. A run without
 //! root fails and says so.
 
+#[path = "kernel/causes.rs"]
+mod causes;
 #[path = "kernel/condition.rs"]
 mod condition;
 #[path = "kernel/confinement.rs"]
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.push(Trial::test("causes", run(causes::every_cause_is_named)));
     trials.push(Trial::test("privilege_given_up", run(confinement::privileges_are_given_up)));
     let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);
     trials.extend(for_machines.map(|&(name, trial)| Trial::test(name, run(trial)).with_ignored_flag(true)));

@@ -1,6 +1,7 @@
 //! What was typed. Values are checked here, so that whatever comes out of
 //! [`Cli::from_args`] makes sense; clap ends with code 2 otherwise.
 
+mod diagnose;
 mod report;
 mod source;
 pub(crate) mod value;
@@ -17,6 +18,7 @@ use clap_mangen::roff::{Roff, roman};
 use ipnet::IpNet;
 use observer_common::MAX_PORTS;
 
+pub use self::diagnose::DiagnoseArgs;
 pub use self::report::{ReportArgs, ReportFormat};
 pub use self::source::{GROUP, SOCKET, SourceArgs};
 use crate::config::{History, Kernel, keys};
@@ -52,6 +54,7 @@ const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while r
     observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
     observer run                                      record everything, for later questions\n  \
     observer top                                      destinations live, those that fail most first\n  \
+    observer diagnose                                 why they fail, and what to do about it\n  \
     observer doctor                                   what this kernel and these privileges allow";
 
 /// What to do.
@@ -69,6 +72,9 @@ pub enum Command {
     /// Report what became of the attempts of a period: table, JSON or HTML
     #[command(long_about = report::ABOUT, after_help = report::EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Say why connections fail, and what to do about it
+    #[command(long_about = diagnose::ABOUT, after_help = diagnose::EXAMPLES)]
+    Diagnose(Box<DiagnoseArgs>),
     /// Say what this kernel and these privileges allow, hook by hook
     #[command(long_about = DOCTOR_ABOUT)]
     Doctor(DoctorArgs),
@@ -434,7 +440,7 @@ impl Command {
             Self::Run(args) => Some(&mut args.port),
             Self::Top(args) => Some(&mut args.port),
             Self::Report(args) => args.live.is_some().then_some(&mut args.port),
-            Self::Doctor(_) | Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,
+            Self::Diagnose(_) | Self::Doctor(_) | Self::Config(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 }

@@ -18,7 +18,7 @@
 //!   as an argument.
 //! - [`tally`] counts exactly by destination, prefix, source, family and window;
 //!   [`scope`] concludes from it how far failures reach, and an [`alert`] tells
-//!   when that changes.
+//!   when that changes. [`mod@diagnose`] weighs what history holds, and names causes.
 //! - [`pipeline`] strings them together; [`surroundings`] looks up what the
 //!   outside world adds (interface names, cgroup paths).
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
@@ -39,6 +39,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod decode;
+pub mod diagnose;
 pub mod event;
 pub mod exit;
 pub mod filter;

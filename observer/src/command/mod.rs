@@ -3,6 +3,7 @@
 mod alerts;
 mod configuration;
 mod confinement;
+mod diagnose;
 mod doctor;
 mod live;
 pub mod metrics;
@@ -68,6 +69,7 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Run(args) => run::run(args),
         Command::Top(args) => top::run(args, cli.color_choice()),
         Command::Report(args) => report::run(args),
+        Command::Diagnose(args) => diagnose::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
         Command::Config(command) => configuration::run(command),

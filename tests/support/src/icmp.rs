@@ -116,7 +116,8 @@ impl Unreachable {
         }
     }
 
-    pub(crate) const fn truth(self) -> (&'static str, &'static str) {
+    /// The only right label and reason.
+    pub const fn truth(self) -> (&'static str, &'static str) {
         match self.icmp() {
             (3 | 1, 0) => ("unreachable", "icmp-net-unreachable"),
             (3, 1) | (1, 3) => ("unreachable", "icmp-host-unreachable"),

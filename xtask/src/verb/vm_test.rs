@@ -22,9 +22,9 @@ pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
 const LIMIT: u64 = 600;
 
 /// Trials that take too long without hardware's help: a million attempts; and what
-/// readers, screens and reports make of tens of thousands, to which the kernel makes no
-/// difference.
-const WITHOUT: &[&str] = &["--skip", "soak", "--skip", "readers_storm", "--skip", "totals"];
+/// readers, screens, reports and diagnoses make of attempts, to which the kernel makes
+/// no difference.
+const WITHOUT: &[&str] = &["--skip", "soak", "--skip", "readers_storm", "--skip", "totals", "--skip", "causes"];
 
 /// Run the tests that need root on several kernels, in virtual machines
 ///

@@ -10,6 +10,7 @@ use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 
 use self::progress::Progress;
+pub(super) use self::recorded::unreadable;
 use super::live::say;
 use super::{Failure, print};
 use crate::cli::{ReportArgs, ReportFormat};

@@ -118,7 +118,7 @@ fn nothing(args: &ReportArgs, held: Option<Period>) -> String {
     format!("no attempts{selection} in this period; {path} holds {since} to {until}: choose --since and --until")
 }
 
-fn unreadable(error: &history::Error, path: &Path) -> Failure {
+pub(in crate::command) fn unreadable(error: &history::Error, path: &Path) -> Failure {
     match io_kind(error) {
         Some(io::ErrorKind::NotFound) => Failure {
             exit: Exit::Failure,

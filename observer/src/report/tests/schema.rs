@@ -4,28 +4,11 @@ use serde_json::Value;
 
 use super::{empty, live};
 use crate::report::{Builder, Report, Source, json, sample};
+use crate::schema::closed;
 
 fn schema() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/observer.report.v1.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// Nothing that is not documented: the schema with every object closed.
-fn closed(mut schema: Value) -> Value {
-    fn close(value: &mut Value) {
-        match value {
-            Value::Object(object) => {
-                if object.contains_key("properties") {
-                    object.insert("additionalProperties".to_owned(), Value::Bool(false));
-                }
-                object.values_mut().for_each(close);
-            }
-            Value::Array(values) => values.iter_mut().for_each(close),
-            _ => (),
-        }
-    }
-    close(&mut schema);
-    schema
 }
 
 fn errors(value: &Value) -> Vec<String> {

@@ -1,0 +1,44 @@
+//! `observer diagnose`, as typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::value;
+use crate::history::DEFAULT_PATH;
+use crate::report::Moment;
+
+pub(super) const ABOUT: &str = "Say why connections fail, and what to do about it: the likely causes, ranked, each with \
+    what speaks for and against it, the next step, how to check it by hand, and what would make it surer. From what \
+    `observer run` has recorded. Nothing is sent anywhere; a host name is looked up as every program does.";
+
+pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without DEST, every destination that fails is \
+    looked at, those with one cause together.\n\n\
+    Examples:\n  \
+    observer diagnose                                      what is wrong right now\n  \
+    observer diagnose mx.example.net\n  \
+    observer diagnose 203.0.113.5 --since yesterday\n  \
+    observer diagnose 203.0.113.5 --evidence evidence.txt  a text for their postmaster";
+
+/// Say why connections fail.
+#[derive(Debug, Args)]
+pub struct DiagnoseArgs {
+    /// A destination: an address, a network, or the name of a mail server [default: all that fail]
+    #[arg(value_name = "DEST")]
+    pub destination: Option<String>,
+    /// Look back so far: a time ago, a day, or RFC 3339 [default: 24 hours, without DEST 1 hour]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Port of the attempts
+    #[arg(short, long, value_name = "PORT", value_parser = value::port, default_value = "25")]
+    pub port: u16,
+    /// History to read
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
+    pub history: PathBuf,
+    /// Write one JSON object for each diagnosis, observer.diagnosis.v1
+    #[arg(long)]
+    pub json: bool,
+    /// Write a text to this file for the postmaster of the other side: times in UTC, addresses, counts, nothing private
+    #[arg(long, value_name = "FILE", requires = "destination")]
+    pub evidence: Option<PathBuf>,
+}

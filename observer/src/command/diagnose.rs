@@ -1,0 +1,197 @@
+//! `observer diagnose`: gathers the evidence, which history has.
+
+use std::fs;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::ops::ControlFlow;
+
+use ipnet::IpNet;
+use jiff::{Span, Timestamp, ZonedDateTime};
+
+use super::report::unreadable;
+use super::{Failure, print};
+use crate::cli::DiagnoseArgs;
+use crate::diagnose::{Diagnosis, Evidence, Seen, diagnose};
+use crate::exit::Exit;
+use crate::history::{self, History, Question};
+use crate::sanitize::sanitize;
+use crate::ui::diagnosis;
+
+/// Looked back without DEST, and with one.
+const HOURS: (i64, i64) = (1, 24);
+/// What was before, for comparison.
+const DAYS_BEFORE: i64 = 7;
+/// Destinations that are diagnosed one by one.
+const AT_MOST: usize = 20;
+/// Attempts of which details are read: enough for shares and medians.
+const DETAILS: u64 = 50_000;
+/// Attempts to other destinations that are looked at for who rejected them.
+const OTHERS: u64 = 2_000;
+
+pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
+    let now = ZonedDateTime::now();
+    let asked = args.destination.as_deref().map(|asked| networks(asked, args.port)).transpose()?;
+    let inquiry = Inquiry { port: args.port, since: since(args, &now)?, now: now.timestamp() };
+    let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
+    let diagnosed = history.snapshot(|history| match &asked {
+        Some(networks) => Ok(vec![inquiry.ask(history, args.destination.as_deref().unwrap_or_default(), networks)?]),
+        None => inquiry.ask_of_all(history),
+    });
+    let diagnoses = diagnosed.map_err(|error| unreadable(&error, &args.history))?;
+    if let (Some(file), Some(diagnosis)) = (&args.evidence, diagnoses.first()) {
+        fs::write(file, diagnosis::letter(diagnosis))
+            .map_err(|error| Failure::new(&format!("cannot write {}", file.display()), error))?;
+    }
+    if args.json {
+        let lines = diagnoses.iter().map(|diagnosis| serde_json::to_string(diagnosis).map(|line| line + "\n"));
+        let text: String = lines.collect::<Result<_, _>>().map_err(|error| Failure::new("JSON", error))?;
+        return print(text.as_bytes());
+    }
+    let texts: Vec<String> = diagnoses.iter().map(diagnosis::render).collect();
+    if texts.is_empty() {
+        return print(format!("nothing has failed since {:.0}\n", inquiry.since).as_bytes());
+    }
+    print(texts.join("\n").as_bytes())
+}
+
+fn since(args: &DiagnoseArgs, now: &ZonedDateTime) -> Result<Timestamp, Failure> {
+    let hours = if args.destination.is_some() { HOURS.1 } else { HOURS.0 };
+    let resolved = match &args.since {
+        Some(moment) => moment.resolve(now).map_err(|error| Failure::usage(&error.to_string()))?,
+        None => back(now.timestamp(), hours),
+    };
+    if resolved >= now.timestamp() {
+        return Err(Failure::usage(&format!("--since {resolved} is not in the past")));
+    }
+    Ok(resolved)
+}
+
+fn back(from: Timestamp, hours: i64) -> Timestamp {
+    from.checked_sub(Span::new().hours(hours)).unwrap_or(Timestamp::MIN)
+}
+
+/// What was asked about, as networks.
+fn networks(asked: &str, port: u16) -> Result<Vec<IpNet>, Failure> {
+    if let Ok(network) = asked.parse::<IpNet>() {
+        return Ok(vec![network.trunc()]);
+    }
+    if let Ok(address) = asked.parse::<IpAddr>() {
+        return Ok(vec![IpNet::from(address.to_canonical())]);
+    }
+    let found = (asked, port).to_socket_addrs().map_err(|error| {
+        let text = format!("{} is no address, and cannot be looked up: {error}", sanitize(asked));
+        Failure::with(Exit::Failure, text)
+    })?;
+    let mut networks: Vec<IpNet> = found.map(|address| IpNet::from(address.ip().to_canonical())).collect();
+    networks.sort();
+    networks.dedup();
+    Ok(networks)
+}
+
+/// Which attempts are meant.
+struct Inquiry {
+    port: u16,
+    since: Timestamp,
+    now: Timestamp,
+}
+
+impl Inquiry {
+    fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Diagnosis> {
+        Ok(diagnose(&self.gather(history, asked, networks)?, self.now))
+    }
+
+    /// Every destination that fails, those with one cause together.
+    fn ask_of_all(&self, history: &History) -> history::Result<Vec<Diagnosis>> {
+        let mut failing: Vec<(u64, IpAddr)> = Vec::new();
+        let question = Question { ports: vec![self.port], since: Some(self.since), ..Question::default() };
+        history.destinations(&question, |totals| {
+            let mut seen = Seen::default();
+            for (&(label, reason), tally) in &totals.outcomes {
+                seen.add_count(totals.destination.ip(), label, reason, tally.count);
+            }
+            if seen.all.failed() > 0 {
+                failing.push((seen.all.failed(), totals.destination.ip()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        failing.sort_unstable_by(|a, b| b.cmp(a));
+        failing.truncate(AT_MOST);
+        let mut groups: Vec<(Option<crate::diagnose::Cause>, Vec<IpNet>)> = Vec::new();
+        for (_, address) in failing {
+            let network = IpNet::from(address);
+            let diagnosis = self.ask(history, "", &[network])?;
+            let cause = diagnosis.causes.first().map(|finding| finding.cause);
+            match groups.iter_mut().find(|(of, _)| *of == cause) {
+                Some((_, networks)) => networks.push(network),
+                None => groups.push((cause, vec![network])),
+            }
+        }
+        groups.iter().map(|(_, networks)| self.ask(history, &names(networks), networks)).collect()
+    }
+
+    fn gather(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Evidence> {
+        let all = Question { since: Some(self.since), ..Question::default() };
+        let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..all.clone() };
+        let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
+        let mut details = 0;
+        history.attempts(&of_subject, |entry| {
+            evidence.subject.add(&entry);
+            details += 1;
+            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let is_meant = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
+        history.destinations(&all, |totals| {
+            let (address, port) = (totals.destination.ip(), totals.destination.port());
+            let seen = match port == self.port {
+                true if is_meant(address) => return ControlFlow::Continue(()),
+                true => &mut evidence.elsewhere,
+                false => &mut evidence.other_ports,
+            };
+            for (&(label, reason), tally) in &totals.outcomes {
+                seen.add_count(address, label, reason, tally.count);
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.gather_rejecters(history, &is_meant, &mut evidence.elsewhere)?;
+        self.gather_before(history, of_subject, &mut evidence.before)?;
+        Ok(evidence)
+    }
+
+    /// Who rejected attempts to other destinations.
+    fn gather_rejecters(
+        &self,
+        history: &History,
+        is_meant: &impl Fn(IpAddr) -> bool,
+        elsewhere: &mut Seen,
+    ) -> history::Result<()> {
+        let question = Question { since: Some(self.since), ports: vec![self.port], ..Question::default() };
+        let mut looked_at = 0;
+        history.attempts(&question, |entry| {
+            looked_at += 1;
+            if entry.dst.ip.is_some_and(|address| !is_meant(address)) {
+                elsewhere.add_facts(&entry);
+            }
+            if looked_at < OTHERS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(())
+    }
+
+    fn gather_before(&self, history: &History, question: Question, before: &mut Seen) -> history::Result<()> {
+        let since = Some(back(self.since, 24 * DAYS_BEFORE));
+        history.destinations(&Question { since, until: Some(self.since), ..question }, |totals| {
+            for (&(label, reason), tally) in &totals.outcomes {
+                before.add_count(totals.destination.ip(), label, reason, tally.count);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+/// `203.0.113.5, 203.0.113.6 and 3 more`.
+fn names(networks: &[IpNet]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<String> = networks.iter().take(SHOWN).map(|network| network.addr().to_string()).collect();
+    match networks.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,199 @@
+//! The causes that can be told, and what to do about each.
+
+use serde::Serialize;
+
+use super::Evidence;
+
+/// Why connections fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The destination's mail server does not run, or its host is down.
+    ServerDown,
+    /// A firewall at the destination, or before it, says no.
+    RemoteFirewallRejects,
+    /// A firewall at the destination, or before it, drops in silence.
+    RemoteFirewallDrops,
+    /// This host's own firewall.
+    LocalFirewall,
+    /// The provider or network blocks the port on its way out.
+    PortBlockedOutbound,
+    /// The destination does not want one of our addresses.
+    AddressBlocked,
+    /// The destination limits our rate, or has too much to do.
+    RateLimited,
+    /// The destination accepts connections, and serves none.
+    NotServed,
+    /// IPv6 does not work here, while IPv4 does.
+    Ipv6Broken,
+    /// This host's routing table, or its next hop.
+    RouteFault,
+    /// The network has no way to the destination.
+    NetworkFault,
+    /// This host has no ports or no address left to connect from.
+    LocalResource,
+    /// Something on the way forges RSTs.
+    MiddleboxForges,
+    /// Connections die in the middle of a session.
+    SessionCut,
+}
+
+/// What a person reads about a cause.
+pub(super) struct Words {
+    /// `mx.example.net: its mail server is down`, without the name.
+    pub(super) verdict: &'static str,
+    /// What to do.
+    pub(super) next_step: &'static str,
+    /// How to check it by hand; `{dst}`, `{src}` and `{port}` stand for what is known.
+    pub(super) by_hand: &'static str,
+    /// What would make it surer.
+    pub(super) surer: &'static str,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 14] = [
+        Self::ServerDown,
+        Self::RemoteFirewallRejects,
+        Self::RemoteFirewallDrops,
+        Self::LocalFirewall,
+        Self::PortBlockedOutbound,
+        Self::AddressBlocked,
+        Self::RateLimited,
+        Self::NotServed,
+        Self::Ipv6Broken,
+        Self::RouteFault,
+        Self::NetworkFault,
+        Self::LocalResource,
+        Self::MiddleboxForges,
+        Self::SessionCut,
+    ];
+
+    /// The cause as JSON writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerDown => "server-down",
+            Self::RemoteFirewallRejects => "remote-firewall-rejects",
+            Self::RemoteFirewallDrops => "remote-firewall-drops",
+            Self::LocalFirewall => "local-firewall",
+            Self::PortBlockedOutbound => "port-blocked-outbound",
+            Self::AddressBlocked => "address-blocked",
+            Self::RateLimited => "rate-limited",
+            Self::NotServed => "not-served",
+            Self::Ipv6Broken => "ipv6-broken",
+            Self::RouteFault => "route-fault",
+            Self::NetworkFault => "network-fault",
+            Self::LocalResource => "local-resource",
+            Self::MiddleboxForges => "middlebox-forges",
+            Self::SessionCut => "session-cut",
+        }
+    }
+
+    pub(super) const fn words(self) -> Words {
+        match self {
+            Self::ServerDown => Words {
+                verdict: "the mail server there is down, or nothing listens on port {port}",
+                next_step: "nothing is wrong here: leave the mail in the queue. If it lasts, tell their postmaster by \
+                            other means; --evidence writes the text",
+                by_hand: "nc -vz {dst} {port}; nc -vz {dst} 443",
+                surer: "an attempt from another network: if it is refused too, it is not about this host",
+            },
+            Self::RemoteFirewallRejects => Words {
+                verdict: "a firewall there rejects connections to port {port}",
+                next_step: "ask their postmaster to let this host's address through; --evidence writes the text",
+                by_hand: "traceroute -T -p {port} {dst}",
+                surer: "an attempt from another of this host's addresses, or from another network",
+            },
+            Self::RemoteFirewallDrops => Words {
+                verdict: "a firewall there drops connections to port {port}, or the host is down",
+                next_step: "ask their postmaster whether the host is up and lets this host's address through; --evidence \
+                            writes the text",
+                by_hand: "traceroute -T -p {port} {dst}; ping {dst}",
+                surer: "any sign of life of that host, such as an answer to ping or on another port",
+            },
+            Self::LocalFirewall => Words {
+                verdict: "this host's own firewall stops connections to port {port}",
+                next_step: "allow outbound TCP to port {port} for the mail server in this host's firewall",
+                by_hand: "nft list ruleset; iptables-save; ip6tables-save",
+                surer: "the counters of the rules: the one that stops it goes up with each attempt",
+            },
+            Self::PortBlockedOutbound => Words {
+                verdict: "port {port} is blocked on the way out, by this host's provider or network",
+                next_step: "ask the provider to open outbound port {port}, or send through a relay on port 587",
+                by_hand: "nc -vz gmail-smtp-in.l.google.com {port}; nc -vz smtp.gmail.com 587",
+                surer: "the same attempt on port 587 or 465: if it works, it is about port {port}",
+            },
+            Self::AddressBlocked => Words {
+                verdict: "the destination blocks one of this host's addresses",
+                next_step: "see whether the address is on a block list, cure the reason, and ask their postmaster to lift \
+                            the block; until then send from another address",
+                by_hand: "nc -vz -s {src} {dst} {port}",
+                surer: "an attempt from each of this host's addresses at the same time",
+            },
+            Self::RateLimited => Words {
+                verdict: "the destination limits how many connections this host may make, or has too much to do",
+                next_step: "send to it with fewer connections at a time and more pause between them",
+                by_hand: "nc {dst} {port}, once now and once after a quarter of an hour of silence",
+                surer: "an hour with fewer connections: if the failures cease, it is the rate",
+            },
+            Self::NotServed => Words {
+                verdict: "the destination accepts connections and does not serve them",
+                next_step: "try again later: an overloaded server, or one that does not want this host, does this. If it \
+                            lasts, ask their postmaster; --evidence writes the text",
+                by_hand: "nc {dst} {port}, and wait five minutes for a banner (RFC 5321, 4.5.3.2.1)",
+                surer: "an attempt from another address: if that one is served, it is about this host's address",
+            },
+            Self::Ipv6Broken => Words {
+                verdict: "IPv6 does not work from this host, while IPv4 does",
+                next_step: "cure IPv6 here, or have the mail server use IPv4 until then (Postfix: inet_protocols = ipv4)",
+                by_hand: "ip -6 route; ping -6 -c 3 2001:4860:4860::8888",
+                surer: "a connection by IPv6 to any other port",
+            },
+            Self::RouteFault => Words {
+                verdict: "this host has no working route there",
+                next_step: "cure this host's routing table or its next hop",
+                by_hand: "ip route get {dst}; ip neigh",
+                surer: "the routing decision for that address, and whether the next hop answers",
+            },
+            Self::NetworkFault => Words {
+                verdict: "the network has no way to the destination",
+                next_step: "wait, or tell the provider whose router says so; --evidence writes the text",
+                by_hand: "traceroute -T -p {port} {dst}",
+                surer: "an attempt from another network",
+            },
+            Self::LocalResource => Words {
+                verdict: "this host has no free port or no address to connect from",
+                next_step: "widen net.ipv4.ip_local_port_range, lower the mail server's concurrency, or add the address \
+                            that it is told to send from",
+                by_hand: "ss -s; sysctl net.ipv4.ip_local_port_range; ip address",
+                surer: "how many connections to that destination are in TIME-WAIT",
+            },
+            Self::MiddleboxForges => Words {
+                verdict: "something on the way forges resets in the destination's name",
+                next_step: "ask the provider which firewall or proxy intercepts port {port}",
+                by_hand: "traceroute -T -p {port} {dst}",
+                surer: "the hop at which the reset is born",
+            },
+            Self::SessionCut => Words {
+                verdict: "connections are cut in the middle of a session",
+                next_step: "look for a path whose MTU is too small for large segments, and for a firewall that forgets \
+                            connections; ask their postmaster for what their log says",
+                by_hand: "tracepath {dst}; ping -M do -s 1472 {dst}",
+                surer: "whether short messages get through where long ones do not",
+            },
+        }
+    }
+
+    /// `text` with what is known of this evidence filled in.
+    pub(super) fn fill(text: &str, evidence: &Evidence) -> String {
+        let first = |mut addresses: Vec<String>| {
+            if addresses.is_empty() { "ADDRESS".to_owned() } else { addresses.swap_remove(0) }
+        };
+        let failing = |(address, share): (&std::net::IpAddr, &super::evidence::Share)| {
+            (share.failed() > 0).then(|| address.to_string())
+        };
+        let dst = first(evidence.subject.destinations.iter().filter_map(failing).collect());
+        let src = first(evidence.subject.sources.iter().filter_map(failing).collect());
+        text.replace("{dst}", &dst).replace("{src}", &src).replace("{port}", &evidence.port.to_string())
+    }
+}

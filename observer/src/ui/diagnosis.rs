@@ -1,0 +1,140 @@
+//! A diagnosis for a person, and the text for the other side's postmaster.
+
+use std::fmt::Write as _;
+
+use crate::diagnose::{Count, Diagnosis, Finding, Line};
+use crate::label::Origin;
+use crate::sanitize::sanitize;
+
+/// Columns of a terminal that a mail has too.
+const WIDTH: usize = 78;
+
+/// The diagnosis in words, likeliest cause first. Ends with a newline.
+pub fn render(diagnosis: &Diagnosis) -> String {
+    let share = diagnosis.attempts;
+    let mut text = format!("{}, port {}: ", sanitize(&diagnosis.asked), diagnosis.port);
+    // Writing to a String cannot fail.
+    let _ = match (share.attempts, share.failed()) {
+        (0, _) => writeln!(text, "no attempts in this period"),
+        (attempts, 0) => writeln!(text, "nothing fails: {attempts} attempts, all connected"),
+        (attempts, failed) => writeln!(text, "{failed} of {attempts} attempts failed{}", since(diagnosis)),
+    };
+    if share.failed() == 0 {
+        return text;
+    }
+    text.push('\n');
+    match diagnosis.causes.as_slice() {
+        [] => paragraph(&mut text, "", "No cause is known that fits. How the attempts ended:"),
+        [first, second, ..] if diagnosis.is_open => {
+            let either = format!(
+                "Either {} ({} points), or {} ({} points).",
+                first.verdict, first.score, second.verdict, second.score
+            );
+            paragraph(&mut text, "", &either);
+            paragraph(&mut text, "", &format!("To tell them apart: {}.", first.surer));
+        }
+        [first, ..] => paragraph(&mut text, "", &format!("{}: {}.", capital(first.confidence.as_str()), first.verdict)),
+    }
+    endings(&mut text, &diagnosis.endings);
+    for finding in &diagnosis.causes {
+        cause(&mut text, finding);
+    }
+    text
+}
+
+fn since(diagnosis: &Diagnosis) -> String {
+    match (diagnosis.times.failing_since, diagnosis.times.connected) {
+        (Some(since), Some(connected)) => format!(", all since {since:.0}; the last success was at {connected:.0}"),
+        (Some(since), None) => format!(" since {since:.0}, and none succeeded"),
+        _ => String::new(),
+    }
+}
+
+fn endings(text: &mut String, endings: &[Count]) {
+    text.push('\n');
+    for ending in endings {
+        let reason = ending.reason.map_or("", |reason| reason.as_str());
+        let origin = ending.origin.map_or("", Origin::as_str);
+        let line = format!("  {:>7}  {} {reason}", ending.count, ending.label.as_str());
+        let _ =
+            writeln!(text, "{}", if origin.is_empty() { line } else { format!("{line}, origin {origin}") }.trim_end());
+    }
+}
+
+fn cause(text: &mut String, finding: &Finding) {
+    let _ =
+        writeln!(text, "\n{} ({}, {} points)", capital(&finding.verdict), finding.confidence.as_str(), finding.score);
+    let lines = |text: &mut String, what: &str, lines: &[Line]| {
+        for line in lines {
+            paragraph(text, &format!("  {what:<9}"), &format!("{} [{}, {:+}]", line.text, line.rule, line.weight));
+        }
+    };
+    lines(text, "for", &finding.evidence);
+    lines(text, "against", &finding.against);
+    paragraph(text, "  next     ", &finding.next_step);
+    paragraph(text, "  by hand  ", &finding.by_hand);
+    paragraph(text, "  surer    ", &finding.surer);
+}
+
+/// What to send to the other side: what was seen, and nothing of who mailed whom.
+pub fn letter(diagnosis: &Diagnosis) -> String {
+    let share = diagnosis.attempts;
+    let mut text = format!("Connections to {} port {} fail\n\n", sanitize(&diagnosis.asked), diagnosis.port);
+    let opening = format!(
+        "Dear postmaster, our mail server cannot deliver to yours. Of {} connections that we tried, {} failed. All times are UTC.",
+        share.attempts,
+        share.failed()
+    );
+    paragraph(&mut text, "", &opening);
+    text.push('\n');
+    let mut fact = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<22}{value}");
+    };
+    fact("destinations", diagnosis.destinations.join(", "));
+    fact("our addresses", diagnosis.sources.join(", "));
+    let times = diagnosis.times;
+    let time = |time: Option<jiff::Timestamp>| time.map_or_else(|| "none".to_owned(), |time| format!("{time:.0}"));
+    fact("first attempt", time(times.first));
+    fact("last attempt", time(times.last));
+    fact("last that succeeded", time(times.connected));
+    fact("failing since", time(times.failing_since));
+    text.push_str("\nHow they ended:\n");
+    endings(&mut text, &diagnosis.endings);
+    if let Some(first) = diagnosis.causes.first() {
+        text.push('\n');
+        paragraph(&mut text, "", &format!("From here it looks as if {}:", first.verdict));
+        for line in &first.evidence {
+            paragraph(&mut text, "  - ", &format!("{} ({})", line.text, line.source));
+        }
+    }
+    text.push('\n');
+    paragraph(&mut text, "", "Would you look at it from your side? Thank you.");
+    text
+}
+
+/// Text in lines, the first after `start`, the others as far in.
+fn paragraph(text: &mut String, start: &str, words: &str) {
+    let mut line = start.to_owned();
+    let mut is_empty = true;
+    for word in words.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(start.chars().count());
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+#[cfg(test)]
+mod tests;
