@@ -5,7 +5,6 @@
 //! looks like ours, or reorder the text around them.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// The text with every character that is not plainly visible written as an
 /// escape: `\x1b` below U+0100, `\u{202e}` above. Spaces stay. A text without
@@ -19,14 +18,18 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
         if is_visible(c) {
             safe.push(c);
         } else {
-            // Writing to a String cannot fail.
-            let _ = match u32::from(c) {
-                code @ 0..=0xff => write!(safe, "\\x{code:02x}"),
-                code => write!(safe, "\\u{{{code:x}}}"),
-            };
+            safe.push_str(&escape(c));
         }
     }
     Cow::Owned(safe)
+}
+
+/// What stands for a character that is not plainly visible.
+pub(crate) fn escape(c: char) -> String {
+    match u32::from(c) {
+        code @ 0..=0xff => format!("\\x{code:02x}"),
+        code => format!("\\u{{{code:x}}}"),
+    }
 }
 
 /// True for a character that shows as itself, alone, and changes nothing around
@@ -35,7 +38,7 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
 /// unassigned and private ones.
 pub fn is_visible(c: char) -> bool {
     match c {
-        ' ' | '\'' | '"' | '\\' => true,
+        ' '..='~' => true,
         // Letters by category, but blank: the Hangul fillers.
         '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => false,
         _ => c.escape_debug().len() == 1,

@@ -8,13 +8,13 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use super::escape;
 use super::phrase::phrase;
 use super::record::Record;
 use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
-use crate::sanitize::sanitize;
 use crate::scope::Scope;
 
 /// Longest values, in characters.
@@ -173,7 +173,8 @@ fn address(ipv4: &str, label: usize, ip: Option<IpAddr>, out: &mut Vec<u8>) {
 fn labelled(key: &str, label: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         pair(key, value, out);
-        pair(&format!("{key}Label"), label, out);
+        let _ = write!(out, " {key}Label=");
+        append_value(label, out);
     }
 }
 
@@ -184,23 +185,27 @@ fn optional(key: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
 }
 
 fn pair(key: &str, value: impl Display, out: &mut Vec<u8>) {
-    let _ = write!(out, " {key}=");
-    for c in sanitize(&value.to_string()).chars() {
-        let _ = match c {
-            '\\' => write!(out, "\\\\"),
-            '=' => write!(out, "\\="),
-            '|' => write!(out, "¦"),
-            c => write!(out, "{c}"),
-        };
-    }
+    out.push(b' ');
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'=');
+    append_value(value, out);
 }
 
-fn first(text: &str, len: usize) -> String {
-    text.chars().take(len).collect()
+fn append_value(value: impl Display, out: &mut Vec<u8>) {
+    let special = |c| match c {
+        '\\' => Some("\\\\"),
+        '=' => Some("\\="),
+        '|' => Some("¦"),
+        _ => None,
+    };
+    escape::append(value, special, out);
+}
+
+fn first(text: &str, len: usize) -> &str {
+    text.char_indices().nth(len).map_or(text, |(at, _)| &text[..at])
 }
 
 /// The end of an id is what tells it from others.
-fn last(text: &str, len: usize) -> String {
-    let surplus = text.chars().count().saturating_sub(len);
-    text.chars().skip(surplus).collect()
+fn last(text: &str, len: usize) -> &str {
+    len.checked_sub(1).and_then(|before| text.char_indices().nth_back(before)).map_or(text, |(at, _)| &text[at..])
 }

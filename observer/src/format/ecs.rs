@@ -1,15 +1,19 @@
 //! Elastic Common Schema 9.4: one document a line. Our own fields are below
 //! `tcp_observer`, for ECS has a field set `observer` of its own.
 
-use serde_json::{Value, json};
+use std::net::IpAddr;
 
-use super::json::{append, prune};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::object::Object;
+use super::own;
 use super::phrase::phrase;
 use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
-use crate::event::Event;
+use crate::event::{Event, milliseconds};
 use crate::label::{Label, Reason};
 use crate::scope::Scope;
 
@@ -20,60 +24,41 @@ const VERSION: &str = "9.4.0";
 /// # Errors
 /// Those of serialisation, which plain values do not have.
 pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let failed = event.label != Label::Connected;
-    let related: Vec<_> = [event.src.ip, event.dst.ip, event.evidence.icmp_from].into_iter().flatten().collect();
-    let process = event.process.as_ref();
-    let document = prune(json!({
-        "@timestamp": event.time,
-        "ecs": { "version": VERSION },
-        "message": format!("{}: {}", destination(&event.dst), phrase(event)),
-        "data_stream": { "type": "logs", "dataset": "observer.connect", "namespace": "default" },
-        "event": {
-            "kind": "event",
-            "category": ["network"],
-            "type": types(event.label),
-            "action": format!("tcp-connect-{}", event.label.as_str()),
-            "outcome": outcome(event.label),
-            "reason": event.reason.map(Reason::as_str),
-            "code": event.errno,
-            "duration": event.elapsed.map(|elapsed| elapsed.as_nanos() as u64),
-            "start": event.started,
-            "end": event.time,
-            "id": event.id,
-            "module": "observer",
-            "dataset": "observer.connect",
-            "severity": severity(Severity::of_event(event)),
-        },
-        "network": {
-            "transport": "tcp",
-            "type": event.dst.ip.map(|ip| if ip.is_ipv4() { "ipv4" } else { "ipv6" }),
-            "protocol": "smtp",
-            "direction": "egress",
-        },
-        "source": { "ip": event.src.ip, "port": event.src.port },
-        "destination": { "ip": event.dst.ip, "port": event.dst.port },
-        "process": { "pid": process.map(|process| process.pid), "name": process.map(|process| &process.comm) },
-        "user": { "id": process.map(|process| process.uid.to_string()) },
-        "host": { "hostname": event.host, "name": event.host },
-        "agent": { "type": "observer", "version": env!("CARGO_PKG_VERSION") },
-        "error": { "code": event.errno, "type": event.reason.filter(|_| failed).map(Reason::as_str) },
-        "related": { "ip": related, "hosts": [event.host] },
-        "tcp_observer": own(event)?,
-    }));
-    append(&document, out)
-}
-
-/// What ECS has no field for, by the names of `observer.event.v1`.
-fn own(event: &Event) -> serde_json::Result<Value> {
-    let mut own = serde_json::to_value(event)?;
-    if let Value::Object(members) = &mut own {
-        let mapped = ["schema", "id", "time", "host", "errno", "src", "dst", "started", "elapsed_ms"];
-        members.retain(|name, _| !mapped.contains(&name.as_str()));
-        if let Some(Value::Object(process)) = members.get_mut("process") {
-            process.retain(|name, _| ["cgroup", "netns"].contains(&name.as_str()));
-        }
-    }
-    Ok(own)
+    let message = format!("{}: {}", destination(&event.dst), phrase(event));
+    Object::line(out, |document| {
+        base(document, event.time, &message, "observer.connect")?;
+        document.nest("event", |object| {
+            object.put("kind", "event")?;
+            object.put("category", ["network"])?;
+            object.put("type", types(event.label))?;
+            object.put("action", format_args!("tcp-connect-{}", event.label.as_str()))?;
+            object.put("outcome", outcome(event.label))?;
+            object.put("reason", event.reason.map(Reason::as_str))?;
+            object.put("code", &event.errno)?;
+            object.put("duration", event.elapsed.map(|elapsed| elapsed.as_nanos() as u64))?;
+            object.put("start", event.started)?;
+            object.put("end", event.time)?;
+            identity(object, &event.id, "observer.connect", Severity::of_event(event))
+        })?;
+        network(document, event.dst.ip)?;
+        document.put("source", event.src)?;
+        document.put("destination", event.dst)?;
+        let process = event.process.as_ref();
+        document.nest("process", |object| {
+            object.put("pid", process.map(|process| process.pid))?;
+            object.put("name", process.map(|process| &process.comm))
+        })?;
+        document.nest("user", |object| object.put("id", process.map(|process| process.uid.to_string())))?;
+        document.nest("error", |object| {
+            object.put("code", &event.errno)?;
+            object.put("type", event.reason.filter(|_| event.label != Label::Connected).map(Reason::as_str))
+        })?;
+        place(document, &event.host, &[event.src.ip, event.dst.ip, event.evidence.icmp_from])?;
+        document.nest("tcp_observer", |object| {
+            object.put("handshake_ms", event.handshake.map(milliseconds))?;
+            own::put(event, object)
+        })
+    })
 }
 
 /// Appends the alert as one line.
@@ -82,7 +67,8 @@ fn own(event: &Event) -> serde_json::Result<Value> {
 /// As [`append_event`].
 pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let change = &alert.change;
-    let (src, dst) = match change.verdict.scope {
+    let scope = &change.verdict.scope;
+    let (src, dst) = match *scope {
         Scope::OnlySource { ip } => (Some(ip), None),
         Scope::Destination { ip, .. } | Scope::Intermittent { ip, .. } => (None, Some(ip)),
         _ => (None, None),
@@ -91,31 +77,25 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
     if let Value::Object(members) = &mut own {
         members.retain(|name, _| !["schema", "id", "time", "host", "text", "since"].contains(&name.as_str()));
     }
-    let document = prune(json!({
-        "@timestamp": change.time,
-        "ecs": { "version": VERSION },
-        "message": alert.text,
-        "data_stream": { "type": "logs", "dataset": "observer.alert", "namespace": "default" },
-        "event": {
-            "kind": "alert",
-            "category": ["network"],
-            "type": ["info"],
-            "action": format!("scope-{}", change.kind.as_str()),
-            "start": change.since,
-            "id": alert.id,
-            "module": "observer",
-            "dataset": "observer.alert",
-            "severity": severity(Severity::of_alert(alert)),
-        },
-        "network": { "transport": "tcp", "protocol": "smtp", "direction": "egress" },
-        "source": { "ip": src },
-        "destination": { "ip": dst, "port": change.verdict.scope.port() },
-        "host": { "hostname": alert.host, "name": alert.host },
-        "agent": { "type": "observer", "version": env!("CARGO_PKG_VERSION") },
-        "related": { "ip": src.into_iter().chain(dst).collect::<Vec<_>>(), "hosts": [alert.host] },
-        "tcp_observer": { "alert": own },
-    }));
-    append(&document, out)
+    Object::line(out, |document| {
+        base(document, change.time, &alert.text, "observer.alert")?;
+        document.nest("event", |object| {
+            object.put("kind", "alert")?;
+            object.put("category", ["network"])?;
+            object.put("type", ["info"])?;
+            object.put("action", format_args!("scope-{}", change.kind.as_str()))?;
+            object.put("start", change.since)?;
+            identity(object, &alert.id, "observer.alert", Severity::of_alert(alert))
+        })?;
+        network(document, None)?;
+        document.nest("source", |object| object.put("ip", src))?;
+        document.nest("destination", |object| {
+            object.put("ip", dst)?;
+            object.put("port", scope.port())
+        })?;
+        place(document, &alert.host, &[src, dst])?;
+        document.nest("tcp_observer", |object| object.put("alert", &own))
+    })
 }
 
 /// Appends the record as one line.
@@ -128,34 +108,75 @@ pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Resu
         Some(_) => ("metric", "network", "minute"),
         None => ("event", "process", "notice"),
     };
-    let ips = [count.and_then(|count| count.src_ip), count.and_then(|count| count.dst_ip)];
+    let (src, dst) = (count.and_then(|count| count.src_ip), count.and_then(|count| count.dst_ip));
     let dataset = format!("observer.{own}");
-    let document = prune(json!({
-        "@timestamp": record.time,
-        "ecs": { "version": VERSION },
-        "message": record.text,
-        "data_stream": { "type": "logs", "dataset": dataset, "namespace": "default" },
-        "event": {
-            "kind": kind,
-            "category": [category],
-            "type": ["info"],
-            "action": record.name.replace('.', "-"),
-            "start": record.start,
-            "end": count.map(|_| record.time),
-            "id": record.id,
-            "module": "observer",
-            "dataset": dataset,
-            "severity": severity(record.severity),
-        },
-        "network": count.map(|_| json!({ "transport": "tcp", "protocol": "smtp", "direction": "egress" })),
-        "source": { "ip": ips[0] },
-        "destination": { "ip": ips[1], "port": count.and_then(|count| count.dst_port) },
-        "host": { "hostname": record.host, "name": record.host },
-        "agent": { "type": "observer", "version": env!("CARGO_PKG_VERSION") },
-        "related": { "ip": ips.into_iter().flatten().collect::<Vec<_>>(), "hosts": [record.host] },
-        "tcp_observer": { own: record.fields },
-    }));
-    append(&document, out)
+    Object::line(out, |document| {
+        base(document, record.time, &record.text, &dataset)?;
+        document.nest("event", |object| {
+            object.put("kind", kind)?;
+            object.put("category", [category])?;
+            object.put("type", ["info"])?;
+            object.put("action", record.name.replace('.', "-"))?;
+            object.put("start", record.start)?;
+            object.put("end", count.map(|_| record.time))?;
+            identity(object, record.id, &dataset, record.severity)
+        })?;
+        if count.is_some() {
+            network(document, None)?;
+        }
+        document.nest("source", |object| object.put("ip", src))?;
+        document.nest("destination", |object| {
+            object.put("ip", dst)?;
+            object.put("port", count.and_then(|count| count.dst_port))
+        })?;
+        place(document, record.host, &[src, dst])?;
+        document.nest("tcp_observer", |object| object.put(own, &record.fields))
+    })
+}
+
+/// What every document has.
+fn base(document: &mut Object<'_>, time: Timestamp, message: &str, dataset: &str) -> serde_json::Result<()> {
+    document.put("@timestamp", time)?;
+    document.nest("ecs", |object| object.put("version", VERSION))?;
+    document.put("message", message)?;
+    document.nest("data_stream", |object| {
+        object.put("type", "logs")?;
+        object.put("dataset", dataset)?;
+        object.put("namespace", "default")
+    })
+}
+
+/// The rest of `event`.
+fn identity(event: &mut Object<'_>, id: &str, dataset: &str, of: Severity) -> serde_json::Result<()> {
+    event.put("id", id)?;
+    event.put("module", "observer")?;
+    event.put("dataset", dataset)?;
+    event.put("severity", severity(of))
+}
+
+fn network(document: &mut Object<'_>, dst: Option<IpAddr>) -> serde_json::Result<()> {
+    document.nest("network", |object| {
+        object.put("transport", "tcp")?;
+        object.put("type", dst.map(|ip| if ip.is_ipv4() { "ipv4" } else { "ipv6" }))?;
+        object.put("protocol", "smtp")?;
+        object.put("direction", "egress")
+    })
+}
+
+/// Where it comes from, and what it is about.
+fn place(document: &mut Object<'_>, host: &str, ips: &[Option<IpAddr>]) -> serde_json::Result<()> {
+    document.nest("host", |object| {
+        object.put("hostname", host)?;
+        object.put("name", host)
+    })?;
+    document.nest("agent", |object| {
+        object.put("type", "observer")?;
+        object.put("version", env!("CARGO_PKG_VERSION"))
+    })?;
+    document.nest("related", |object| {
+        object.put("ip", ips.iter().flatten().collect::<Vec<_>>())?;
+        object.put("hosts", [host])
+    })
 }
 
 /// Of the values that ECS allows for the category network.

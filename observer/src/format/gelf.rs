@@ -2,27 +2,72 @@
 //! with NUL does so itself. Additional fields hold text or numbers, and `_id` is
 //! not allowed.
 
-use serde_json::{Map, Value, json};
+use std::fmt::Display;
 
-use super::json::append;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::object::Object;
 use super::phrase::phrase;
 use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
-use crate::event::Event;
+use crate::event::{Event, Evidence, milliseconds};
 
 /// Appends the event as one line.
 ///
 /// # Errors
 /// Those of serialisation, which plain values do not have.
 pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut message = Map::new();
-    flatten("", serde_json::to_value(event)?, &mut message);
-    message.remove("_host");
     let text = format!("{} {}: {}", event.label.as_str(), destination(&event.dst), phrase(event));
-    message.extend(common(&event.host, &text, event.time, Severity::of_event(event)));
-    append(&message, out)
+    Object::line(out, |message| {
+        common(message, &event.host, &text, event.time, Severity::of_event(event))?;
+        message.put("_schema", event.schema)?;
+        message.put("_event_id", &event.id)?;
+        message.put("_time", event.time)?;
+        message.put("_label", event.label)?;
+        message.put("_reason", event.reason)?;
+        message.put("_origin", event.origin)?;
+        message.put("_active_refusal", event.active_refusal.map(|is_active| is_active.to_string()))?;
+        message.put("_errno", &event.errno)?;
+        message.put("_src_ip", event.src.ip)?;
+        message.put("_src_port", event.src.port)?;
+        message.put("_dst_ip", event.dst.ip)?;
+        message.put("_dst_port", event.dst.port)?;
+        message.put("_started", event.started)?;
+        message.put("_elapsed_ms", event.elapsed.map(milliseconds))?;
+        message.put("_handshake_ms", event.handshake.map(milliseconds))?;
+        message.put("_syn_retransmits", event.syn_retransmits)?;
+        evidence(message, &event.evidence)?;
+        if let Some(process) = &event.process {
+            message.put("_process_pid", process.pid)?;
+            message.put("_process_uid", process.uid)?;
+            message.put("_process_comm", &process.comm)?;
+            message.put("_process_cgroup", &process.cgroup)?;
+            message.put("_process_netns", process.netns)?;
+        }
+        let Some(known) = &event.destination else { return Ok(()) };
+        message.put("_destination_attempts", known.attempts)?;
+        message.put("_destination_established", known.established)?;
+        message.put("_destination_refused", known.refused)?;
+        message.put("_destination_timeout", known.timeout)?;
+        message.put("_destination_first_failed", known.first_failed)?;
+        message.put("_destination_streak", known.streak)
+    })
+}
+
+fn evidence(message: &mut Object<'_>, evidence: &Evidence) -> serde_json::Result<()> {
+    message.put("_evidence_rst_ttl", evidence.rst_ttl)?;
+    message.put("_evidence_iface", &evidence.iface)?;
+    message.put("_evidence_route_iface", &evidence.route_iface)?;
+    message.put("_evidence_icmp_type", evidence.icmp_type)?;
+    message.put("_evidence_icmp_code", evidence.icmp_code)?;
+    message.put("_evidence_icmp_from", evidence.icmp_from)?;
+    message.put("_evidence_icmp_ttl", evidence.icmp_ttl)?;
+    message.put("_evidence_syn_drops", evidence.syn_drops)?;
+    message.put("_evidence_bytes_received", evidence.bytes_received)?;
+    message.put("_evidence_missing", list(&evidence.missing))
 }
 
 /// Appends the alert as one line.
@@ -30,12 +75,10 @@ pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> 
 /// # Errors
 /// As [`append_event`].
 pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut message = Map::new();
-    flatten("", serde_json::to_value(alert)?, &mut message);
-    message.remove("_host");
-    message.remove("_text");
-    message.extend(common(&alert.host, &alert.text, alert.change.time, Severity::of_alert(alert)));
-    append(&message, out)
+    Object::line(out, |message| {
+        common(message, &alert.host, &alert.text, alert.change.time, Severity::of_alert(alert))?;
+        flatten(message, "", &serde_json::to_value(alert)?, &["_host", "_text"])
+    })
 }
 
 /// Appends the record as one line.
@@ -43,44 +86,49 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
 /// # Errors
 /// As [`append_event`].
 pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut message = Map::new();
-    flatten("", Value::Object(record.fields.clone()), &mut message);
-    message.insert("_event_id".to_owned(), record.id.into());
-    message.insert("_name".to_owned(), record.name.as_str().into());
-    if let Some(start) = record.start {
-        message.insert("_since".to_owned(), start.to_string().into());
-    }
-    message.extend(common(record.host, &record.text, record.time, record.severity));
-    append(&message, out)
+    Object::line(out, |message| {
+        common(message, record.host, &record.text, record.time, record.severity)?;
+        message.put("_event_id", record.id)?;
+        message.put("_name", &record.name)?;
+        message.put("_since", record.start)?;
+        record.fields.iter().try_for_each(|(name, value)| flatten(message, &format!("_{name}"), value, &[]))
+    })
 }
 
-fn common(host: &str, text: &str, time: jiff::Timestamp, severity: Severity) -> Map<String, Value> {
-    let fields = json!({
-        "version": "1.1",
-        "host": if host.is_empty() { "-" } else { host },
-        "short_message": text,
-        "timestamp": time.as_microsecond() as f64 / 1e6,
-        "level": severity.syslog(),
-    });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+fn common(
+    message: &mut Object<'_>,
+    host: &str,
+    text: &str,
+    time: jiff::Timestamp,
+    severity: Severity,
+) -> serde_json::Result<()> {
+    message.put("version", "1.1")?;
+    message.put("host", if host.is_empty() { "-" } else { host })?;
+    message.put("short_message", text)?;
+    message.put("timestamp", time.as_microsecond() as f64 / 1e6)?;
+    message.put("level", severity.syslog())
 }
 
 /// `{"src": {"ip": x}}` becomes `_src_ip: x`; lists become comma-separated text.
-fn flatten(name: &str, value: Value, into: &mut Map<String, Value>) {
-    let inner = |key: &str| format!("{name}_{key}");
+fn flatten(message: &mut Object<'_>, name: &str, value: &Value, without: &[&str]) -> serde_json::Result<()> {
     match value {
-        Value::Object(members) => members.into_iter().for_each(|(key, value)| flatten(&inner(&key), value, into)),
-        Value::Null => {}
+        _ if without.contains(&name) => Ok(()),
+        Value::Object(members) => {
+            let mut members = members.iter();
+            members.try_for_each(|(key, value)| flatten(message, &format!("{name}_{key}"), value, without))
+        }
         // The name is the sender's own.
-        value if name == "_id" => drop(into.insert("_event_id".to_owned(), value)),
-        Value::Bool(value) => drop(into.insert(name.to_owned(), Value::String(value.to_string()))),
+        value if name == "_id" => message.put("_event_id", value),
+        Value::Bool(value) => message.put(name, value.to_string()),
         Value::Array(values) => {
             let words = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-            into.insert(name.to_owned(), Value::String(words.collect::<Vec<_>>().join(",")));
+            message.put(name, list(&words.collect::<Vec<_>>()))
         }
-        value => drop(into.insert(name.to_owned(), value)),
+        value => message.put(name, value),
     }
+}
+
+fn list(words: &[impl AsRef<str>]) -> Option<impl Serialize + Display> {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    (!words.is_empty()).then(|| words.join(","))
 }

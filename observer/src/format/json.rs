@@ -3,7 +3,6 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::sanitize::is_visible;
@@ -13,8 +12,7 @@ use crate::sanitize::is_visible;
 /// themselves; newlines inside strings are among them.
 pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let start = out.len();
-    let mut serializer = Serializer::with_formatter(&mut *out, SafeFormatter);
-    if let Err(error) = value.serialize(&mut serializer) {
+    if let Err(error) = write(value, out) {
         out.truncate(start);
         return Err(error);
     }
@@ -22,22 +20,9 @@ pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<(
     Ok(())
 }
 
-/// The value without members that are null, or objects and lists with nothing in
-/// them.
-pub(super) fn prune(value: Value) -> Value {
-    let is_something = |value: &Value| match value {
-        Value::Null => false,
-        Value::Object(members) => !members.is_empty(),
-        Value::Array(values) => !values.is_empty(),
-        _ => true,
-    };
-    match value {
-        Value::Object(members) => {
-            let pruned = members.into_iter().map(|(name, value)| (name, prune(value)));
-            Value::Object(pruned.filter(|(_, value)| is_something(value)).collect())
-        }
-        value => value,
-    }
+/// Writes a value, as [`append`] does, without the newline.
+pub(super) fn write(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, SafeFormatter))
 }
 
 /// serde_json's compact form; it escapes the C0 controls, this the rest.

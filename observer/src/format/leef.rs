@@ -4,13 +4,13 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use super::escape;
 use super::phrase::phrase;
 use super::record::Record;
 use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
-use crate::sanitize::sanitize;
 use crate::scope::Scope;
 
 /// Appends the event as one line.
@@ -135,5 +135,8 @@ fn optional(key: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
 /// Control characters, the tab among them, are written as visible escapes, which
 /// nothing reads back.
 fn pair(key: &str, value: impl Display, out: &mut Vec<u8>) {
-    let _ = write!(out, "\t{key}={}", sanitize(&value.to_string()));
+    out.push(b'\t');
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'=');
+    escape::append(value, |_| None, out);
 }

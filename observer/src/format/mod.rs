@@ -3,11 +3,14 @@
 
 pub mod cef;
 pub mod ecs;
+mod escape;
 pub mod gelf;
 pub mod json;
 pub mod leef;
+mod object;
 pub mod ocsf;
 pub mod otlp;
+mod own;
 pub mod phrase;
 pub mod record;
 pub mod rfc5424;

@@ -4,9 +4,11 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::json::{append, prune};
+use super::object::Object;
+use super::own;
 use super::phrase::phrase;
 use super::record::{Count, Record};
 use super::severity::Severity;
@@ -20,81 +22,62 @@ const VERSION: &str = "1.8.0";
 /// `protocol_num` of TCP.
 const TCP: u8 = 6;
 
+/// A class: number and name of its category, of its own, and of the activity.
+struct Class {
+    category: (u32, &'static str),
+    class: (u32, &'static str),
+    activity: (u32, &'static str),
+}
+
+const NETWORK: (u32, &str) = (4, "Network Activity");
+const NETWORK_ACTIVITY: (u32, &str) = (4001, "Network Activity");
+
 /// Appends the event as one line.
 ///
 /// # Errors
 /// Those of serialisation, which plain values do not have.
 pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let (activity_id, activity) = activity(event.label);
-    let (status_id, status) = status(event.label);
-    let (severity_id, severity) = severity(Severity::of_event(event));
-    let process = event.process.as_ref();
-    let object = prune(json!({
-        "activity_id": activity_id,
-        "activity_name": activity,
-        "category_uid": 4,
-        "category_name": "Network Activity",
-        "class_uid": 4001,
-        "class_name": "Network Activity",
-        "type_uid": 400_100 + u32::from(activity_id),
-        "type_name": format!("Network Activity: {activity}"),
-        "severity_id": severity_id,
-        "severity": severity,
-        "status_id": status_id,
-        "status": status,
-        "status_code": event.errno,
-        "status_detail": detail(event),
-        "time": event.time.as_millisecond(),
-        "start_time": event.started.map(|started| started.as_millisecond()),
-        "end_time": event.time.as_millisecond(),
-        "duration": event.elapsed.map(|elapsed| elapsed.as_millis() as u64),
-        "message": format!("{}: {}", destination(&event.dst), phrase(event)),
-        "app_protocol_name": "smtp",
-        "metadata": metadata(&event.id, &format!("tcp.connect.{}", event.label.as_str())),
-        "device": device(&event.host),
-        "connection_info": {
-            "direction_id": 2,
-            "direction": "Outbound",
-            "protocol_num": TCP,
-            "protocol_name": "tcp",
-            "protocol_ver_id": event.dst.ip.map(|ip| if ip.is_ipv4() { 4 } else { 6 }),
-        },
-        "src_endpoint": {
-            "ip": event.src.ip,
-            "port": event.src.port,
-            "hostname": event.host,
-            "interface_name": event.evidence.route_iface,
-        },
-        "dst_endpoint": { "ip": event.dst.ip, "port": event.dst.port, "svc_name": "smtp" },
-        "traffic": {
-            "bytes_in": event.evidence.bytes_received,
-            "timespan": { "duration": event.handshake.map(|handshake| handshake.as_millis() as u64) },
-        },
-        "actor": {
-            "process": {
-                "pid": process.map(|process| process.pid),
-                "name": process.map(|process| &process.comm),
-                "user": { "uid": process.map(|process| process.uid.to_string()) },
-            },
-        },
-        "observables": observables([("src_endpoint.ip", event.src.ip), ("dst_endpoint.ip", event.dst.ip)]),
-        "unmapped": unmapped(event)?,
-    }));
-    append(&object, out)
+    let class = Class { category: NETWORK, class: NETWORK_ACTIVITY, activity: activity(event.label) };
+    let message = format!("{}: {}", destination(&event.dst), phrase(event));
+    Object::line(out, |object| {
+        class.put(object)?;
+        judge(object, Severity::of_event(event), status(event.label))?;
+        object.put("status_code", &event.errno)?;
+        object.put("status_detail", detail(event))?;
+        object.put("time", event.time.as_millisecond())?;
+        object.put("start_time", event.started.map(|started| started.as_millisecond()))?;
+        object.put("end_time", event.time.as_millisecond())?;
+        object.put("duration", event.elapsed.map(|elapsed| elapsed.as_millis() as u64))?;
+        object.put("message", &message)?;
+        metadata(object, &event.id, "tcp.connect.", event.label.as_str())?;
+        device(object, &event.host)?;
+        connection(object, event.dst.ip)?;
+        object.nest("src_endpoint", |object| {
+            object.extend(&event.src)?;
+            object.put("hostname", &event.host)?;
+            object.put("interface_name", &event.evidence.route_iface)
+        })?;
+        destination_endpoint(object, event.dst.ip, event.dst.port)?;
+        object.nest("traffic", |object| {
+            object.put("bytes_in", event.evidence.bytes_received)?;
+            let handshake = event.handshake.map(|handshake| handshake.as_millis() as u64);
+            object.nest("timespan", |object| object.put("duration", handshake))
+        })?;
+        actor(object, event)?;
+        observables(object, event.src.ip, event.dst.ip)?;
+        object.nest("unmapped", |object| own::put(event, object))
+    })
 }
 
-/// By the names of `observer.event.v1`.
-fn unmapped(event: &Event) -> serde_json::Result<Value> {
-    let mut own = serde_json::to_value(event)?;
-    if let Value::Object(members) = &mut own {
-        let kept =
-            ["label", "reason", "origin", "active_refusal", "syn_retransmits", "evidence", "destination", "process"];
-        members.retain(|name, _| kept.contains(&name.as_str()));
-        if let Some(Value::Object(process)) = members.get_mut("process") {
-            process.retain(|name, _| ["cgroup", "netns"].contains(&name.as_str()));
-        }
-    }
-    Ok(own)
+fn actor(object: &mut Object<'_>, event: &Event) -> serde_json::Result<()> {
+    let process = event.process.as_ref();
+    object.nest("actor", |object| {
+        object.nest("process", |object| {
+            object.put("pid", process.map(|process| process.pid))?;
+            object.put("name", process.map(|process| &process.comm))?;
+            object.nest("user", |object| object.put("uid", process.map(|process| process.uid.to_string())))
+        })
+    })
 }
 
 /// Appends the alert as one line.
@@ -103,48 +86,37 @@ fn unmapped(event: &Event) -> serde_json::Result<Value> {
 /// As [`append_event`].
 pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> {
     let change = &alert.change;
-    let (activity_id, activity, status_id, status) = match change.kind {
-        Change::Began => (1, "Create", 1, "New"),
-        Change::Widened => (2, "Update", 2, "In Progress"),
-        Change::Ended => (3, "Close", 4, "Resolved"),
+    let (activity, status) = match change.kind {
+        Change::Began => ((1, "Create"), (1, "New")),
+        Change::Widened => ((2, "Update"), (2, "In Progress")),
+        Change::Ended => ((3, "Close"), (4, "Resolved")),
     };
-    let (severity_id, severity) = severity(Severity::of_alert(alert));
+    let class = Class { category: (2, "Findings"), class: (2004, "Detection Finding"), activity };
     let scope = &change.verdict.scope;
     let mut own = serde_json::to_value(alert)?;
     if let Value::Object(members) = &mut own {
         members.retain(|name, _| !["schema", "id", "host", "text", "time", "since"].contains(&name.as_str()));
     }
-    let object = prune(json!({
-        "activity_id": activity_id,
-        "activity_name": activity,
-        "category_uid": 2,
-        "category_name": "Findings",
-        "class_uid": 2004,
-        "class_name": "Detection Finding",
-        "type_uid": 200_400 + activity_id,
-        "type_name": format!("Detection Finding: {activity}"),
-        "severity_id": severity_id,
-        "severity": severity,
-        "status_id": status_id,
-        "status": status,
-        "is_alert": change.kind != Change::Ended,
-        "time": change.time.as_millisecond(),
-        "start_time": change.since.as_millisecond(),
-        "message": alert.text,
-        "metadata": metadata(&alert.id, &format!("scope.{}", change.kind.as_str())),
-        "device": device(&alert.host),
-        "finding_info": {
+    Object::line(out, |object| {
+        class.put(object)?;
+        judge(object, Severity::of_alert(alert), status)?;
+        object.put("is_alert", change.kind != Change::Ended)?;
+        object.put("time", change.time.as_millisecond())?;
+        object.put("start_time", change.since.as_millisecond())?;
+        object.put("message", &alert.text)?;
+        metadata(object, &alert.id, "scope.", change.kind.as_str())?;
+        device(object, &alert.host)?;
+        object.nest("finding_info", |object| {
             // The same for all that is said of one scope.
-            "uid": format!("{}/{scope}", alert.host),
-            "title": format!("SMTP connections fail: {scope}"),
-            "desc": alert.text,
-            "types": [scope.as_str()],
-            "first_seen_time": change.since.as_millisecond(),
-            "last_seen_time": change.time.as_millisecond(),
-        },
-        "unmapped": own,
-    }));
-    append(&object, out)
+            object.put("uid", format!("{}/{scope}", alert.host))?;
+            object.put("title", format!("SMTP connections fail: {scope}"))?;
+            object.put("desc", &alert.text)?;
+            object.put("types", [scope.as_str()])?;
+            object.put("first_seen_time", change.since.as_millisecond())?;
+            object.put("last_seen_time", change.time.as_millisecond())
+        })?;
+        object.put("unmapped", &own)
+    })
 }
 
 /// Appends the record as one line: a minute as class 4001 with the activity
@@ -154,88 +126,123 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
 /// # Errors
 /// As [`append_event`].
 pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let (severity_id, severity) = severity(record.severity);
-    let mut object = json!({
-        "severity_id": severity_id,
-        "severity": severity,
-        "status_id": 0,
-        "status": "Unknown",
-        "time": record.time.as_millisecond(),
-        "start_time": record.start.map(|start| start.as_millisecond()),
-        "message": record.text,
-        "metadata": metadata(record.id, &record.name),
-        "device": device(record.host),
-        "unmapped": record.fields,
-    });
-    let class = match &record.count {
-        Some(count) => traffic(count, record.time),
-        None => json!({
-            "activity_id": 1,
-            "activity_name": "General Error",
-            "category_uid": 6,
-            "category_name": "Application Activity",
-            "class_uid": 6008,
-            "class_name": "Application Error",
-            "type_uid": 600_801,
-            "type_name": "Application Error: General Error",
-        }),
-    };
-    if let (Value::Object(object), Value::Object(class)) = (&mut object, class) {
-        object.extend(class);
-    }
-    append(&prune(object), out)
-}
-
-fn traffic(count: &Count, end: jiff::Timestamp) -> Value {
-    json!({
-        "activity_id": 6,
-        "activity_name": "Traffic",
-        "category_uid": 4,
-        "category_name": "Network Activity",
-        "class_uid": 4001,
-        "class_name": "Network Activity",
-        "type_uid": 400_106,
-        "type_name": "Network Activity: Traffic",
-        "status_detail": count.reason.map(Reason::as_str),
-        "end_time": end.as_millisecond(),
-        "count": count.count,
-        "app_protocol_name": "smtp",
-        "connection_info": {
-            "direction_id": 2,
-            "direction": "Outbound",
-            "protocol_num": TCP,
-            "protocol_name": "tcp",
-            "protocol_ver_id": count.dst_ip.map(|ip| if ip.is_ipv4() { 4 } else { 6 }),
+    let class = match record.count {
+        Some(_) => Class { category: NETWORK, class: NETWORK_ACTIVITY, activity: (6, "Traffic") },
+        None => Class {
+            category: (6, "Application Activity"),
+            class: (6008, "Application Error"),
+            activity: (1, "General Error"),
         },
-        "src_endpoint": { "ip": count.src_ip },
-        "dst_endpoint": { "ip": count.dst_ip, "port": count.dst_port, "svc_name": "smtp" },
-        "observables": observables([("src_endpoint.ip", count.src_ip), ("dst_endpoint.ip", count.dst_ip)]),
-    })
-}
-
-fn metadata(id: &str, code: &str) -> Value {
-    json!({
-        "version": VERSION,
-        "uid": id,
-        "event_code": code,
-        "log_name": "observer",
-        "profiles": ["host"],
-        "product": { "name": "observer", "vendor_name": "observer", "version": env!("CARGO_PKG_VERSION") },
-    })
-}
-
-fn device(host: &str) -> Value {
-    json!({ "hostname": host, "type_id": 1, "type": "Server" })
-}
-
-fn observables<const N: usize>(addresses: [(&str, Option<IpAddr>); N]) -> Vec<Value> {
-    let observable = |(name, ip): (&str, Option<IpAddr>)| {
-        Some(json!({ "name": name, "type_id": 2, "type": "IP Address", "value": ip? }))
     };
-    addresses.into_iter().filter_map(observable).collect()
+    Object::line(out, |object| {
+        class.put(object)?;
+        judge(object, record.severity, (0, "Unknown"))?;
+        object.put("time", record.time.as_millisecond())?;
+        object.put("start_time", record.start.map(|start| start.as_millisecond()))?;
+        object.put("message", &record.text)?;
+        metadata(object, record.id, &record.name, "")?;
+        device(object, record.host)?;
+        if let Some(count) = &record.count {
+            traffic(object, count, record.time)?;
+        }
+        object.put("unmapped", &record.fields)
+    })
 }
 
-const fn activity(label: Label) -> (u8, &'static str) {
+fn traffic(object: &mut Object<'_>, count: &Count, end: jiff::Timestamp) -> serde_json::Result<()> {
+    object.put("status_detail", count.reason.map(Reason::as_str))?;
+    object.put("end_time", end.as_millisecond())?;
+    object.put("count", count.count)?;
+    connection(object, count.dst_ip)?;
+    object.nest("src_endpoint", |object| object.put("ip", count.src_ip))?;
+    destination_endpoint(object, count.dst_ip, count.dst_port)?;
+    observables(object, count.src_ip, count.dst_ip)
+}
+
+impl Class {
+    fn put(&self, object: &mut Object<'_>) -> serde_json::Result<()> {
+        let (uid, name) = self.class;
+        let (activity, activity_name) = self.activity;
+        object.put("activity_id", activity)?;
+        object.put("activity_name", activity_name)?;
+        object.put("category_uid", self.category.0)?;
+        object.put("category_name", self.category.1)?;
+        object.put("class_uid", uid)?;
+        object.put("class_name", name)?;
+        object.put("type_uid", uid * 100 + activity)?;
+        object.put("type_name", format_args!("{name}: {activity_name}"))
+    }
+}
+
+fn judge(object: &mut Object<'_>, of: Severity, status: (u8, &str)) -> serde_json::Result<()> {
+    let (severity_id, severity) = severity(of);
+    object.put("severity_id", severity_id)?;
+    object.put("severity", severity)?;
+    object.put("status_id", status.0)?;
+    object.put("status", status.1)
+}
+
+/// The event's code is `kind` and `what` together.
+fn metadata(object: &mut Object<'_>, id: &str, kind: &str, what: &str) -> serde_json::Result<()> {
+    object.nest("metadata", |object| {
+        object.put("version", VERSION)?;
+        object.put("uid", id)?;
+        object.put("event_code", format_args!("{kind}{what}"))?;
+        object.put("log_name", "observer")?;
+        object.put("profiles", ["host"])?;
+        object.nest("product", |object| {
+            object.put("name", "observer")?;
+            object.put("vendor_name", "observer")?;
+            object.put("version", env!("CARGO_PKG_VERSION"))
+        })
+    })
+}
+
+fn device(object: &mut Object<'_>, host: &str) -> serde_json::Result<()> {
+    object.nest("device", |object| {
+        object.put("hostname", host)?;
+        object.put("type_id", 1)?;
+        object.put("type", "Server")
+    })
+}
+
+fn connection(object: &mut Object<'_>, dst: Option<IpAddr>) -> serde_json::Result<()> {
+    object.put("app_protocol_name", "smtp")?;
+    object.nest("connection_info", |object| {
+        object.put("direction_id", 2)?;
+        object.put("direction", "Outbound")?;
+        object.put("protocol_num", TCP)?;
+        object.put("protocol_name", "tcp")?;
+        object.put("protocol_ver_id", dst.map(|ip| if ip.is_ipv4() { 4 } else { 6 }))
+    })
+}
+
+fn destination_endpoint(object: &mut Object<'_>, ip: Option<IpAddr>, port: Option<u16>) -> serde_json::Result<()> {
+    object.nest("dst_endpoint", |object| {
+        object.put("ip", ip)?;
+        object.put("port", port)?;
+        object.put("svc_name", "smtp")
+    })
+}
+
+#[derive(Serialize)]
+struct Observable {
+    name: &'static str,
+    type_id: u8,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: IpAddr,
+}
+
+fn observables(object: &mut Object<'_>, src: Option<IpAddr>, dst: Option<IpAddr>) -> serde_json::Result<()> {
+    let observable = |(name, ip): (&'static str, Option<IpAddr>)| {
+        Some(Observable { name, type_id: 2, kind: "IP Address", value: ip? })
+    };
+    let addresses = [("src_endpoint.ip", src), ("dst_endpoint.ip", dst)];
+    object.put("observables", addresses.into_iter().filter_map(observable).collect::<Vec<_>>())
+}
+
+const fn activity(label: Label) -> (u32, &'static str) {
     match label {
         Label::Connected => (1, "Open"),
         Label::Closed => (2, "Close"),

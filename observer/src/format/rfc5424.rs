@@ -8,6 +8,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
+use super::escape;
 use super::phrase::phrase;
 use super::record::Record;
 use super::severity::Severity;
@@ -155,12 +156,15 @@ fn optional(name: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
 
 /// A parameter, with the three characters escaped that end or escape a value.
 fn parameter(name: &str, value: impl Display, out: &mut Vec<u8>) {
-    let _ = write!(out, " {name}=\"");
-    for c in sanitize(&value.to_string()).chars() {
-        if matches!(c, '"' | '\\' | ']') {
-            out.push(b'\\');
-        }
-        let _ = write!(out, "{c}");
-    }
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    let special = |c| match c {
+        '"' => Some("\\\""),
+        '\\' => Some("\\\\"),
+        ']' => Some("\\]"),
+        _ => None,
+    };
+    escape::append(value, special, out);
     out.push(b'"');
 }

@@ -3,9 +3,7 @@
 //!
 //! `time` is a float of seconds, which loses digits: `event.time` has them all.
 
-use serde_json::{Value, json};
-
-use super::json::{append, prune};
+use super::object::Object;
 use super::phrase::phrase;
 use super::record::Record;
 use crate::alert::Alert;
@@ -17,32 +15,28 @@ use crate::label::Label;
 /// # Errors
 /// Those of serialisation, which plain values do not have.
 pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut body = serde_json::to_value(event)?;
     let process = event.process.as_ref();
-    let cim = prune(json!({
-        "action": action(event.label),
-        "app": "smtp",
-        "direction": "outbound",
-        "transport": "tcp",
-        "protocol": "ip",
-        "protocol_version": version(event),
-        "dest": event.dst.ip,
-        "dest_ip": event.dst.ip,
-        "dest_port": event.dst.port,
-        "src_ip": event.src.ip,
-        "src_port": event.src.port,
-        "dvc": event.host,
-        "duration": event.elapsed.map(|elapsed| milliseconds(elapsed) / 1e3),
-        "response_time": event.handshake.map(milliseconds),
-        "process_id": process.map(|process| process.pid),
-        "process_name": process.map(|process| &process.comm),
-        "user_id": process.map(|process| process.uid),
-        "message": phrase(event),
-    }));
-    if let (Value::Object(body), Value::Object(cim)) = (&mut body, cim) {
-        body.extend(cim);
-    }
-    append(&envelope(event.time, &event.host, "observer:connect", body), out)
+    envelope(event.time, &event.host, "observer:connect", out, |body| {
+        body.extend(event)?;
+        body.put("action", action(event.label))?;
+        body.put("app", "smtp")?;
+        body.put("direction", "outbound")?;
+        body.put("transport", "tcp")?;
+        body.put("protocol", "ip")?;
+        body.put("protocol_version", event.dst.ip.map(|ip| if ip.is_ipv4() { 4 } else { 6 }))?;
+        body.put("dest", event.dst.ip)?;
+        body.put("dest_ip", event.dst.ip)?;
+        body.put("dest_port", event.dst.port)?;
+        body.put("src_ip", event.src.ip)?;
+        body.put("src_port", event.src.port)?;
+        body.put("dvc", &event.host)?;
+        body.put("duration", event.elapsed.map(|elapsed| milliseconds(elapsed) / 1e3))?;
+        body.put("response_time", event.handshake.map(milliseconds))?;
+        body.put("process_id", process.map(|process| process.pid))?;
+        body.put("process_name", process.map(|process| &process.comm))?;
+        body.put("user_id", process.map(|process| process.uid))?;
+        body.put("message", phrase(event))
+    })
 }
 
 /// Appends the alert as one line.
@@ -50,13 +44,12 @@ pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> 
 /// # Errors
 /// As [`append_event`].
 pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut body = serde_json::to_value(alert)?;
-    if let Value::Object(body) = &mut body {
-        body.insert("app".to_owned(), "smtp".into());
-        body.insert("dvc".to_owned(), alert.host.as_str().into());
-        body.insert("message".to_owned(), alert.text.as_str().into());
-    }
-    append(&envelope(alert.change.time, &alert.host, "observer:alert", body), out)
+    envelope(alert.change.time, &alert.host, "observer:alert", out, |body| {
+        body.extend(alert)?;
+        body.put("app", "smtp")?;
+        body.put("dvc", &alert.host)?;
+        body.put("message", &alert.text)
+    })
 }
 
 /// Appends the record as one line.
@@ -64,33 +57,41 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
 /// # Errors
 /// As [`append_event`].
 pub fn append_record(record: &Record<'_>, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut body = record.fields.clone();
     let count = record.count.as_ref();
-    let cim = prune(json!({
-        "id": record.id,
-        "time": record.time,
-        "since": record.start,
-        "name": record.name,
-        "message": record.text,
-        "dvc": record.host,
-        "app": count.map(|_| "smtp"),
-        "action": count.map(|count| action(count.label)),
-        "direction": count.map(|_| "outbound"),
-        "transport": count.map(|_| "tcp"),
-        "dest": count.and_then(|count| count.dst_ip),
-        "dest_ip": count.and_then(|count| count.dst_ip),
-        "dest_port": count.and_then(|count| count.dst_port),
-    }));
-    if let Value::Object(cim) = cim {
-        body.extend(cim);
-    }
     let sourcetype = if count.is_some() { "observer:minute" } else { "observer:notice" };
-    append(&envelope(record.time, record.host, sourcetype, Value::Object(body)), out)
+    envelope(record.time, record.host, sourcetype, out, |body| {
+        body.extend(&record.fields)?;
+        body.put("id", record.id)?;
+        body.put("time", record.time)?;
+        body.put("since", record.start)?;
+        body.put("name", &record.name)?;
+        body.put("message", &record.text)?;
+        body.put("dvc", record.host)?;
+        let Some(count) = count else { return Ok(()) };
+        body.put("app", "smtp")?;
+        body.put("action", action(count.label))?;
+        body.put("direction", "outbound")?;
+        body.put("transport", "tcp")?;
+        body.put("dest", count.dst_ip)?;
+        body.put("dest_ip", count.dst_ip)?;
+        body.put("dest_port", count.dst_port)
+    })
 }
 
-fn envelope(time: jiff::Timestamp, host: &str, sourcetype: &str, event: Value) -> Value {
-    let time = time.as_millisecond() as f64 / 1e3;
-    json!({ "time": time, "host": host, "source": "observer", "sourcetype": sourcetype, "event": event })
+fn envelope(
+    time: jiff::Timestamp,
+    host: &str,
+    sourcetype: &str,
+    out: &mut Vec<u8>,
+    event: impl FnOnce(&mut Object<'_>) -> serde_json::Result<()>,
+) -> serde_json::Result<()> {
+    Object::line(out, |object| {
+        object.put("time", time.as_millisecond() as f64 / 1e3)?;
+        object.put("host", host)?;
+        object.put("source", "observer")?;
+        object.put("sourcetype", sourcetype)?;
+        object.nest("event", event)
+    })
 }
 
 /// CIM's words: allowed, blocked, teardown; and `failure` for what is none of them.
@@ -101,8 +102,4 @@ const fn action(label: Label) -> &'static str {
         Label::Reset | Label::Closed => "teardown",
         Label::Timeout | Label::Unreachable | Label::Silent | Label::Cancelled => "failure",
     }
-}
-
-fn version(event: &Event) -> Option<u8> {
-    event.dst.ip.map(|ip| if ip.is_ipv4() { 4 } else { 6 })
 }

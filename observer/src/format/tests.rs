@@ -175,7 +175,106 @@ fn syslog(line: &str) -> (Vec<&str>, BTreeMap<String, String>, String) {
     (head.split(' ').collect(), parameters, chars.collect())
 }
 
+/// JSON in which no object has two members of one name.
+struct Unique;
+
+impl<'de> serde::Deserialize<'de> for Unique {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON without members of the same name")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = std::collections::BTreeSet::new();
+        while let Some((name, Self)) = members.next_entry::<String, Self>()? {
+            if !names.insert(name.clone()) {
+                return Err(serde::de::Error::custom(format!("{name} comes twice")));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// All that GELF is to have of an event beside its own five fields.
+fn flat(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(inner, value)| flat(&format!("{name}_{inner}"), value, into));
+        }
+        Value::Array(words) => {
+            let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+            drop(into.insert(name.to_owned(), words.join(",").into()));
+        }
+        Value::Bool(value) => drop(into.insert(name.to_owned(), value.to_string().into())),
+        value => drop(into.insert(name.replace("_id", "_event_id"), value.clone())),
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_member_comes_twice(event in any_event(), number in 0..8_usize) {
+        let (minute, notice) = records();
+        let alerts = alerts();
+        let alert = &alerts[number % alerts.len()];
+        for entry in [Entry::Event(&event), Entry::Alert(alert), Entry::Minute(&minute), Entry::Notice(&notice)] {
+            for format in JSON {
+                let mut out = Vec::new();
+                format.append(entry, false, &mut out).unwrap();
+                let parsed = serde_json::from_slice::<Unique>(&out);
+                prop_assert!(parsed.is_ok(), "{:?}: {:?} {}", format, parsed.err(), String::from_utf8_lossy(&out));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_event_is_left_out(event in any_event()) {
+        let whole = serde_json::to_value(&event).unwrap();
+        let mut expected = BTreeMap::new();
+        flat("", &whole, &mut expected);
+        expected.remove("_host");
+        let gelf = json(Format::Gelf, &event);
+        let own = gelf.as_object().unwrap().iter().filter(|(name, _)| name.starts_with('_'));
+        prop_assert_eq!(own.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>(), expected);
+        let mut own = json(Format::Ecs, &event)["tcp_observer"].take();
+        for (name, value) in whole.as_object().unwrap() {
+            let is_elsewhere = ["schema", "id", "time", "host", "errno", "src", "dst", "started", "elapsed_ms"];
+            if name == "process" {
+                let (own, process) = (&own["process"], value);
+                prop_assert_eq!((&own["cgroup"], &own["netns"]), (&process["cgroup"], &process["netns"]));
+            } else if !is_elsewhere.contains(&name.as_str()) {
+                prop_assert_eq!(&own[name].take(), value, "{}", name);
+            }
+        }
+    }
+
     #[test]
     fn an_event_is_one_line_and_plain_to_see(event in any_event()) {
         for &format in Format::value_variants() {
