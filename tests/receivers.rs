@@ -1,9 +1,10 @@
 //! What `observer run` sends, into real receivers: needs root, and from Debian
-//! rsyslog, rsyslog-gnutls and nats-server. Traffic stays in namespaces of the lab
-//! and on loopback.
+//! rsyslog, rsyslog-gnutls and nats-server; others are unpacked below `.cache`. `./x`
+//! sees to all of them. Traffic stays in namespaces of the lab and on loopback.
 //!
 //! - `delivery`: refused, timed-out and other connections of the lab; every event
 //!   arrives at every receiver with every field equal.
+//! - `syslog-ng`: the same for syslog-ng.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
 //!   middle of a record, observer itself killed: nothing is lost, what comes twice has
 //!   the same id, and the order is kept.
@@ -28,6 +29,12 @@ mod outage;
 mod reload;
 #[path = "receivers/rsyslog.rs"]
 mod rsyslog;
+#[path = "receivers/syslog_ng.rs"]
+mod syslog_ng;
+#[path = "receivers/traffic.rs"]
+mod traffic;
+#[path = "receivers/unpacked.rs"]
+mod unpacked;
 
 use std::process::ExitCode;
 
@@ -44,6 +51,7 @@ fn main() -> ExitCode {
     }
     let trials = vec![
         Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
+        Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
         Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
         Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),
