@@ -5,6 +5,7 @@
 //! - `delivery`: refused, timed-out and other connections of the lab; every event
 //!   arrives at every receiver with every field equal.
 //! - `syslog-ng`: the same for syslog-ng.
+//! - `journal`: the same for systemd-journald, read back with journalctl.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
 //!   middle of a record, observer itself killed: nothing is lost, what comes twice has
 //!   the same id, and the order is kept.
@@ -21,10 +22,14 @@ mod cutter;
 mod daemon;
 #[path = "receivers/delivery.rs"]
 mod delivery;
+#[path = "receivers/journal.rs"]
+mod journal;
 #[path = "receivers/nats.rs"]
 mod nats;
 #[path = "receivers/outage.rs"]
 mod outage;
+#[path = "receivers/receiver.rs"]
+mod receiver;
 #[path = "receivers/reload.rs"]
 mod reload;
 #[path = "receivers/rsyslog.rs"]
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
         Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),
+        Trial::test("journal", run(delivery::the_journal_gets_every_event_with_every_field)),
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
         Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
         Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Lab, LabConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::certificates::Authority;
 use crate::daemon::{Daemon, Place, free_port, id, wait};
+use crate::journal::{self, Journald};
 use crate::nats::Nats;
+use crate::receiver::Receiver as _;
 use crate::rsyslog::{Input, Output, Rsyslog, parsed};
 use crate::syslog_ng::{self, SyslogNg};
 use crate::traffic::{self, PORT};
@@ -97,6 +99,55 @@ pub(crate) fn syslog_ng_gets_every_event_with_every_field() -> Result<()> {
         same(name, &recorded.records, place.json(name)?, |record| id(record).to_owned())?;
     }
     recorded.print("six inputs of syslog-ng");
+    Ok(())
+}
+
+/// The journal, with a process's name of several lines among the values.
+pub(crate) fn the_journal_gets_every_event_with_every_field() -> Result<()> {
+    let place = Place::new()?;
+    let journald = Journald::start(&place)?;
+    let (here, socket) = (place.directory().display(), journald.socket());
+    place.configure(&format!(
+        "[sink.lines]\ntype = 'file'\nformat = 'rfc5424'\npath = '{here}/lines'\n{ALL}\n\
+         [sink.journal]\ntype = 'journald'\naddress = '{}'\n{ALL}\n",
+        socket.display()
+    ))?;
+    let recorded = traffic::record(&place)?;
+    let daemon = Daemon::start(&place)?;
+    let has_all = || Ok(journald.entries()?.len() >= recorded.records.len());
+    wait(ARRIVED_WITHIN, has_all)
+        .with_context(|| format!("{:?} entries: {}", journald.entries().map(|all| all.len()), daemon.said()))?;
+    daemon.end()?;
+    let entries = journald.entries()?;
+    let key = |fields: &Value| fields["OBSERVER_ID"].to_string();
+    let expected: Vec<Value> = recorded.records.iter().map(|record| json!(journal::fields(record))).collect();
+    same(
+        "journal",
+        &expected,
+        entries.iter().map(|entry| json!(journal::fields_of_ours(entry.clone()))).collect(),
+        key,
+    )?;
+    same_headlines(&place, &recorded.records, &entries)?;
+    recorded.print("systemd-journald");
+    Ok(())
+}
+
+/// Fails unless the fields that are the journal's own say what syslog is told.
+fn same_headlines(place: &Place, records: &[Value], entries: &[journal::Entry]) -> Result<()> {
+    let lines: Result<Vec<Value>> = place.lines("lines")?.iter().map(|line| parsed(line)).collect();
+    for (record, line) in records.iter().zip(lines?) {
+        let entry = entries.iter().find(|entry| journal::is(entry, "OBSERVER_ID", id(record)));
+        let entry = entry.with_context(|| format!("no entry {record}"))?;
+        let priority = line["pri"].as_str().and_then(|pri| pri.parse::<u8>().ok()).map(|pri| (pri & 7).to_string());
+        ensure!(journal::is(entry, "PRIORITY", &priority.unwrap_or_default()), "{line}: {entry:?}");
+        if let (Some(label), Some(text)) = (record["label"].as_str(), line["msg"].as_str())
+            && record["schema"] == "observer.event.v1"
+        {
+            let message = format!("{label} {text}");
+            ensure!(entry["MESSAGE"].iter().eq([&message]), "{message}: {entry:?}");
+        }
+        ensure!(entry["MESSAGE"].len() == 1 && entry["MESSAGE_ID"].len() == 1, "{entry:?}");
+    }
     Ok(())
 }
 

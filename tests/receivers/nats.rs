@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::daemon::{Place, mortal, wait};
+use crate::receiver::{Received, Receiver, event};
 
 const STREAM: &str = "OBSERVER";
 
@@ -41,18 +42,6 @@ impl Nats {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// kill -9.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.store, self.port)?;
-        self.wait()
     }
 
     fn wait(&self) -> Result<()> {
@@ -87,6 +76,27 @@ impl Nats {
             }
             Ok(all)
         })
+    }
+}
+
+impl Receiver for Nats {
+    fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.store, self.port)?;
+        self.wait()
+    }
+
+    fn events(&self, _: &Place) -> Result<Vec<Received>> {
+        Ok(self.messages()?.into_iter().filter_map(|(_, record)| event(record)).collect())
+    }
+
+    fn has(&self, _: &Place, count: usize) -> Result<bool> {
+        Ok(self.count()? >= count as u64)
     }
 }
 
