@@ -5,7 +5,8 @@
 //! - `delivery`: refused, timed-out and other connections of the lab; every event
 //!   arrives at every receiver with every field equal.
 //! - `syslog-ng`: the same for syslog-ng.
-//! - `journal`: the same for systemd-journald, read back with journalctl.
+//! - `journal`: the same for systemd-journald, read back with journalctl, and for
+//!   systemd-journal-remote behind it.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
 //!   middle of a record, observer itself killed: nothing is lost, what comes twice has
 //!   the same id, and the order is kept.

@@ -128,7 +128,9 @@ pub(crate) fn the_journal_gets_every_event_with_every_field() -> Result<()> {
         key,
     )?;
     same_headlines(&place, &recorded.records, &entries)?;
-    recorded.print("systemd-journald");
+    let afar = journald.entries_afar(&place)?;
+    ensure!(afar == entries, "systemd-journal-remote has {} of {} entries, or others", afar.len(), entries.len());
+    recorded.print("systemd-journald, and from there at systemd-journal-remote");
     Ok(())
 }
 

@@ -3,15 +3,17 @@
 //! out of its reach.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::daemon::{Place, mortal, wait};
+use crate::daemon::{Place, free_port, mortal, wait};
 use crate::receiver::{Received, Receiver, event};
 use crate::unpacked;
 
@@ -59,6 +61,27 @@ impl Journald {
     /// What observer wrote into it.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
         entries(Path::new("--directory"), &self.files())
+    }
+
+    /// The same, after systemd-journal-upload has sent this journal to a
+    /// systemd-journal-remote. That one speaks HTTP and the export format, which no
+    /// sink does: this is how what a sink writes comes to a central journal.
+    pub(crate) fn entries_afar(&self, place: &Place) -> Result<Vec<Entry>> {
+        let (port, file) = (free_port()?, place.path("remote.journal"));
+        let mut remote = mortal(unpacked::program(PACKAGES, "systemd-journal-remote")?);
+        remote.arg(format!("--listen-http=127.0.0.1:{port}")).arg("--split-mode=none").arg("--output").arg(&file);
+        let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        wait(Duration::from_secs(10), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
+            .context("systemd-journal-remote does not listen")?;
+        let mut upload = unpacked::program(PACKAGES, "systemd-journal-upload")?;
+        upload.arg(format!("--url=http://127.0.0.1:{port}")).arg("--follow=no").arg("--directory").arg(self.files());
+        upload.arg(format!("--save-state={}", place.path("upload.state").display()));
+        let output = mortal(upload).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "systemd-journal-upload: {}: {said}", output.status);
+        kill_process(Pid::from_child(&remote), Signal::TERM)?;
+        remote.wait()?;
+        entries(Path::new("--file"), &file)
     }
 
     fn wait(&self) -> Result<()> {
