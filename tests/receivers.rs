@@ -7,6 +7,7 @@
 //! - `syslog-ng`: the same for syslog-ng.
 //! - `journal`: the same for systemd-journald, read back with journalctl, and for
 //!   systemd-journal-remote behind it.
+//! - `prometheus`: what Prometheus has scraped is what the events and the ledger say.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
 //!   middle of a record, observer itself killed: nothing is lost, what comes twice has
 //!   the same id, and the order is kept.
@@ -29,6 +30,8 @@ mod journal;
 mod nats;
 #[path = "receivers/outage.rs"]
 mod outage;
+#[path = "receivers/prometheus.rs"]
+mod prometheus;
 #[path = "receivers/receiver.rs"]
 mod receiver;
 #[path = "receivers/reload.rs"]
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
         Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),
         Trial::test("journal", run(delivery::the_journal_gets_every_event_with_every_field)),
+        Trial::test("prometheus", run(prometheus::prometheus_has_the_ledger)),
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
         Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
         Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),

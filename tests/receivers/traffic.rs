@@ -28,17 +28,29 @@ impl Recorded {
     }
 }
 
+/// What was done.
+pub(crate) struct Made {
+    pids: BTreeSet<u32>,
+    /// Attempts.
+    pub(crate) seen: usize,
+}
+
 /// Every way for a connection to end, a storm of a thousand, and processes of hostile
-/// names, with a daemon that has ended after it.
-pub(crate) fn record(place: &Place) -> Result<Recorded> {
-    let daemon = Daemon::start(place)?;
+/// names.
+pub(crate) fn make() -> Result<Made> {
     let lab = Lab::up(LabConfig::default())?;
     let cases: Vec<Case> = matrix().into_iter().step_by(3).collect();
     let (cases, storm) = (lab.run(&cases, PORT)?, lab.storm(Storm { attempts: 1_000, ..Storm::default() })?);
     let mut pids: BTreeSet<u32> = cases.iter().map(|case| case.pid).chain(storm.iter().map(|one| one.pid)).collect();
     pids.insert(std::process::id());
     HOSTILE.into_iter().try_for_each(attempt_as)?;
-    let seen = cases.len() + storm.len() + HOSTILE.len();
+    Ok(Made { pids, seen: cases.len() + storm.len() + HOSTILE.len() })
+}
+
+/// The same with a daemon, which has ended after it.
+pub(crate) fn record(place: &Place) -> Result<Recorded> {
+    let daemon = Daemon::start(place)?;
+    let Made { pids, seen } = make()?;
     // Minutes and alerts come too, and end with the daemon.
     std::thread::sleep(Duration::from_millis(500));
     let said = daemon.end()?;

@@ -17,8 +17,12 @@ const DEPTH: u32 = 4;
 pub(crate) fn program(name: &str, program: &str) -> Result<Command> {
     let unpacked = root(name);
     let roots = [unpacked.as_path(), Path::new("/")];
-    let files = roots.iter().flat_map(|root| DIRECTORIES.map(|directory| root.join(directory).join(program)));
-    let file = files.into_iter().find(|file| file.is_file());
+    let directories = roots.iter().flat_map(|root| DIRECTORIES.map(|directory| root.join(directory)));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let file = directories
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file());
     let mut command = Command::new(file.with_context(|| format!("no {program} here: ./x setup fetches it"))?);
     let mut libraries = Vec::new();
     collect(&unpacked, DEPTH, &mut libraries);
