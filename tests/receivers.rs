@@ -8,6 +8,8 @@
 //! - `journal`: the same for systemd-journald, read back with journalctl, and for
 //!   systemd-journal-remote behind it.
 //! - `prometheus`: what Prometheus has scraped is what the events and the ledger say.
+//! - `stream`: NATS by TLS, killed in mid-stream, and a spool that is sent twice: the
+//!   stream has each event once.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
 //!   middle of a record, observer itself killed: nothing is lost, what comes twice has
 //!   the same id, and the order is kept.
@@ -38,6 +40,8 @@ mod receiver;
 mod reload;
 #[path = "receivers/rsyslog.rs"]
 mod rsyslog;
+#[path = "receivers/stream.rs"]
+mod stream;
 #[path = "receivers/syslog_ng.rs"]
 mod syslog_ng;
 #[path = "receivers/traffic.rs"]
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),
         Trial::test("journal", run(delivery::the_journal_gets_every_event_with_every_field)),
         Trial::test("prometheus", run(prometheus::prometheus_has_the_ledger)),
+        Trial::test("stream", run(stream::a_stream_has_each_event_once)),
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
         Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
         Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),

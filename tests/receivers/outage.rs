@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Lab, LabConfig};
 
-use crate::certificates::Authority;
 use crate::cutter::Cutter;
 use crate::daemon::{Daemon, Place, free_port, wait};
+use crate::delivery::issue_certificates;
 use crate::journal::Journald;
-use crate::nats::Nats;
+use crate::nats::{Nats, Security};
 use crate::receiver::{Received, Receiver, distinct, event};
 use crate::rsyslog::{Input, Output, Rsyslog};
 
@@ -77,9 +77,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
 
 /// One of each kind.
 fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
-    let authority = Authority::new(place.directory())?;
-    authority.issue("server", false)?;
-    authority.issue("client", false)?;
+    issue_certificates(place)?;
     let [tcp, tls, nats] = [free_port()?, free_port()?, free_port()?];
     let here = place.directory().display();
     let syslog = |transport: &str, address: String| {
@@ -88,7 +86,7 @@ fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
     let certificates =
         format!("tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n");
     let rsyslog = |name: &str, input| Rsyslog::start(place, name, input, Output::Cee);
-    let nats = Nats::start(place, nats)?;
+    let nats = Nats::start(place, nats, Security::Plain)?;
     let journald = Journald::start(place)?;
     let socket = journald.socket();
     Ok(vec![

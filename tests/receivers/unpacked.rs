@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 /// Where programs are, in a root or in a package.
-const DIRECTORIES: [&str; 4] = ["usr/sbin", "usr/bin", "usr/lib/systemd", "lib/systemd"];
+const DIRECTORIES: [&str; 6] = ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/systemd", "lib/systemd"];
 /// Deeper than that, no package has libraries.
 const DEPTH: u32 = 4;
 
