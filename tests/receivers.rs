@@ -26,6 +26,8 @@ mod cutter;
 mod daemon;
 #[path = "receivers/delivery.rs"]
 mod delivery;
+#[path = "receivers/http.rs"]
+mod http;
 #[path = "receivers/journal.rs"]
 mod journal;
 #[path = "receivers/nats.rs"]

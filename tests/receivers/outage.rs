@@ -11,6 +11,7 @@ use observer_lab::{Lab, LabConfig};
 use crate::cutter::Cutter;
 use crate::daemon::{Daemon, Place, free_port, wait};
 use crate::delivery::issue_certificates;
+use crate::http::{Protocol, Server};
 use crate::journal::Journald;
 use crate::nats::{Nats, Security};
 use crate::receiver::{Received, Receiver, distinct, event};
@@ -89,14 +90,19 @@ fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
     let nats = Nats::start(place, nats, Security::Plain)?;
     let journald = Journald::start(place)?;
     let socket = journald.socket();
-    Ok(vec![
+    let mut receivers = vec![
         Away::new("unix", syslog("unix", format!("{here}/unix.sock")), rsyslog("unix", Input::Unix)?),
         Away::new("tcp", syslog("tcp", format!("127.0.0.1:{tcp}")), rsyslog("tcp", Input::Tcp(tcp))?),
         Away::new("cut", syslog("tcp", format!("127.0.0.1:{}", cutter.port)), rsyslog("cut", Input::Tcp(cut))?),
         Away::new("tls", syslog("tls", format!("localhost:{tls}")) + &certificates, rsyslog("tls", Input::Tls(tls))?),
         Away::new("journal", format!("type = 'journald'\naddress = '{}'\n", socket.display()), journald),
         Away::new("nats", format!("type = 'nats'\nservers = ['{}']\n", nats.url()), nats),
-    ])
+    ];
+    for (name, protocol) in [("hec", Protocol::Hec), ("bulk", Protocol::Bulk), ("otlp", Protocol::Otlp)] {
+        let server = Server::start(protocol)?;
+        receivers.push(Away::new(name, server.sink(place, name)?, server));
+    }
+    Ok(receivers)
 }
 
 /// Prints what became of each sink's events, and fails if any was lost.
