@@ -133,7 +133,8 @@ fn optional(key: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
 }
 
 /// Control characters, the tab among them, are written as visible escapes, which
-/// nothing reads back.
+/// nothing reads back, and `"` as `'`: some receivers take all up to the next one for
+/// its value.
 fn pair(key: &str, value: impl Display, out: &mut Vec<u8>) {
-    let _ = write!(out, "\t{key}={}", sanitize(&value.to_string()));
+    let _ = write!(out, "\t{key}={}", sanitize(&value.to_string()).replace('"', "'"));
 }
