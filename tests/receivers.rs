@@ -8,6 +8,8 @@
 //! - `journal`: the same for systemd-journald, read back with journalctl, and for
 //!   systemd-journal-remote behind it.
 //! - `prometheus`: what Prometheus has scraped is what the events and the ledger say.
+//! - `tenzir`: the same for Tenzir, in seven formats and protocols. Only `./x receivers`
+//!   runs it, because Tenzir is large.
 //! - `stream`: NATS by TLS, killed in mid-stream, and a spool that is sent twice: the
 //!   stream has each event once.
 //! - `outage`: every receiver killed and away for a minute, connections cut in the
@@ -36,6 +38,8 @@ mod nats;
 mod outage;
 #[path = "receivers/prometheus.rs"]
 mod prometheus;
+#[path = "receivers/reading.rs"]
+mod reading;
 #[path = "receivers/receiver.rs"]
 mod receiver;
 #[path = "receivers/reload.rs"]
@@ -46,6 +50,8 @@ mod rsyslog;
 mod stream;
 #[path = "receivers/syslog_ng.rs"]
 mod syslog_ng;
+#[path = "receivers/tenzir.rs"]
+mod tenzir;
 #[path = "receivers/traffic.rs"]
 mod traffic;
 #[path = "receivers/unpacked.rs"]
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),
         Trial::test("disk", run(outage::a_full_disk_below_the_spool_is_said_and_recovered_from)),
         Trial::test("reload", run(reload::sinks_change_without_a_lost_event)),
+        // Half a gigabyte: `./x receivers` fetches it and runs this.
+        Trial::test("tenzir", run(tenzir::tenzir_reads_every_event_with_every_field)).with_ignored_flag(true),
         Trial::test("outage", run(outage::nothing_is_lost_by_an_outage)),
     ];
     libtest_mimic::run(&args, trials).exit_code()

@@ -16,6 +16,7 @@ mod verb {
     pub(crate) mod demo;
     pub(crate) mod fuzz;
     pub(crate) mod lint;
+    pub(crate) mod receivers;
     pub(crate) mod test;
     pub(crate) mod vm_test;
     pub(crate) mod watch;
@@ -40,6 +41,7 @@ enum Verb {
     Demo(verb::demo::Demo),
     Fuzz(verb::fuzz::Fuzz),
     Lint(verb::lint::Lint),
+    Receivers(verb::receivers::Receivers),
     Test(verb::test::Test),
     VmTest(verb::vm_test::VmTest),
     Watch(verb::watch::Watch),
@@ -52,6 +54,7 @@ impl Verb {
             Self::Demo(demo) => demo.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Lint(lint) => lint.run(),
+            Self::Receivers(receivers) => receivers.run(),
             Self::Test(test) => test.run(),
             Self::VmTest(vm_test) => vm_test.run(),
             Self::Watch(watch) => watch.run(),
