@@ -16,6 +16,7 @@ use crate::journal::Journald;
 use crate::nats::{Nats, Security};
 use crate::receiver::{Received, Receiver, distinct, event};
 use crate::rsyslog::{Input, Output, Rsyslog};
+use crate::syslog_ng::{self, SyslogNg};
 
 /// Refused connections of one blast, and blasts.
 const BLAST: u32 = 1_000;
@@ -66,7 +67,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
             daemon.kill()?;
             daemon = Daemon::start(&place)?;
         }
-        if let Some(since) = away_since.filter(|since: &Instant| nth + 3 == BLASTS && since.elapsed() < AWAY) {
+        if let Some(since) = away_since.filter(|_: &Instant| nth + 3 == BLASTS) {
             std::thread::sleep(AWAY.saturating_sub(since.elapsed()));
             receivers.iter_mut().try_for_each(|away| away.receiver.restart())?;
             is_back = true;
@@ -79,7 +80,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
 /// One of each kind.
 fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
     issue_certificates(place)?;
-    let [tcp, tls, nats] = [free_port()?, free_port()?, free_port()?];
+    let [tcp, tls, ng, nats] = [free_port()?, free_port()?, free_port()?, free_port()?];
     let here = place.directory().display();
     let syslog = |transport: &str, address: String| {
         format!("type = 'syslog'\nformat = 'json'\ntransport = '{transport}'\naddress = '{address}'\n")
@@ -87,6 +88,7 @@ fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
     let certificates =
         format!("tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n");
     let rsyslog = |name: &str, input| Rsyslog::start(place, name, input, Output::Cee);
+    let syslog_ng = SyslogNg::start(place, "ng", syslog_ng::Input::Tcp(ng), Output::Cee)?;
     let nats = Nats::start(place, nats, Security::Plain)?;
     let journald = Journald::start(place)?;
     let socket = journald.socket();
@@ -95,6 +97,7 @@ fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
         Away::new("tcp", syslog("tcp", format!("127.0.0.1:{tcp}")), rsyslog("tcp", Input::Tcp(tcp))?),
         Away::new("cut", syslog("tcp", format!("127.0.0.1:{}", cutter.port)), rsyslog("cut", Input::Tcp(cut))?),
         Away::new("tls", syslog("tls", format!("localhost:{tls}")) + &certificates, rsyslog("tls", Input::Tls(tls))?),
+        Away::new("ng", syslog("tcp", format!("127.0.0.1:{ng}")), syslog_ng),
         Away::new("journal", format!("type = 'journald'\naddress = '{}'\n", socket.display()), journald),
         Away::new("nats", format!("type = 'nats'\nservers = ['{}']\n", nats.url()), nats),
     ];

@@ -35,6 +35,13 @@ pub(crate) fn event(record: Value) -> Option<Received> {
     (record["schema"] == "observer.event.v1").then(|| (id(&record).to_owned(), record))
 }
 
+/// Those of the file `NAME.out`, in format json.
+pub(crate) fn written(place: &Place, name: &str) -> Result<Vec<Received>> {
+    let lines = place.lines(&format!("{name}.out"))?;
+    // The last line may be half written yet.
+    Ok(lines.iter().filter_map(|line| event(serde_json::from_str(line).ok()?)).collect())
+}
+
 pub(crate) fn distinct(events: &[Received]) -> usize {
     events.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len()
 }

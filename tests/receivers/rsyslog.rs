@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::daemon::{Place, mortal, wait};
-use crate::receiver::{Received, Receiver, event};
+use crate::receiver::{Received, Receiver, written};
 
 /// How messages reach it.
 #[derive(Clone, Copy)]
@@ -81,9 +81,7 @@ impl Receiver for Rsyslog {
     }
 
     fn events(&self, place: &Place) -> Result<Vec<Received>> {
-        let lines = place.lines(&format!("{}.out", self.name))?;
-        // The last line may be half written yet.
-        Ok(lines.iter().filter_map(|line| event(serde_json::from_str(line).ok()?)).collect())
+        written(place, &self.name)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::daemon::{Place, mortal, wait};
+use crate::receiver::{Received, Receiver, written};
 use crate::rsyslog::Output;
 use crate::unpacked;
 
@@ -53,10 +54,26 @@ impl SyslogNg {
     }
 }
 
+impl Receiver for SyslogNg {
+    fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.directory, &self.name)?;
+        self.wait()
+    }
+
+    fn events(&self, place: &Place) -> Result<Vec<Received>> {
+        written(place, &self.name)
+    }
+}
+
 impl Drop for SyslogNg {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.kill();
     }
 }
 
