@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use observer::sink::message::Message;
+use observer::sink::target::{JournaldTarget, Target};
+use observer::sink::transport;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::daemon::{Place, free_port, mortal, wait};
+use crate::daemon::{Place, free_port, id, mortal, wait};
 use crate::receiver::{Received, Receiver, event};
 use crate::unpacked;
 
@@ -56,6 +59,21 @@ impl Journald {
     /// Its files.
     pub(crate) fn files(&self) -> PathBuf {
         self.directory.join("run/log/journal")
+    }
+
+    /// Gives it these events as a sink does, and waits until it has read them.
+    pub(crate) fn send(&self, events: &[Value]) -> Result<()> {
+        let target = JournaldTarget { socket: self.socket(), timeout: Duration::from_secs(5) };
+        let mut sink = transport::open(&Target::Journald(target)).map_err(|cause| anyhow!(cause))?;
+        let message = |event: &Value| Message { id: id(event).to_owned(), body: event.to_string().into_bytes() };
+        let messages: Vec<Message> = events.iter().map(message).collect();
+        let sent = sink.send(&messages).map_err(|trouble| anyhow!("{trouble}"))?;
+        ensure!(sent.refused.is_empty(), "{sent:?}");
+        wait(Duration::from_secs(10), || Ok(sink.confirmed().is_ok_and(|count| count == events.len() as u64)))
+            .context("systemd-journald does not read")?;
+        // It has read, and now writes.
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
     }
 
     /// What observer wrote into it.
