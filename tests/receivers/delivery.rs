@@ -77,12 +77,7 @@ pub(crate) fn syslog_ng_gets_every_event_with_every_field() -> Result<()> {
         ] {
             let name = format!("{transport}-{format}");
             receivers.push(SyslogNg::start(&place, &name, input, output)?);
-            let certificates = match transport {
-                "tls" => {
-                    format!("tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n")
-                }
-                _ => String::new(),
-            };
+            let certificates = if transport == "tls" { certificate_keys(&place) } else { String::new() };
             sinks += &format!(
                 "[sink.{name}]\ntype = 'syslog'\ntransport = '{transport}'\naddress = '{address}'\n\
                  format = '{format}'\n{ALL}\n{certificates}"
@@ -180,6 +175,12 @@ fn same_headlines(place: &Place, records: &[Value], entries: &[journal::Entry]) 
         ensure!(entry["MESSAGE"].len() == 1 && entry["MESSAGE_ID"].len() == 1, "{entry:?}");
     }
     Ok(())
+}
+
+/// The keys of a sink that uses them.
+pub(crate) fn certificate_keys(place: &Place) -> String {
+    let here = place.directory().display();
+    format!("tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n")
 }
 
 /// A server's and a client's.

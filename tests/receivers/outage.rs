@@ -10,7 +10,7 @@ use observer_lab::{Lab, LabConfig};
 
 use crate::cutter::Cutter;
 use crate::daemon::{Daemon, Place, free_port, wait};
-use crate::delivery::issue_certificates;
+use crate::delivery::{certificate_keys, issue_certificates};
 use crate::http::{Protocol, Server};
 use crate::journal::Journald;
 use crate::nats::{Nats, Security};
@@ -85,8 +85,7 @@ fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
     let syslog = |transport: &str, address: String| {
         format!("type = 'syslog'\nformat = 'json'\ntransport = '{transport}'\naddress = '{address}'\n")
     };
-    let certificates =
-        format!("tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n");
+    let certificates = certificate_keys(place);
     let rsyslog = |name: &str, input| Rsyslog::start(place, name, input, Output::Cee);
     let syslog_ng = SyslogNg::start(place, "ng", syslog_ng::Input::Tcp(ng), Output::Cee)?;
     let nats = Nats::start(place, nats, Security::Plain)?;

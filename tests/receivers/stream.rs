@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Lab, LabConfig};
 
 use crate::daemon::{Daemon, Place, free_port, id, wait};
-use crate::delivery::issue_certificates;
+use crate::delivery::{certificate_keys, issue_certificates};
 use crate::nats::{Nats, Security};
 use crate::receiver::{Receiver as _, distinct};
 
@@ -25,11 +25,10 @@ pub(crate) fn a_stream_has_each_event_once() -> Result<()> {
     issue_certificates(&place)?;
     let (port, metrics) = (free_port()?, free_port()?);
     let mut nats = Nats::start(&place, port, Security::Tls)?;
-    let here = place.directory().display();
     place.configure(&format!(
-        "[metrics]\nlisten = '127.0.0.1:{metrics}'\n[sink.nats]\ntype = 'nats'\nservers = ['{}']\n\
-         tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n",
-        nats.url()
+        "[metrics]\nlisten = '127.0.0.1:{metrics}'\n[sink.nats]\ntype = 'nats'\nservers = ['{}']\n{}",
+        nats.url(),
+        certificate_keys(&place)
     ))?;
     let daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
