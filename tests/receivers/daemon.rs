@@ -41,6 +41,13 @@ impl Place {
         Ok(std::fs::write(self.path("observer.toml"), text)?)
     }
 
+    /// Writes a file that nobody else may read, with this as its line.
+    pub(crate) fn keep_secret(&self, name: &str, secret: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(self.path(name), format!("{secret}\n"))?;
+        Ok(std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600))?)
+    }
+
     /// The lines of a file; none if it is not there.
     pub(crate) fn lines(&self, name: &str) -> Result<Vec<String>> {
         match std::fs::read_to_string(self.path(name)) {

@@ -1,6 +1,6 @@
 //! nats-server with JetStream, and a stream that takes all that observer sends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,21 +11,39 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::daemon::{Place, mortal, wait};
+use crate::receiver::{Received, Receiver, event};
 
 const STREAM: &str = "OBSERVER";
 
+/// With a certificate `server.pem`, for clients with one of `ca.pem`, and of these
+/// `client.pem`; or without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    Plain,
+    Tls,
+}
+
+/// A message of the stream's.
+pub(crate) struct Published {
+    pub(crate) subject: String,
+    /// Its `Nats-Msg-Id`.
+    pub(crate) id: String,
+    pub(crate) record: Value,
+}
+
 pub(crate) struct Nats {
     child: Child,
-    store: PathBuf,
+    directory: PathBuf,
     port: u16,
+    security: Security,
     runtime: Runtime,
 }
 
 impl Nats {
-    pub(crate) fn start(place: &Place, port: u16) -> Result<Self> {
-        let store = place.path("nats");
+    pub(crate) fn start(place: &Place, port: u16, security: Security) -> Result<Self> {
+        let directory = place.directory().to_owned();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let nats = Self { child: spawn(&store, port)?, store, port, runtime };
+        let nats = Self { child: spawn(&directory, port, security)?, directory, port, security, runtime };
         nats.wait()?;
         let config = jetstream::stream::Config {
             name: STREAM.to_owned(),
@@ -33,26 +51,27 @@ impl Nats {
             ..jetstream::stream::Config::default()
         };
         nats.runtime.block_on(async {
-            let client = async_nats::connect(nats.url()).await?;
-            jetstream::new(client).create_stream(config).await.map_err(|error| anyhow::anyhow!("{error}"))
+            let context = jetstream::new(nats.connect().await?);
+            context.create_stream(config).await.map_err(|error| anyhow::anyhow!("{error}"))
         })?;
         Ok(nats)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        match self.security {
+            Security::Plain => format!("nats://127.0.0.1:{}", self.port),
+            // As the certificate says.
+            Security::Tls => format!("tls://localhost:{}", self.port),
+        }
     }
 
-    /// kill -9.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.store, self.port)?;
-        self.wait()
+    async fn connect(&self) -> Result<async_nats::Client> {
+        let mut options = async_nats::ConnectOptions::new();
+        if self.security == Security::Tls {
+            let [ca, certificate, key] = ["ca.pem", "client.pem", "client.key"].map(|name| self.directory.join(name));
+            options = options.require_tls(true).add_root_certificates(ca).add_client_certificate(certificate, key);
+        }
+        Ok(options.connect(self.url()).await?)
     }
 
     fn wait(&self) -> Result<()> {
@@ -63,17 +82,16 @@ impl Nats {
     /// How many it has.
     pub(crate) fn count(&self) -> Result<u64> {
         self.runtime.block_on(async {
-            let context = jetstream::new(async_nats::connect(self.url()).await?);
+            let context = jetstream::new(self.connect().await?);
             let mut stream = context.get_stream(STREAM).await.map_err(|error| anyhow::anyhow!("{error}"))?;
             Ok(stream.info().await.map_err(|error| anyhow::anyhow!("{error}"))?.state.messages)
         })
     }
 
-    /// All that it has, as subject and record.
-    pub(crate) fn messages(&self) -> Result<Vec<(String, Value)>> {
+    /// All that it has.
+    pub(crate) fn messages(&self) -> Result<Vec<Published>> {
         self.runtime.block_on(async {
-            let client = async_nats::connect(self.url()).await?;
-            let context = jetstream::new(client);
+            let context = jetstream::new(self.connect().await?);
             let mut stream = context.get_stream(STREAM).await.map_err(|error| anyhow::anyhow!("{error}"))?;
             let count = stream.info().await.map_err(|error| anyhow::anyhow!("{error}"))?.state.messages;
             let config = jetstream::consumer::pull::OrderedConfig::default();
@@ -83,10 +101,36 @@ impl Nats {
             while (all.len() as u64) < count {
                 let message =
                     messages.next().await.context("the stream ended")?.map_err(|error| anyhow::anyhow!("{error}"))?;
-                all.push((message.subject.to_string(), serde_json::from_slice(&message.payload)?));
+                let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
+                all.push(Published {
+                    subject: message.subject.to_string(),
+                    id: id.map(|id| id.to_string()).unwrap_or_default(),
+                    record: serde_json::from_slice(&message.payload)?,
+                });
             }
             Ok(all)
         })
+    }
+}
+
+impl Receiver for Nats {
+    fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.directory, self.port, self.security)?;
+        self.wait()
+    }
+
+    fn events(&self, _: &Place) -> Result<Vec<Received>> {
+        Ok(self.messages()?.into_iter().filter_map(|published| event(published.record)).collect())
+    }
+
+    fn has(&self, _: &Place, count: usize) -> Result<bool> {
+        Ok(self.count()? >= count as u64)
     }
 }
 
@@ -96,9 +140,16 @@ impl Drop for Nats {
     }
 }
 
-fn spawn(store: &std::path::Path, port: u16) -> Result<Child> {
+fn spawn(directory: &Path, port: u16, security: Security) -> Result<Child> {
     let mut command = mortal(Command::new("nats-server"));
-    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]).arg(store);
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]);
+    command.arg(directory.join("nats"));
+    if security == Security::Tls {
+        command.args(["--tls", "--tlsverify"]);
+        for (option, name) in [("--tlscert", "server.pem"), ("--tlskey", "server.key"), ("--tlscacert", "ca.pem")] {
+            command.arg(option).arg(directory.join(name));
+        }
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().context("nats-server, of the Debian package of that name: ./x setup installs it")
 }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Lab, LabConfig};
-use serde_json::Value;
 
-use crate::certificates::Authority;
 use crate::cutter::Cutter;
-use crate::daemon::{Daemon, Place, free_port, id, wait};
-use crate::nats::Nats;
+use crate::daemon::{Daemon, Place, free_port, wait};
+use crate::delivery::{certificate_keys, issue_certificates};
+use crate::http::{Protocol, Server};
+use crate::journal::Journald;
+use crate::nats::{Nats, Security};
+use crate::receiver::{Received, Receiver, distinct, event};
 use crate::rsyslog::{Input, Output, Rsyslog};
+use crate::syslog_ng::{self, SyslogNg};
 
 /// Refused connections of one blast, and blasts.
 const BLAST: u32 = 1_000;
@@ -23,34 +26,28 @@ const AWAY: Duration = Duration::from_secs(60);
 /// The longest pause between two tries, and then the work.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(120);
 
+/// A receiver, and the section of its sink.
+struct Away {
+    name: &'static str,
+    sink: String,
+    receiver: Box<dyn Receiver>,
+}
+
+impl Away {
+    fn new(name: &'static str, sink: String, receiver: impl Receiver + 'static) -> Self {
+        Self { name, sink: format!("[sink.{name}]\n{sink}"), receiver: Box::new(receiver) }
+    }
+}
+
 /// 20,000 events; every receiver is killed after a quarter of them and comes back a
 /// minute later; observer is killed and started again meanwhile; and one receiver is
 /// behind a relay that cuts connections in mid-record.
 pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
     let place = Place::new()?;
-    let authority = Authority::new(place.directory())?;
-    authority.issue("server", false)?;
-    authority.issue("client", false)?;
-    let [tcp, cut, tls, nats] = [free_port()?, free_port()?, free_port()?, free_port()?];
-    let mut receivers = [
-        Rsyslog::start(&place, "unix", Input::Unix, Output::Cee)?,
-        Rsyslog::start(&place, "tcp", Input::Tcp(tcp), Output::Cee)?,
-        Rsyslog::start(&place, "cut", Input::Tcp(cut), Output::Cee)?,
-        Rsyslog::start(&place, "tls", Input::Tls(tls), Output::Cee)?,
-    ];
+    let cut = free_port()?;
     let cutter = Cutter::start(cut, 5, 50_000)?;
-    let mut nats = Nats::start(&place, nats)?;
-    let here = place.directory().display();
-    place.configure(&format!(
-        "[sink.unix]\ntype = 'syslog'\naddress = '{here}/unix.sock'\nformat = 'json'\n\
-         [sink.tcp]\ntype = 'syslog'\ntransport = 'tcp'\naddress = '127.0.0.1:{tcp}'\nformat = 'json'\n\
-         [sink.cut]\ntype = 'syslog'\ntransport = 'tcp'\naddress = '127.0.0.1:{}'\nformat = 'json'\n\
-         [sink.tls]\ntype = 'syslog'\ntransport = 'tls'\naddress = 'localhost:{tls}'\nformat = 'json'\n\
-         tls_ca = '{here}/ca.pem'\ntls_cert = '{here}/client.pem'\ntls_key = '{here}/client.key'\n\
-         [sink.nats]\ntype = 'nats'\nservers = ['{}']\n",
-        cutter.port,
-        nats.url()
-    ))?;
+    let mut receivers = receivers(&place, cut, &cutter)?;
+    place.configure(&receivers.iter().map(|away| away.sink.as_str()).collect::<String>())?;
     let mut daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
     let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), 25, 2).map(drop);
@@ -61,8 +58,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
         let written = || Ok(place.lines("reference.json")?.len() >= ((nth + 1) * BLAST) as usize);
         wait(Duration::from_secs(20), written).with_context(|| format!("blast {nth}: {}", daemon.said()))?;
         if nth == BLASTS / 4 {
-            receivers.iter_mut().try_for_each(Rsyslog::kill)?;
-            nats.kill()?;
+            receivers.iter_mut().try_for_each(|away| away.receiver.kill())?;
             away_since = Some(Instant::now());
         }
         if nth == BLASTS / 2 {
@@ -71,45 +67,59 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
             daemon.kill()?;
             daemon = Daemon::start(&place)?;
         }
-        if let Some(since) = away_since.filter(|since: &Instant| nth + 3 == BLASTS && since.elapsed() < AWAY) {
+        if let Some(since) = away_since.filter(|_: &Instant| nth + 3 == BLASTS) {
             std::thread::sleep(AWAY.saturating_sub(since.elapsed()));
-            receivers.iter_mut().try_for_each(Rsyslog::restart)?;
-            nats.restart()?;
+            receivers.iter_mut().try_for_each(|away| away.receiver.restart())?;
             is_back = true;
         }
     }
     ensure!(is_back, "the receivers did not come back");
-    judge(&place, &daemon, &nats, &cutter)
+    judge(&place, &daemon, &receivers, &cutter)
+}
+
+/// One of each kind.
+fn receivers(place: &Place, cut: u16, cutter: &Cutter) -> Result<Vec<Away>> {
+    issue_certificates(place)?;
+    let [tcp, tls, ng, nats] = [free_port()?, free_port()?, free_port()?, free_port()?];
+    let here = place.directory().display();
+    let syslog = |transport: &str, address: String| {
+        format!("type = 'syslog'\nformat = 'json'\ntransport = '{transport}'\naddress = '{address}'\n")
+    };
+    let certificates = certificate_keys(place);
+    let rsyslog = |name: &str, input| Rsyslog::start(place, name, input, Output::Cee);
+    let syslog_ng = SyslogNg::start(place, "ng", syslog_ng::Input::Tcp(ng), Output::Cee)?;
+    let nats = Nats::start(place, nats, Security::Plain)?;
+    let journald = Journald::start(place)?;
+    let socket = journald.socket();
+    let mut receivers = vec![
+        Away::new("unix", syslog("unix", format!("{here}/unix.sock")), rsyslog("unix", Input::Unix)?),
+        Away::new("tcp", syslog("tcp", format!("127.0.0.1:{tcp}")), rsyslog("tcp", Input::Tcp(tcp))?),
+        Away::new("cut", syslog("tcp", format!("127.0.0.1:{}", cutter.port)), rsyslog("cut", Input::Tcp(cut))?),
+        Away::new("tls", syslog("tls", format!("localhost:{tls}")) + &certificates, rsyslog("tls", Input::Tls(tls))?),
+        Away::new("ng", syslog("tcp", format!("127.0.0.1:{ng}")), syslog_ng),
+        Away::new("journal", format!("type = 'journald'\naddress = '{}'\n", socket.display()), journald),
+        Away::new("nats", format!("type = 'nats'\nservers = ['{}']\n", nats.url()), nats),
+    ];
+    for (name, protocol) in [("hec", Protocol::Hec), ("bulk", Protocol::Bulk), ("otlp", Protocol::Otlp)] {
+        let server = Server::start(protocol)?;
+        receivers.push(Away::new(name, server.sink(place, name)?, server));
+    }
+    Ok(receivers)
 }
 
 /// Prints what became of each sink's events, and fails if any was lost.
-fn judge(place: &Place, daemon: &Daemon, nats: &Nats, cutter: &Cutter) -> Result<()> {
-    let is_event = |record: &Value| record["schema"] == "observer.event.v1";
-    let only_events = |records: Vec<Value>| records.into_iter().filter(is_event).collect::<Vec<_>>();
-    let sent = only_events(place.json("reference.json")?);
-    let said = daemon.said();
-    ensure!(sent.len() == (BLAST * BLASTS) as usize, "{} events for {} attempts: {said}", sent.len(), BLAST * BLASTS);
-    let received = |name: &str| -> Result<Vec<Value>> {
-        Ok(only_events(match name {
-            "nats" => nats.messages()?.into_iter().map(|(_, record)| record).collect(),
-            // The last line may be half written yet.
-            _ => {
-                place.lines(&format!("{name}.out"))?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
-            }
-        }))
-    };
-    println!("\nsink   sent   distinct  twice  out of order  lost");
+fn judge(place: &Place, daemon: &Daemon, receivers: &[Away], cutter: &Cutter) -> Result<()> {
+    let count = (BLAST * BLASTS) as usize;
+    let sent = place.json("reference.json")?.into_iter().filter_map(event).count();
+    ensure!(sent == count, "{sent} events for {count} attempts: {}", daemon.said());
+    println!("\nsink     sent   distinct  twice  out of order  lost");
     let mut wrong = Vec::new();
-    for name in ["unix", "tcp", "cut", "tls", "nats"] {
-        let is_there = || match name {
-            "nats" => Ok(nats.count()? >= sent.len() as u64),
-            _ => Ok(distinct(&received(name)?) >= sent.len()),
-        };
-        let arrived = wait(CAUGHT_UP_WITHIN, is_there);
-        let found = received(name)?;
-        let (lost, twice, displaced) = compare(&sent, &found)?;
-        println!("{name:<6} {:<6} {:<9} {twice:<6} {displaced:<13} {lost}", sent.len(), distinct(&found));
-        if arrived.is_err() || lost > 0 || displaced > 0 {
+    for Away { name, receiver, .. } in receivers {
+        let arrived = wait(CAUGHT_UP_WITHIN, || receiver.has(place, count));
+        let (sent, found) = (receiver.expected(place)?, receiver.events(place)?);
+        let (lost, twice, displaced) = compare(&sent, &found).with_context(|| (*name).to_owned())?;
+        println!("{name:<8} {:<6} {:<9} {twice:<6} {displaced:<13} {lost}", sent.len(), distinct(&found));
+        if arrived.is_err() || sent.len() != count || lost > 0 || displaced > 0 {
             wrong.push(name);
         }
     }
@@ -118,18 +128,14 @@ fn judge(place: &Place, daemon: &Daemon, nats: &Nats, cutter: &Cutter) -> Result
     Ok(())
 }
 
-fn distinct(records: &[Value]) -> usize {
-    records.iter().map(id).collect::<BTreeSet<_>>().len()
-}
-
-/// Records that are missing, that came again, and whose first coming was out of order.
-fn compare(sent: &[Value], found: &[Value]) -> Result<(usize, usize, usize)> {
-    let place_of: BTreeMap<&str, usize> = sent.iter().enumerate().map(|(nth, record)| (id(record), nth)).collect();
+/// Events that are missing, that came again, and whose first coming was out of order.
+fn compare(sent: &[Received], found: &[Received]) -> Result<(usize, usize, usize)> {
+    let place_of: BTreeMap<&str, usize> = sent.iter().enumerate().map(|(nth, (id, _))| (id.as_str(), nth)).collect();
     let mut seen = BTreeSet::new();
     let (mut twice, mut displaced, mut highest) = (0, 0, None);
-    for record in found {
-        let nth = *place_of.get(id(record)).with_context(|| format!("nobody sent {record}"))?;
-        ensure!(sent[nth] == *record, "{record}\nis not\n{}", sent[nth]);
+    for (id, record) in found {
+        let nth = *place_of.get(id.as_str()).with_context(|| format!("nobody sent {record}"))?;
+        ensure!(sent[nth].1 == *record, "{record}\nis not\n{}", sent[nth].1);
         if !seen.insert(nth) {
             twice += 1;
             continue;

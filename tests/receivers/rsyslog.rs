@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::daemon::{Place, mortal, wait};
+use crate::receiver::{Received, Receiver, written};
 
 /// How messages reach it.
 #[derive(Clone, Copy)]
@@ -33,6 +34,7 @@ pub(crate) enum Output {
 /// One input, and a file `NAME.out`.
 pub(crate) struct Rsyslog {
     child: Child,
+    name: String,
     configuration: PathBuf,
     input: Input,
     socket: PathBuf,
@@ -45,21 +47,9 @@ impl Rsyslog {
         let socket = place.path(&format!("{name}.sock"));
         std::fs::write(&configuration, text(place.directory(), name, &socket, input, output))?;
         let child = spawn(&configuration)?;
-        let rsyslog = Self { child, configuration, input, socket };
+        let rsyslog = Self { child, name: name.to_owned(), configuration, input, socket };
         rsyslog.wait()?;
         Ok(rsyslog)
-    }
-
-    /// kill -9.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.configuration)?;
-        self.wait()
     }
 
     fn wait(&self) -> Result<()> {
@@ -75,6 +65,23 @@ impl Rsyslog {
             })
         };
         wait(Duration::from_secs(10), is_up).context("rsyslogd does not listen")
+    }
+}
+
+impl Receiver for Rsyslog {
+    fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.configuration)?;
+        self.wait()
+    }
+
+    fn events(&self, place: &Place) -> Result<Vec<Received>> {
+        written(place, &self.name)
     }
 }
 

@@ -17,6 +17,7 @@ mod verb {
     pub(crate) mod fuzz;
     pub(crate) mod lint;
     pub(crate) mod package;
+    pub(crate) mod receivers;
     pub(crate) mod test;
     pub(crate) mod vm_test;
     pub(crate) mod watch;
@@ -42,6 +43,7 @@ enum Verb {
     Fuzz(verb::fuzz::Fuzz),
     Lint(verb::lint::Lint),
     Package(verb::package::Package),
+    Receivers(verb::receivers::Receivers),
     Test(verb::test::Test),
     VmTest(verb::vm_test::VmTest),
     Watch(verb::watch::Watch),
@@ -55,6 +57,7 @@ impl Verb {
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::Lint(lint) => lint.run(),
             Self::Package(package) => package.run(),
+            Self::Receivers(receivers) => receivers.run(),
             Self::Test(test) => test.run(),
             Self::VmTest(vm_test) => vm_test.run(),
             Self::Watch(watch) => watch.run(),

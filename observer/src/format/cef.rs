@@ -2,7 +2,9 @@
 //! describes it; without a syslog header.
 //!
 //! `src` and `dst` are IPv4 alone; IPv6 goes into `c6a2` and `c6a3`. A `|` in a
-//! value is legal, and yet receivers drop its line: it is written as `¦`.
+//! value is legal, and yet receivers drop its line: it is written as `¦`. A `"` is
+//! as legal, and some take all up to the next one, or to the end, for its value: a
+//! process could hide what comes behind its name. It is written as `'`.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -196,6 +198,7 @@ fn append_value(value: impl Display, out: &mut Vec<u8>) {
         '\\' => Some("\\\\"),
         '=' => Some("\\="),
         '|' => Some("¦"),
+        '"' => Some("'"),
         _ => None,
     };
     escape::append(value, special, out);

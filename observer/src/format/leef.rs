@@ -133,10 +133,11 @@ fn optional(key: &str, value: Option<impl Display>, out: &mut Vec<u8>) {
 }
 
 /// Control characters, the tab among them, are written as visible escapes, which
-/// nothing reads back.
+/// nothing reads back, and `"` as `'`: some receivers take all up to the next one for
+/// its value.
 fn pair(key: &str, value: impl Display, out: &mut Vec<u8>) {
     out.push(b'\t');
     out.extend_from_slice(key.as_bytes());
     out.push(b'=');
-    escape::append(value, |_| None, out);
+    escape::append(value, |c| (c == '"').then_some("'"), out);
 }

@@ -90,7 +90,7 @@ fn a_minute_and_a_notice_in_every_format() {
     assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     let (header, pairs) = cef(&line(Format::Cef, Entry::Notice(&notice)));
     assert_eq!((header[4].as_str(), pairs["externalId"].as_str()), ("notice.messages-refused", notice.id.as_str()));
-    assert_eq!(pairs["msg"], sanitize(&notice.text).replace('|', "¦"));
+    assert_eq!(pairs["msg"], sanitize(&notice.text).replace('|', "¦").replace('"', "'"));
     let (_, parameters, text) = syslog(&line(Format::Rfc5424, Entry::Notice(&notice)));
     assert_eq!(parameters["cause"], sanitize(&notice.cause));
     assert_eq!(text.trim_start(), sanitize(&notice.text));
@@ -320,7 +320,7 @@ proptest! {
         let (header, pairs) = cef(&line);
         prop_assert_eq!(&header[..4], ["CEF:0", "observer", "observer", env!("CARGO_PKG_VERSION")]);
         prop_assert!(header[6].parse::<u8>().unwrap() <= 10);
-        let value = |text: &str| sanitize(text).replace('|', "¦").trim_end_matches(' ').to_owned();
+        let value = |text: &str| sanitize(text).replace('|', "¦").replace('"', "'").trim_end_matches(' ').to_owned();
         prop_assert_eq!(pairs.get("sproc").cloned(), event.process.as_ref().map(|process| value(&process.comm)));
         prop_assert_eq!(&pairs["act"], event.label.as_str());
         prop_assert!(pairs["msg"].chars().count() <= 1_023 && pairs["externalId"].chars().count() <= 4 * 40);
@@ -329,6 +329,7 @@ proptest! {
         prop_assert!(v4("src") && v4("dst") && v6("c6a2") && v6("c6a3"));
         let extension = line.splitn(8, '|').last().unwrap();
         prop_assert!(!extension.contains('|'), "a receiver would drop {}", line);
+        prop_assert!(!extension.contains('"'), "a receiver would take too much for a value in {}", line);
     }
 
     #[test]
@@ -339,7 +340,8 @@ proptest! {
         let pairs: BTreeMap<_, _> = body.split('\t').map(|pair| pair.split_once('=').unwrap()).collect();
         prop_assert_eq!(pairs["devTime"].len(), 13);
         prop_assert!((1..=10).contains(&pairs["sev"].parse::<u8>().unwrap()));
-        let comm = event.process.as_ref().map(|process| sanitize(&process.comm).into_owned());
+        let comm = event.process.as_ref().map(|process| sanitize(&process.comm).replace('"', "'"));
+        prop_assert!(!body.contains('"'), "a receiver would take too much for a value in {}", line);
         prop_assert_eq!(pairs.get("process").map(|&name| name.to_owned()), comm);
     }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::report::{Report, Tally};
-use crate::verb::{fuzz, package, vm_test};
+use crate::verb::{fuzz, package, receivers, vm_test};
 use crate::{checks, privilege};
 
 /// Run every check and every test, in the kernel too
@@ -43,6 +43,7 @@ impl Test {
             report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
             self.privileged(&mut report, &privileged_tests);
             self.other_kernels(&mut report);
+            report.not_run(receivers::NAME, "half a gigabyte to fetch: `./x receivers` runs them", false);
         } else {
             for step in ["tests", "documentation", "fuzz", "Miri", "packages", PRIVILEGED, OTHER_KERNELS] {
                 report.not_run(step, "the build failed", true);
@@ -63,14 +64,9 @@ impl Test {
         if names.is_empty() {
             return report.not_run(PRIVILEGED, "the workspace has none: no [[test]] with test = false", is_required);
         }
-        let mut command = test_command(names);
-        if !privilege::is_root() {
-            if !privilege::can_sudo() {
-                return report.not_run(PRIVILEGED, "neither root nor sudo: run `sudo ./x test`", is_required);
-            }
-            // Cargo and the compiler stay this user's.
-            command.args(["--config", "target.'cfg(all())'.runner = ['sudo', '--preserve-env', '--']"]);
-        }
+        let Some(mut command) = privileged_command(names) else {
+            return report.not_run(PRIVILEGED, "neither root nor sudo: run `sudo ./x test`", is_required);
+        };
         report.tests(PRIVILEGED, command.arg("--no-fail-fast"));
     }
 }
@@ -79,6 +75,19 @@ fn build(report: &mut Report, privileged_tests: &[String]) -> bool {
     let plain = report.check("build", cargo::command("test").args(HOST_CRATES).arg("--no-run"));
     let mut privileged = test_command(privileged_tests);
     plain && (privileged_tests.is_empty() || report.check("build, tests that need root", privileged.arg("--no-run")))
+}
+
+/// Runs these tests as root. None for a user who is not and has no sudo.
+pub(crate) fn privileged_command(names: &[String]) -> Option<Command> {
+    let mut command = test_command(names);
+    if !privilege::is_root() {
+        if !privilege::can_sudo() {
+            return None;
+        }
+        // Cargo and the compiler stay this user's.
+        command.args(["--config", "target.'cfg(all())'.runner = ['sudo', '--preserve-env', '--']"]);
+    }
+    Some(command)
 }
 
 fn test_command(names: &[String]) -> Command {

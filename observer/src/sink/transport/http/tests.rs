@@ -228,6 +228,18 @@ fn bulk_tries_again_when_an_item_could_not_now_or_the_answer_is_short() {
 }
 
 #[test]
+fn bulk_takes_a_receivers_word_that_there_were_no_errors() {
+    let short = |errors: bool, status: u16| {
+        answer(200, &format!(r#"{{"errors":{errors},"items":[{{"create":{{"status":{status}}}}}]}}"#))
+    };
+    let (mut http, _requests) = served(bulk(), &[short(false, 201), short(true, 201), short(false, 429)]);
+    assert_eq!(http.send(&messages(3)), Ok(Sent::default()));
+    for _ in 0..2 {
+        assert!(matches!(http.send(&messages(3)), Err(Trouble::Temporary(_))));
+    }
+}
+
+#[test]
 fn a_batch_that_is_too_large_is_halved() {
     let large = answer(413, "too large");
     let one = answer(200, r#"{"items":[{"create":{"status":201}}]}"#);
