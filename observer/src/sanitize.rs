@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// escape: `\x1b` below U+0100, `\u{202e}` above. Spaces stay. A text without
 /// such characters is borrowed.
 pub fn sanitize(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_visible) {
+    if is_plain(text) || text.chars().all(is_visible) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
@@ -22,6 +22,11 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// True for text of visible ASCII characters alone; quickly, for nearly all text is.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// What stands for a character that is not plainly visible.

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use crate::sanitize::is_visible;
+use crate::sanitize::{is_plain, is_visible};
 
 /// Appends an event, or whatever is to be one line, newline included. Characters that could
 /// deceive on a terminal are written as `\u` escapes, which parse back to
@@ -30,6 +30,9 @@ struct SafeFormatter;
 
 impl Formatter for SafeFormatter {
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if is_plain(fragment) {
+            return CompactFormatter.write_string_fragment(writer, fragment);
+        }
         let mut rest = fragment;
         while let Some((at, hidden)) = rest.char_indices().find(|&(_, c)| !is_visible(c)) {
             CompactFormatter.write_string_fragment(writer, &rest[..at])?;

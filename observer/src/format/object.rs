@@ -63,10 +63,25 @@ impl Object<'_> {
         name: &str,
         members: impl FnOnce(&mut Object<'_>) -> serde_json::Result<()>,
     ) -> serde_json::Result<()> {
-        self.begin(name);
-        self.out.extend_from_slice(b"[{");
-        members(&mut Object { out: self.out })?;
-        self.out.extend_from_slice(b"}]");
+        self.list(name, |out| {
+            out.push(b'{');
+            members(&mut Object { out })?;
+            out.push(b'}');
+            Ok(())
+        })
+    }
+
+    /// A member that is a list whose values write themselves.
+    pub(super) fn list(
+        &mut self,
+        name: &str,
+        values: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+    ) -> serde_json::Result<()> {
+        let member = self.begin(name);
+        self.out.push(b'[');
+        values(self.out)?;
+        self.out.push(b']');
+        self.end(&member);
         Ok(())
     }
 
