@@ -43,6 +43,7 @@ pub mod diagnose;
 pub mod event;
 pub mod exit;
 pub mod filter;
+pub mod firewall;
 pub mod format;
 pub mod history;
 pub mod kernel;
@@ -54,6 +55,7 @@ pub mod notice;
 pub mod origin;
 pub mod pipeline;
 pub mod report;
+pub mod route;
 #[cfg(test)]
 mod sample;
 pub mod sanitize;

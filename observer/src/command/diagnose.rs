@@ -1,5 +1,6 @@
 //! `observer diagnose`: gathers the evidence, which history has.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::ops::ControlFlow;
@@ -12,7 +13,9 @@ use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
 use crate::diagnose::{Diagnosis, Evidence, Seen, diagnose};
 use crate::exit::Exit;
+use crate::firewall::{self, Flow, Listings};
 use crate::history::{self, History, Question};
+use crate::route::Route;
 use crate::sanitize::sanitize;
 use crate::ui::diagnosis;
 
@@ -30,7 +33,8 @@ const OTHERS: u64 = 2_000;
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let now = ZonedDateTime::now();
     let asked = args.destination.as_deref().map(|asked| networks(asked, args.port)).transpose()?;
-    let inquiry = Inquiry { port: args.port, since: since(args, &now)?, now: now.timestamp() };
+    let inquiry =
+        Inquiry { port: args.port, since: since(args, &now)?, now: now.timestamp(), listings: OnceCell::new() };
     let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
     let diagnosed = history.snapshot(|history| match &asked {
         Some(networks) => Ok(vec![inquiry.ask(history, args.destination.as_deref().unwrap_or_default(), networks)?]),
@@ -92,6 +96,8 @@ struct Inquiry {
     port: u16,
     since: Timestamp,
     now: Timestamp,
+    /// Of the firewall, once they were asked for.
+    listings: OnceCell<(Listings, Vec<String>)>,
 }
 
 impl Inquiry {
@@ -128,6 +134,24 @@ impl Inquiry {
         groups.iter().map(|(_, networks)| self.ask(history, &names(networks), networks)).collect()
     }
 
+    /// What this host decides now, of the destination that fails most.
+    fn look_around(&self, evidence: &mut Evidence) {
+        let failing = evidence.subject.destinations.iter().filter(|(_, share)| share.failed() > 0);
+        let Some((&dst, _)) = failing.max_by_key(|(_, share)| share.failed()) else { return };
+        match Route::to(dst) {
+            Ok(route) => evidence.route = Some(route),
+            Err(error) => evidence.not_seen.push(error),
+        }
+        let (interface, src) = match &evidence.route {
+            Some(Route::Goes { interface, source, .. }) => (Some(interface.clone()), *source),
+            _ => (None, None),
+        };
+        let (listings, failed) = self.listings.get_or_init(firewall::listing::list);
+        let (found, unreadable) = firewall::findings(listings, &Flow { src, dst, port: self.port, interface });
+        evidence.firewall = found;
+        evidence.not_seen.extend(failed.iter().cloned().chain(unreadable));
+    }
+
     fn gather(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Evidence> {
         let all = Question { since: Some(self.since), ..Question::default() };
         let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..all.clone() };
@@ -153,6 +177,7 @@ impl Inquiry {
         })?;
         self.gather_rejecters(history, &is_meant, &mut evidence.elsewhere)?;
         self.gather_before(history, of_subject, &mut evidence.before)?;
+        self.look_around(&mut evidence);
         Ok(evidence)
     }
 

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::event::Endpoint;
+use crate::firewall::Finding;
 use crate::history::Entry;
 use crate::label::{Label, Origin, Reason};
+use crate::route::Route;
 
 /// Addresses, sources and senders that are told apart; what comes after the first so
 /// many is counted in the sums alone.
@@ -32,6 +34,12 @@ pub struct Evidence {
     pub before: Seen,
     /// Attempts to all destinations on other watched ports, in the same period.
     pub other_ports: Seen,
+    /// Rules of this host's own firewall that stop such a SYN, or may, at this moment.
+    pub firewall: Vec<Finding>,
+    /// This host's routing decision at this moment.
+    pub route: Option<Route>,
+    /// What could not be looked at, and why.
+    pub not_seen: Vec<String>,
 }
 
 /// How an attempt ended.

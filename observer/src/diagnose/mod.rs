@@ -52,6 +52,9 @@ pub struct Diagnosis {
     pub causes: Vec<Finding>,
     /// True if the first two causes cannot be told apart.
     pub is_open: bool,
+    /// What could not be looked at, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_seen: Vec<String>,
 }
 
 /// How many attempts ended in a way.
@@ -155,6 +158,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         endings,
         causes,
         is_open,
+        not_seen: evidence.not_seen.clone(),
     }
 }
 

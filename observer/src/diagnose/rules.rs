@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Evidence, Share};
+use crate::firewall::Finding;
 use crate::label::{Label, Origin, Reason};
+use crate::route::Route;
+use crate::sanitize::sanitize;
 
 /// One line of the table.
 pub(super) struct Rule {
@@ -177,6 +180,33 @@ pub(super) const RULES: &[Rule] = &[
             let n = e.subject.count(local_firewall);
             let is_all = e.subject.mostly(local_firewall).is_some();
             (n > 0 && !is_all).then(|| format!("{} never left this host", of(n, e)))
+        },
+    },
+    Rule {
+        name: "a-rule-here-stops-it",
+        cause: Cause::LocalFirewall,
+        weight: 40,
+        source: "the rules of this host's firewall as they are now, with the verdict that comes first",
+        holds: |e| e.firewall.iter().find(|finding| finding.is_certain).map(rule),
+    },
+    Rule {
+        name: "a-rule-here-may-stop-it",
+        cause: Cause::LocalFirewall,
+        weight: 10,
+        source: "a rule with a condition that cannot be known here, such as a rate, a user or a mark",
+        holds: |e| {
+            let is_certain = e.firewall.iter().any(|finding| finding.is_certain);
+            e.firewall.first().filter(|_| !is_certain && e.subject.count(local_firewall) > 0).map(rule)
+        },
+    },
+    Rule {
+        name: "the-routing-table-refuses",
+        cause: Cause::RouteFault,
+        weight: 30,
+        source: "ip-route(8), route get: the decision for this destination as it is now",
+        holds: |e| match &e.route {
+            Some(Route::Refused { why }) => Some(format!("the routing table says now: {why}")),
+            _ => None,
         },
     },
     Rule {
@@ -446,6 +476,14 @@ pub(super) const RULES: &[Rule] = &[
 fn of(count: u64, e: &Evidence) -> String {
     let failed = e.subject.all.failed();
     if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
+}
+
+/// `nft inet filter output, of ufw: tcp dport 25 drop`.
+fn rule(finding: &Finding) -> String {
+    let owner = finding.owner.map(|owner| format!(", of {owner}")).unwrap_or_default();
+    let (tool, chain, rule) = (finding.tool, &finding.chain, sanitize(&finding.rule));
+    let may = if finding.is_certain { "" } else { "perhaps " };
+    format!("{may}by {tool}, {}{owner}: {rule}", sanitize(chain))
 }
 
 fn ms(duration: Duration) -> String {

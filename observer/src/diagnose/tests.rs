@@ -241,6 +241,23 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
     cases.push(("refused after volume", after_volume, vec![Cause::ServerDown]));
     let mut submission = evidence(&[(9, SILENCE)], others(5, SILENCE));
     add_counts(&mut submission.other_ports, "198.51.100.11", 9);
+    let rule = |is_certain| crate::firewall::Finding {
+        tool: "nft",
+        chain: "inet filter output".to_owned(),
+        rule: "tcp dport 25 drop".to_owned(),
+        verdict: "drop".to_owned(),
+        is_certain,
+        owner: None,
+    };
+    let mut named = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
+    named.firewall = vec![rule(true)];
+    cases.push(("own firewall, whose rule is there", named, vec![Cause::LocalFirewall]));
+    let mut perhaps = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
+    perhaps.firewall = vec![rule(false)];
+    cases.push(("own firewall, perhaps by a rule", perhaps, vec![Cause::LocalFirewall]));
+    let mut no_route = evidence(&[(9, failed(Label::Unreachable, Reason::NoRoute, Origin::Local))], works());
+    no_route.route = Some(crate::route::Route::Refused { why: "Network is unreachable".to_owned() });
+    cases.push(("no route, still", no_route, vec![Cause::RouteFault]));
     cases.push(("submission works", submission, vec![Cause::PortBlockedOutbound]));
     cases
 }

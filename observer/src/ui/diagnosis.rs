@@ -39,6 +39,10 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     for finding in &diagnosis.causes {
         cause(&mut text, finding);
     }
+    if !diagnosis.not_seen.is_empty() {
+        text.push('\n');
+        paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
+    }
     text
 }
 
