@@ -54,6 +54,7 @@ pub mod minute;
 pub mod notice;
 pub mod origin;
 pub mod pipeline;
+pub mod probe;
 pub mod report;
 pub mod route;
 #[cfg(test)]

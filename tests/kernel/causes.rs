@@ -123,14 +123,32 @@ fn diagnosed(variant: &Variant) -> Result<Value> {
     watcher.wait_for(attempts, Duration::from_secs(5))?;
     drop(middlebox);
     watcher.stop()?;
-    diagnose(&lab, &variant.target.to_string(), &history)
+    let diagnosis = diagnose(&lab, &variant.target.to_string(), &history, &[])?;
+    if variant.name.starts_with("one address") {
+        probes_tell_addresses_apart(&diagnose(&lab, &variant.target.to_string(), &history, &["--probe"])?, variant)?;
+    }
+    Ok(diagnosis)
+}
+
+/// The blocked address is told from the other one now, too.
+fn probes_tell_addresses_apart(diagnosis: &Value, variant: &Variant) -> Result<()> {
+    let [first, second] = sources(if variant.target.is_ipv4() { Ip::V4 } else { Ip::V6 });
+    let label = |source: IpAddr| {
+        let probes = diagnosis.pointer("/probes").and_then(Value::as_array).into_iter().flatten();
+        let mut of_source = probes.filter(|probe| probe["source"] == source.to_string().as_str());
+        of_source.next().map(|probe| probe["label"].clone())
+    };
+    ensure!(label(first) == Some("connected".into()), "from {first}: {diagnosis:#}");
+    ensure!(label(second).is_some_and(|label| label != "connected"), "from {second}: {diagnosis:#}");
+    ensure!(diagnosis.to_string().contains("\"a-probe-from-another-source-works\""), "{diagnosis:#}");
+    Ok(())
 }
 
 /// As somebody on the client's host would ask.
-fn diagnose(lab: &Lab, target: &str, history: &Path) -> Result<Value> {
+fn diagnose(lab: &Lab, target: &str, history: &Path, options: &[&str]) -> Result<Value> {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", lab.client().path().display())).arg(OBSERVER);
-    let output = command.args(["diagnose", target, "--json", "--history"]).arg(history).output()?;
+    let output = command.args(["diagnose", target, "--json", "--history"]).arg(history).args(options).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("no JSON")
 }

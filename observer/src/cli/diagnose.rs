@@ -10,7 +10,8 @@ use crate::report::Moment;
 
 pub(super) const ABOUT: &str = "Say why connections fail, and what to do about it: the likely causes, ranked, each with \
     what speaks for and against it, the next step, how to check it by hand, and what would make it surer. From what \
-    `observer run` has recorded. Nothing is sent anywhere; a host name is looked up as every program does.";
+    `observer run` has recorded. Nothing is sent anywhere unless \
+    --probe asks for it; a host name is looked up as every program does.";
 
 pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without DEST, every destination that fails is \
     looked at, those with one cause together.\n\n\
@@ -18,6 +19,7 @@ pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without
     observer diagnose                                      what is wrong right now\n  \
     observer diagnose mx.example.net\n  \
     observer diagnose 203.0.113.5 --since yesterday\n  \
+    observer diagnose mx.example.net --probe               is it our address?\n  \
     observer diagnose 203.0.113.5 --evidence evidence.txt  a text for their postmaster";
 
 /// Say why connections fail.
@@ -35,6 +37,12 @@ pub struct DiagnoseArgs {
     /// History to read
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
     pub history: PathBuf,
+    /// Also connect to DEST now, once from each of this host's addresses: wait for the banner, say QUIT, send no mail
+    #[arg(long, requires = "destination")]
+    pub probe: bool,
+    /// Probe a port that is none of a mail server's (25, 465, 587, 2525)
+    #[arg(long, requires = "probe")]
+    pub force: bool,
     /// Write one JSON object for each diagnosis, observer.diagnosis.v1
     #[arg(long)]
     pub json: bool,

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fs;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::ControlFlow;
 
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use crate::diagnose::{Diagnosis, Evidence, Seen, diagnose};
 use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
 use crate::history::{self, History, Question};
+use crate::probe;
 use crate::route::Route;
 use crate::sanitize::sanitize;
 use crate::ui::diagnosis;
@@ -33,13 +34,22 @@ const OTHERS: u64 = 2_000;
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let now = ZonedDateTime::now();
     let asked = args.destination.as_deref().map(|asked| networks(asked, args.port)).transpose()?;
-    let inquiry =
-        Inquiry { port: args.port, since: since(args, &now)?, now: now.timestamp(), listings: OnceCell::new() };
+    if args.probe && !args.force && !probe::PORTS.contains(&args.port) {
+        let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port);
+        return Err(Failure::usage(&text));
+    }
+    let inquiry = Inquiry {
+        port: args.port,
+        is_probing: args.probe,
+        since: since(args, &now)?,
+        now: now.timestamp(),
+        listings: OnceCell::new(),
+    };
     let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
-    let diagnosed = history.snapshot(|history| match &asked {
-        Some(networks) => Ok(vec![inquiry.ask(history, args.destination.as_deref().unwrap_or_default(), networks)?]),
-        None => inquiry.ask_of_all(history),
-    });
+    let diagnosed = match &asked {
+        Some(networks) => inquiry.ask(&history, args.destination.as_deref().unwrap_or_default(), networks),
+        None => history.snapshot(|history| inquiry.ask_of_all(history)),
+    };
     let diagnoses = diagnosed.map_err(|error| unreadable(&error, &args.history))?;
     if let (Some(file), Some(diagnosis)) = (&args.evidence, diagnoses.first()) {
         fs::write(file, diagnosis::letter(diagnosis))
@@ -94,6 +104,7 @@ fn networks(asked: &str, port: u16) -> Result<Vec<IpNet>, Failure> {
 /// Which attempts are meant.
 struct Inquiry {
     port: u16,
+    is_probing: bool,
     since: Timestamp,
     now: Timestamp,
     /// Of the firewall, once they were asked for.
@@ -101,8 +112,13 @@ struct Inquiry {
 }
 
 impl Inquiry {
-    fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Diagnosis> {
-        Ok(diagnose(&self.gather(history, asked, networks)?, self.now))
+    /// Of what was asked about. Probes take their time, and history is not held meanwhile.
+    fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Vec<Diagnosis>> {
+        let mut evidence = history.snapshot(|history| self.gather(history, asked, networks))?;
+        if self.is_probing {
+            self.probe(networks, &mut evidence);
+        }
+        Ok(vec![diagnose(&evidence, self.now)])
     }
 
     /// Every destination that fails, those with one cause together.
@@ -124,14 +140,32 @@ impl Inquiry {
         let mut groups: Vec<(Option<crate::diagnose::Cause>, Vec<IpNet>)> = Vec::new();
         for (_, address) in failing {
             let network = IpNet::from(address);
-            let diagnosis = self.ask(history, "", &[network])?;
+            let diagnosis = diagnose(&self.gather(history, "", &[network])?, self.now);
             let cause = diagnosis.causes.first().map(|finding| finding.cause);
             match groups.iter_mut().find(|(of, _)| *of == cause) {
                 Some((_, networks)) => networks.push(network),
                 None => groups.push((cause, vec![network])),
             }
         }
-        groups.iter().map(|(_, networks)| self.ask(history, &names(networks), networks)).collect()
+        let of_group = |networks: &Vec<IpNet>| self.gather(history, &names(networks), networks);
+        groups.iter().map(|(_, networks)| Ok(diagnose(&of_group(networks)?, self.now))).collect()
+    }
+
+    /// Connects to the destinations that are addresses by themselves, as far as there
+    /// are few.
+    fn probe(&self, networks: &[IpNet], evidence: &mut Evidence) {
+        let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
+        let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
+        if hosts.len() > probe::DESTINATIONS || hosts.len() < networks.len() {
+            let at_most = probe::DESTINATIONS;
+            evidence.not_seen.push(format!("probes go to at most {at_most} addresses, and to no networks"));
+        }
+        for host in hosts.into_iter().take(probe::DESTINATIONS) {
+            match probe::from_all_sources(SocketAddr::new(host, self.port)) {
+                Ok(probes) => evidence.probes.extend(probes),
+                Err(error) => evidence.not_seen.push(error),
+            }
+        }
     }
 
     /// What this host decides now, of the destination that fails most.

@@ -11,6 +11,7 @@ use crate::event::Endpoint;
 use crate::firewall::Finding;
 use crate::history::Entry;
 use crate::label::{Label, Origin, Reason};
+use crate::probe::Probe;
 use crate::route::Route;
 
 /// Addresses, sources and senders that are told apart; what comes after the first so
@@ -38,6 +39,8 @@ pub struct Evidence {
     pub firewall: Vec<Finding>,
     /// This host's routing decision at this moment.
     pub route: Option<Route>,
+    /// What probes found, if they were asked for.
+    pub probes: Vec<Probe>,
     /// What could not be looked at, and why.
     pub not_seen: Vec<String>,
 }

@@ -52,6 +52,9 @@ pub struct Diagnosis {
     pub causes: Vec<Finding>,
     /// True if the first two causes cannot be told apart.
     pub is_open: bool,
+    /// What probes found, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<crate::probe::Probe>,
     /// What could not be looked at, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_seen: Vec<String>,
@@ -158,6 +161,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         endings,
         causes,
         is_open,
+        probes: evidence.probes.clone(),
         not_seen: evidence.not_seen.clone(),
     }
 }

@@ -3,12 +3,14 @@
 //! its numbers. Weights are points out of a hundred: ninety alone are proof, thirty a
 //! hint; those of a cause are added up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Evidence, Share};
 use crate::firewall::Finding;
 use crate::label::{Label, Origin, Reason};
+use crate::probe::Probe;
 use crate::route::Route;
 use crate::sanitize::sanitize;
 
@@ -273,6 +275,45 @@ pub(super) const RULES: &[Rule] = &[
         holds: one_source_works,
     },
     Rule {
+        name: "a-probe-from-another-source-works",
+        cause: Cause::AddressBlocked,
+        weight: 60,
+        source: "the same destination, tried from each local address within seconds",
+        holds: |e| {
+            let failed = e.probes.iter().find(|probe| probe.label != Label::Connected)?;
+            let same = |probe: &&Probe| probe.destination == failed.destination && probe.label == Label::Connected;
+            let served = e.probes.iter().find(same)?;
+            let (label, from, other) = (failed.label.as_str(), failed.source, served.source);
+            Some(format!("probed now, it serves {other}, while from {from} the outcome is {label}"))
+        },
+    },
+    Rule {
+        name: "probes-from-all-sources-are-refused",
+        cause: Cause::ServerDown,
+        weight: 20,
+        source: "the same destination, tried from each local address within seconds",
+        holds: |e| {
+            let sources: BTreeSet<_> = e.probes.iter().map(|probe| probe.source).collect();
+            let is_all = e.probes.iter().all(|probe| probe.label == Label::Refused);
+            (sources.len() > 1 && is_all)
+                .then(|| format!("probed now, it refuses all {} local addresses", sources.len()))
+        },
+    },
+    Rule {
+        name: "a-probe-is-served",
+        cause: Cause::ServerDown,
+        weight: -40,
+        source: "a server that greets is not down, or no longer",
+        holds: served_now,
+    },
+    Rule {
+        name: "a-probe-passes",
+        cause: Cause::RemoteFirewallDrops,
+        weight: -30,
+        source: "a firewall that lets a probe through does not drop all, or no longer",
+        holds: served_now,
+    },
+    Rule {
         name: "refused-after-volume",
         cause: Cause::AddressBlocked,
         weight: 20,
@@ -476,6 +517,11 @@ pub(super) const RULES: &[Rule] = &[
 fn of(count: u64, e: &Evidence) -> String {
     let failed = e.subject.all.failed();
     if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
+}
+
+fn served_now(e: &Evidence) -> Option<String> {
+    let served = e.probes.iter().find(|probe| probe.label == Label::Connected)?;
+    Some(format!("probed now from {}, {} greets: {}", served.source, served.destination, served.banner.as_deref()?))
 }
 
 /// `nft inet filter output, of ufw: tcp dport 25 drop`.

@@ -249,6 +249,19 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
         is_certain,
         owner: None,
     };
+    let probe = |source: &str, label| crate::probe::Probe {
+        source: source.parse().unwrap(),
+        destination: "203.0.113.5:25".parse().unwrap(),
+        label,
+        took_ms: 30,
+        banner: (label == Label::Connected).then(|| "220 mx.example.net".to_owned()),
+    };
+    let mut one_blocked = evidence(&[(9, RST)], works());
+    one_blocked.probes = vec![probe("192.0.2.10", Label::Refused), probe("192.0.2.20", Label::Connected)];
+    cases.push(("a probe from another source works", one_blocked, vec![Cause::AddressBlocked]));
+    let mut all_refused = evidence(&[(9, RST)], works());
+    all_refused.probes = vec![probe("192.0.2.10", Label::Refused), probe("192.0.2.20", Label::Refused)];
+    cases.push(("probes from all sources are refused", all_refused, vec![Cause::ServerDown]));
     let mut named = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
     named.firewall = vec![rule(true)];
     cases.push(("own firewall, whose rule is there", named, vec![Cause::LocalFirewall]));

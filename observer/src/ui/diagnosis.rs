@@ -39,6 +39,17 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     for finding in &diagnosis.causes {
         cause(&mut text, finding);
     }
+    for probe in &diagnosis.probes {
+        let (label, banner) = (probe.label.as_str(), probe.banner.as_deref().unwrap_or("no banner"));
+        let line = format!(
+            "{} from {}: {label} after {} ms, {}",
+            probe.destination,
+            probe.source,
+            probe.took_ms,
+            sanitize(banner)
+        );
+        paragraph(&mut text, "probed     ", &line);
+    }
     if !diagnosis.not_seen.is_empty() {
         text.push('\n');
         paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
