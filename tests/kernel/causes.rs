@@ -48,7 +48,7 @@ enum Step {
 
 /// The causes are named, and the table is printed.
 pub(crate) fn every_cause_is_named() -> Result<()> {
-    let variants: Vec<Variant> = variants().into_iter().filter(|variant| runs_here(variant)).collect();
+    let variants: Vec<Variant> = variants().into_iter().filter(runs_here).collect();
     let mut of_cause: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     println!("{:<44} {:<24} {:<24} confidence", "what was set up", "cause", "named first");
