@@ -444,7 +444,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "only-by-ipv6",
         cause: Cause::RouteFault,
-        weight: -40,
+        weight: -70,
         source: "a routing table that serves IPv4 and has nothing for IPv6 is IPv6 that was never set up",
         holds: ipv6_alone_fails,
     },

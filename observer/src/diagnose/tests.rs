@@ -234,7 +234,11 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
         let v6 = Kind { dst: V6.dst, src: V6.src, ..kind };
         let mut elsewhere = others(5, v6);
         add_counts(&mut elsewhere, "198.51.100.11", 9);
-        cases.push((name, evidence(&[(9, v6)], elsewhere), vec![Cause::Ipv6Broken]));
+        let mut broken = evidence(&[(9, v6)], elsewhere);
+        if kind.reason == Some(Reason::NoRoute) {
+            broken.route = Some(crate::route::Route::Refused { why: "Network is unreachable".to_owned() });
+        }
+        cases.push((name, broken, vec![Cause::Ipv6Broken]));
     }
     let mut after_volume = evidence(&[(60, CONNECTED), (9, RST)], works());
     add_counts(&mut after_volume.before, "203.0.113.5", 100);
