@@ -23,6 +23,8 @@
 //!   outside world adds (interface names, cgroup paths).
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
 //!   questions about them; it is a sink, and no stage knows it.
+//! - [`dns`] asks name servers about destinations, domains and our own addresses,
+//!   only where that is asked for; what it concludes from the answers is pure.
 //! - [`config`] says what `observer run` is meant to do; [`spool`] keeps on disk what
 //!   a [`sink`] is to deliver; a [`notice`] tells what ails one. [`metrics`], as
 //!   pure, renders what the daemon knows for Prometheus, and [`wire`] is what it says
@@ -40,6 +42,7 @@ pub mod command;
 pub mod config;
 pub mod decode;
 pub mod diagnose;
+pub mod dns;
 pub mod event;
 pub mod exit;
 pub mod filter;
