@@ -59,6 +59,9 @@ impl Default for Settings {
 
 /// Asks name servers and remembers their answers. Cheap to clone; clones share
 /// the memory. Needs a Tokio runtime with its clock and network when asked.
+///
+/// Keep it no longer than there is something to ask: a connection to a name
+/// server that never stops sending is read from until then.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     hickory: TokioResolver,

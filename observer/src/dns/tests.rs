@@ -12,17 +12,21 @@ use std::time::Duration;
 
 use super::{Resolver, Settings};
 
-/// Long enough for a busy machine, short enough for tests that wait for it.
-const TIMEOUT: Duration = Duration::from_millis(400);
+/// For answers that never come.
+const TIMEOUT: Duration = Duration::from_millis(300);
 /// As [`TIMEOUT`].
-const DEADLINE: Duration = Duration::from_millis(700);
+const DEADLINE: Duration = Duration::from_millis(500);
+/// For answers that come at once, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-fn resolver(server: SocketAddr) -> Resolver {
-    let settings = Settings { servers: vec![server], timeout: TIMEOUT, deadline: DEADLINE, ..Settings::default() };
-    Resolver::new(settings).unwrap()
+fn settings(server: SocketAddr) -> Settings {
+    Settings { servers: vec![server], timeout: PATIENCE, deadline: PATIENCE, ..Settings::default() }
 }
 
-/// A resolver that waits as long as a user would have it wait.
-fn patient(server: SocketAddr) -> Resolver {
-    Resolver::new(Settings { servers: vec![server], ..Settings::default() }).unwrap()
+fn resolver(server: SocketAddr) -> Resolver {
+    Resolver::new(settings(server)).unwrap()
+}
+
+fn hasty(server: SocketAddr) -> Resolver {
+    Resolver::new(Settings { timeout: TIMEOUT, deadline: DEADLINE, ..settings(server) }).unwrap()
 }

@@ -8,7 +8,9 @@ use super::{AsnDatabase, AutonomousSystem, read};
 /// A value of the data section (MaxMind DB format specification 2.0).
 enum Value<'a> {
     Text(&'a str),
+    Short(u16),
     Number(u32),
+    Long(u64),
     Map(&'a [(&'a str, Value<'a>)]),
 }
 
@@ -18,6 +20,15 @@ impl Value<'_> {
             Self::Text(text) => {
                 control(2, text.len(), out);
                 out.extend_from_slice(text.as_bytes());
+            }
+            Self::Short(number) => {
+                control(5, 2, out);
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            // An extended type: nine less seven.
+            Self::Long(number) => {
+                out.extend([8, 2]);
+                out.extend_from_slice(&number.to_be_bytes());
             }
             Self::Number(number) => {
                 control(6, 4, out);
@@ -56,14 +67,14 @@ fn database(record: &Value<'_>) -> Vec<u8> {
     record.write(&mut bytes);
     bytes.extend(b"\xab\xcd\xefMaxMind.com");
     let metadata = [
-        ("binary_format_major_version", Value::Number(2)),
-        ("binary_format_minor_version", Value::Number(0)),
-        ("build_epoch", Value::Number(1_700_000_000)),
+        ("binary_format_major_version", Value::Short(2)),
+        ("binary_format_minor_version", Value::Short(0)),
+        ("build_epoch", Value::Long(1_700_000_000)),
         ("database_type", Value::Text("Test-ASN")),
         ("description", Value::Map(&[])),
-        ("ip_version", Value::Number(4)),
+        ("ip_version", Value::Short(4)),
         ("node_count", Value::Number(1)),
-        ("record_size", Value::Number(24)),
+        ("record_size", Value::Short(24)),
     ];
     // Languages, an empty array: an extended type.
     let mut written = Vec::new();

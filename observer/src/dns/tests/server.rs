@@ -33,10 +33,12 @@ impl From<Message> for Reply {
 /// A question, and whether it came over TCP, to an answer.
 type Script = dyn Fn(&Message, bool) -> Reply + Send + Sync;
 
-/// The server's address, and how many questions it has had.
+/// The server's address, how many questions it has had, and how many TCP
+/// connections it has.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     asked: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -50,17 +52,28 @@ impl Server {
             script(message, tcp)
         });
         tokio::spawn(serve_udp(Arc::new(udp), script.clone()));
+        let open = Arc::new(AtomicUsize::new(0));
+        let connections = open.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = tcp.accept().await {
-                tokio::spawn(serve_tcp(stream, script.clone()));
+                let (script, connections) = (script.clone(), connections.clone());
+                tokio::spawn(async move {
+                    connections.fetch_add(1, Ordering::Relaxed);
+                    serve_tcp(stream, script).await;
+                    connections.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
-        Self { address, asked }
+        Self { address, asked, open }
     }
 
     /// Starts one that serves these records honestly.
     pub(super) async fn of(data: Data) -> Self {
         Self::start(move |query, _| data.answer(query).into()).await
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn asked(&self) -> usize {
