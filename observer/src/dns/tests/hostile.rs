@@ -98,14 +98,27 @@ async fn forged_answers_are_not_taken() {
 
 #[tokio::test]
 async fn records_of_others_are_not_taken() {
-    let stranger = |query: &Message, _| {
+    let answer = |query: &Message, owners: &[&str]| {
         let mut answer = response(query);
-        answer.add_answer(Record::from_rdata(name("example.net"), 60, RData::MX(MX::new(0, Name::root()))));
-        answer.into()
+        for (nth, owner) in (0..).zip(owners) {
+            answer.add_answer(Record::from_rdata(
+                name(owner),
+                60,
+                RData::MX(MX::new(nth, name(&format!("m{nth}.example")))),
+            ));
+        }
+        Reply::from(answer)
     };
-    let server = Server::start(stranger).await;
-    let mail = resolver(server.address).domain_mail("example.org").await;
-    assert!(!matches!(mail.route, Route::NullMx | Route::Exchangers(_)), "{mail:?}");
+    let server = Server::start(move |query, _| match query.queries[0].query_type() {
+        RecordType::MX => answer(query, &["example.net", "example.org", "evil.example.org"]),
+        _ => response(query).into(),
+    });
+    let mail = resolver(server.await.address).domain_mail("example.org").await;
+    assert_eq!(mail.hosts().map(|(_, host)| host.name.as_str()).collect::<Vec<_>>(), ["m1.example"]);
+
+    let server = Server::start(move |query, _| answer(query, &["example.net"]));
+    let mail = resolver(server.await.address).domain_mail("example.org").await;
+    assert_eq!(mail.hosts().filter(|(preference, _)| preference.is_some()).count(), 0, "{mail:?}");
 }
 
 #[tokio::test]
