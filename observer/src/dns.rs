@@ -28,4 +28,4 @@ pub use self::lookup::{Inquiry, Resolver, Settings};
 pub use self::special::special_purpose;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! `observer diagnose`, as typed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,7 +12,7 @@ use crate::report::Moment;
 pub(super) const ABOUT: &str = "Say why connections fail, and what to do about it: the likely causes, ranked, each with \
     what speaks for and against it, the next step, how to check it by hand, and what would make it surer. From what \
     `observer run` has recorded. Nothing is sent anywhere unless \
-    --probe asks for it; a host name is looked up as every program does.";
+    --probe or --dns asks for it; a host name is looked up as every program does.";
 
 pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without DEST, every destination that fails is \
     looked at, those with one cause together.\n\n\
@@ -20,6 +21,7 @@ pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without
     observer diagnose mx.example.net\n  \
     observer diagnose 203.0.113.5 --since yesterday\n  \
     observer diagnose mx.example.net --probe               is it our address?\n  \
+    observer diagnose example.net --dns                    all exchangers of a domain\n  \
     observer diagnose 203.0.113.5 --evidence evidence.txt  a text for their postmaster";
 
 /// Say why connections fail.
@@ -43,6 +45,21 @@ pub struct DiagnoseArgs {
     /// Probe a port that is none of a mail server's (25, 465, 587, 2525)
     #[arg(long, requires = "probe")]
     pub force: bool,
+    /// Ask DNS too: what a domain's exchangers are, and the names of both ends' addresses
+    #[arg(long, requires = "destination")]
+    pub dns: bool,
+    /// The recipients' domain whose mail went to DEST: is DEST one of its exchangers now? [implies --dns]
+    #[arg(long, value_name = "DOMAIN", requires = "destination")]
+    pub domain: Option<String>,
+    /// Ask this list about this host's addresses, such as a DNSBL that its terms let you ask; may be repeated [implies --dns]
+    #[arg(long, value_name = "ZONE", requires = "destination")]
+    pub dnsbl: Vec<String>,
+    /// Ask this name server instead of those of /etc/resolv.conf; may be repeated
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = value::name_server)]
+    pub name_server: Vec<SocketAddr>,
+    /// Name the operators of the destinations, from this MaxMind DB file, such as GeoLite2-ASN.mmdb
+    #[arg(long, value_name = "FILE", requires = "destination")]
+    pub asn_file: Option<PathBuf>,
     /// Write one JSON object for each diagnosis, observer.diagnosis.v1
     #[arg(long)]
     pub json: bool,

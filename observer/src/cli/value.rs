@@ -1,7 +1,7 @@
 //! Parsers of single values. Their errors name the cause and the cure; clap
 //! puts the option and the value before them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +46,14 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
 
 /// An address, with or without brackets, or a CIDR prefix. Host bits are
 /// cleared, IPv4-mapped becomes IPv4.
+pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse().ok();
+    let address = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    with_port
+        .or_else(address)
+        .ok_or_else(|| "no name server: give an address, such as 192.0.2.53 or [2001:db8::53]:53".to_owned())
+}
+
 pub(crate) fn destination(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);

@@ -1,5 +1,7 @@
 //! `observer diagnose`: gathers the evidence, which history has.
 
+mod dns;
+
 use std::cell::OnceCell;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -8,10 +10,12 @@ use std::ops::ControlFlow;
 use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
+use self::dns::Dns;
 use super::report::unreadable;
 use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::{Diagnosis, Evidence, Seen, diagnose};
+use crate::diagnose::{Diagnosis, Evidence, Operator, Seen, diagnose};
+use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
 use crate::history::{self, History, Question};
@@ -33,14 +37,20 @@ const OTHERS: u64 = 2_000;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let now = ZonedDateTime::now();
-    let asked = args.destination.as_deref().map(|asked| networks(asked, args.port)).transpose()?;
+    let dns = Dns::begin(args)?;
+    let of_domain = dns.as_ref().filter(|_| args.domain.is_none()).and_then(Dns::networks);
+    let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port), Ok);
+    let asked = args.destination.as_deref().map(look_up).transpose()?;
     if args.probe && !args.force && !probe::PORTS.contains(&args.port) {
         let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port);
         return Err(Failure::usage(&text));
     }
+    let operators = args.asn_file.as_deref().map(AsnDatabase::open);
     let inquiry = Inquiry {
         port: args.port,
         is_probing: args.probe,
+        dns,
+        operators: operators.transpose().map_err(|error| Failure::new("--asn-file", error))?,
         since: since(args, &now)?,
         now: now.timestamp(),
         listings: OnceCell::new(),
@@ -105,6 +115,8 @@ fn networks(asked: &str, port: u16) -> Result<Vec<IpNet>, Failure> {
 struct Inquiry {
     port: u16,
     is_probing: bool,
+    dns: Option<Dns>,
+    operators: Option<AsnDatabase>,
     since: Timestamp,
     now: Timestamp,
     /// Of the firewall, once they were asked for.
@@ -115,6 +127,13 @@ impl Inquiry {
     /// Of what was asked about. Probes take their time, and history is not held meanwhile.
     fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Vec<Diagnosis>> {
         let mut evidence = history.snapshot(|history| self.gather(history, asked, networks))?;
+        if let Some(dns) = &self.dns {
+            let single = asked.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+            dns.ask(single, &mut evidence);
+        }
+        if let Some(operators) = &self.operators {
+            name_operators(operators, &mut evidence);
+        }
         if self.is_probing {
             self.probe(networks, &mut evidence);
         }
@@ -190,6 +209,10 @@ impl Inquiry {
         let all = Question { since: Some(self.since), ..Question::default() };
         let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..all.clone() };
         let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
+        // A domain that takes no mail has no addresses, and no filter is no restriction.
+        if networks.is_empty() {
+            return Ok(evidence);
+        }
         let mut details = 0;
         history.attempts(&of_subject, |entry| {
             evidence.subject.add(&entry);
@@ -242,6 +265,16 @@ impl Inquiry {
             }
             ControlFlow::Continue(())
         })
+    }
+}
+
+fn name_operators(operators: &AsnDatabase, evidence: &mut Evidence) {
+    for &address in evidence.subject.destinations.keys().take(AT_MOST) {
+        match operators.lookup(address) {
+            Ok(Some(system)) => evidence.operators.push(Operator { address, system }),
+            Ok(None) => {}
+            Err(error) => evidence.not_seen.push(error),
+        }
     }
 }
 

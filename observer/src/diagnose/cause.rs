@@ -36,6 +36,8 @@ pub enum Cause {
     MiddleboxForges,
     /// Connections die in the middle of a session.
     SessionCut,
+    /// The domain's mail goes to the wrong place, or to none.
+    WrongExchanger,
 }
 
 /// What a person reads about a cause.
@@ -52,7 +54,7 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,
@@ -67,6 +69,7 @@ impl Cause {
         Self::LocalResource,
         Self::MiddleboxForges,
         Self::SessionCut,
+        Self::WrongExchanger,
     ];
 
     /// The cause as JSON writes it.
@@ -86,6 +89,7 @@ impl Cause {
             Self::LocalResource => "local-resource",
             Self::MiddleboxForges => "middlebox-forges",
             Self::SessionCut => "session-cut",
+            Self::WrongExchanger => "wrong-exchanger",
         }
     }
 
@@ -180,6 +184,13 @@ impl Cause {
                             connections; ask their postmaster for what their log says",
                 by_hand: "tracepath {dst}; ping -M do -s 1472 {dst}",
                 surer: "whether short messages get through where long ones do not",
+            },
+            Self::WrongExchanger => Words {
+                verdict: "the domain's MX is wrong or stale, or it takes no mail",
+                next_step: "flush this host's DNS cache and remove routes that were set by hand; if DNS itself is wrong, tell \
+                            the domain's owner by other means",
+                by_hand: "dig MX DOMAIN; dig A DOMAIN; dig AAAA DOMAIN",
+                surer: "the same question to the domain's own name servers",
             },
         }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::dns;
+use crate::dns::asn::AutonomousSystem;
 use crate::event::Endpoint;
 use crate::firewall::Finding;
 use crate::history::Entry;
@@ -41,8 +43,22 @@ pub struct Evidence {
     pub route: Option<Route>,
     /// What probes found, if they were asked for.
     pub probes: Vec<Probe>,
+    /// Who operates the destinations' networks, if a database was named.
+    pub operators: Vec<Operator>,
+    /// What is remarkable in DNS, if it was asked.
+    pub dns: Vec<dns::finding::Finding>,
     /// What could not be looked at, and why.
     pub not_seen: Vec<String>,
+}
+
+/// The autonomous system of a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Operator {
+    /// The destination.
+    pub address: IpAddr,
+    /// Number and name of the autonomous system.
+    #[serde(flatten)]
+    pub system: AutonomousSystem,
 }
 
 /// How an attempt ended.

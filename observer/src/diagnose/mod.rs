@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::cause::Cause;
-pub use self::evidence::{Durations, Ending, Evidence, Seen, Share, Times};
+pub use self::evidence::{Durations, Ending, Evidence, Operator, Seen, Share, Times};
 use self::rules::RULES;
+use crate::dns::finding::Finding;
 
 /// Value of [`Diagnosis::schema`].
 pub const SCHEMA: &str = "observer.diagnosis.v1";
@@ -49,12 +50,18 @@ pub struct Diagnosis {
     /// How they ended, most frequent first.
     pub endings: Vec<Count>,
     /// The causes, likeliest first; empty if nothing fails, or nothing is known.
-    pub causes: Vec<Finding>,
+    pub causes: Vec<LikelyCause>,
     /// True if the first two causes cannot be told apart.
     pub is_open: bool,
     /// What probes found, if they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<crate::probe::Probe>,
+    /// Who operates the destinations' networks, if a database was named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<Operator>,
+    /// What is remarkable in DNS, if it was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Finding>,
     /// What could not be looked at, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_seen: Vec<String>,
@@ -77,7 +84,7 @@ pub struct Count {
 
 /// A cause, and why it is or is not likely.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
+pub struct LikelyCause {
     /// The cause.
     pub cause: Cause,
     /// In a sentence.
@@ -137,7 +144,8 @@ impl Confidence {
 /// Weighs the evidence.
 pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
     let subject = &evidence.subject;
-    let mut causes = if subject.all.failed() == 0 { Vec::new() } else { findings(evidence) };
+    let mut causes =
+        if subject.all.failed() == 0 && !is_misdirected(evidence) { Vec::new() } else { findings(evidence) };
     causes.sort_by_key(|finding| (-finding.score, finding.cause));
     let is_open = matches!(causes.as_slice(), [first, second, ..] if first.score - second.score < APART);
     if is_open {
@@ -162,11 +170,13 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         causes,
         is_open,
         probes: evidence.probes.clone(),
+        operators: evidence.operators.clone(),
+        dns: evidence.dns.clone(),
         not_seen: evidence.not_seen.clone(),
     }
 }
 
-fn findings(evidence: &Evidence) -> Vec<Finding> {
+fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     let mut lines: BTreeMap<Cause, (Vec<Line>, Vec<Line>)> = BTreeMap::new();
     for rule in RULES {
         if let Some(text) = (rule.holds)(evidence) {
@@ -179,7 +189,7 @@ fn findings(evidence: &Evidence) -> Vec<Finding> {
         let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
         let score = score.min(100);
         let words = cause.words();
-        (score >= NAMED).then(|| Finding {
+        (score >= NAMED).then(|| LikelyCause {
             cause,
             verdict: Cause::fill(words.verdict, evidence),
             confidence: confidence(score, evidence),
@@ -194,9 +204,14 @@ fn findings(evidence: &Evidence) -> Vec<Finding> {
     lines.into_iter().filter_map(finding).collect()
 }
 
+/// Whether mail cannot arrive, whatever connections do.
+fn is_misdirected(evidence: &Evidence) -> bool {
+    evidence.dns.iter().any(|finding| matches!(finding, Finding::NullMx { .. } | Finding::NoSuchDomain { .. }))
+}
+
 fn confidence(score: i32, evidence: &Evidence) -> Confidence {
     match score {
-        _ if evidence.subject.all.failed() < ENOUGH => Confidence::Possible,
+        _ if evidence.subject.all.failed() < ENOUGH && !is_misdirected(evidence) => Confidence::Possible,
         85.. => Confidence::Certain,
         60.. => Confidence::Likely,
         _ => Confidence::Possible,

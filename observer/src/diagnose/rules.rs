@@ -4,10 +4,12 @@
 //! hint; those of a cause are added up.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Evidence, Share};
+use crate::dns::finding::Finding as Dns;
 use crate::firewall::Finding;
 use crate::label::{Label, Origin, Reason};
 use crate::probe::Probe;
@@ -314,6 +316,65 @@ pub(super) const RULES: &[Rule] = &[
         holds: served_now,
     },
     Rule {
+        name: "domain-takes-no-mail",
+        cause: Cause::WrongExchanger,
+        weight: 95,
+        source: "RFC 7505 and RFC 5321, 5.1: a null MX, or no such domain",
+        holds: |e| {
+            dns(e, |finding| {
+                matches!(finding, Dns::NullMx { .. } | Dns::NullMxAmongOthers { .. } | Dns::NoSuchDomain { .. })
+            })
+        },
+    },
+    Rule {
+        name: "not-an-exchanger-now",
+        cause: Cause::WrongExchanger,
+        weight: 75,
+        source: "RFC 5321, 5.1: mail goes to the exchangers that DNS names",
+        holds: |e| dns(e, |finding| matches!(finding, Dns::NotAnMxOfDomain { .. })),
+    },
+    Rule {
+        name: "exchanger-cannot-be-reached",
+        cause: Cause::WrongExchanger,
+        weight: 65,
+        source: "RFC 6890: special-purpose addresses; RFC 5321, 5.1: an exchanger has an address",
+        holds: |e| {
+            dns(e, |finding| {
+                matches!(finding, Dns::MxAddressSpecial { .. } | Dns::MxHasNoAddress { .. } | Dns::MxIsAddress { .. })
+            })
+        },
+    },
+    Rule {
+        name: "exchanger-is-an-alias",
+        cause: Cause::WrongExchanger,
+        weight: 20,
+        source: "RFC 2181, 10.3: an exchanger must not be an alias",
+        holds: |e| dns(e, |finding| matches!(finding, Dns::MxIsCname { .. })),
+    },
+    Rule {
+        name: "our-address-is-listed",
+        cause: Cause::AddressBlocked,
+        weight: 30,
+        source: "RFC 5782: receivers that ask this list refuse the address",
+        holds: |e| {
+            let refuses = e.subject.mostly(|ending| resets_like(ending) || by_icmp(ending) || before_banner(ending));
+            refuses.and_then(|_| dns(e, |finding| matches!(finding, Dns::Listed { .. })))
+        },
+    },
+    Rule {
+        name: "our-address-has-no-name",
+        cause: Cause::AddressBlocked,
+        weight: 10,
+        source: "many receivers refuse an address whose reverse name does not lead back to it",
+        holds: |e| {
+            let is_ours = |address: &IpAddr| e.subject.sources.contains_key(address);
+            dns(e, |finding| match finding {
+                Dns::NoPtr { address } | Dns::NotForwardConfirmed { address, .. } => is_ours(address),
+                _ => false,
+            })
+        },
+    },
+    Rule {
         name: "refused-after-volume",
         cause: Cause::AddressBlocked,
         weight: 20,
@@ -517,6 +578,10 @@ pub(super) const RULES: &[Rule] = &[
 fn of(count: u64, e: &Evidence) -> String {
     let failed = e.subject.all.failed();
     if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
+}
+
+fn dns(e: &Evidence, is_meant: impl Fn(&Dns) -> bool) -> Option<String> {
+    e.dns.iter().find(|finding| is_meant(finding)).map(|finding| sanitize(&finding.to_string()).into_owned())
 }
 
 fn served_now(e: &Evidence) -> Option<String> {

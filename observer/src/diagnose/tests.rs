@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::dns::finding::Finding as Dns;
 use crate::event::Endpoint;
 use crate::event::Evidence as Facts;
 use crate::history::Entry;
@@ -266,6 +267,26 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
     let mut all_refused = evidence(&[(9, RST)], works());
     all_refused.probes = vec![probe("192.0.2.10", Label::Refused), probe("192.0.2.20", Label::Refused)];
     cases.push(("probes from all sources are refused", all_refused, vec![Cause::ServerDown]));
+    let domain = || "example.net".to_owned();
+    let destination: IpAddr = "203.0.113.5".parse().unwrap();
+    for (name, finding) in [
+        ("null MX", Dns::NullMx { domain: domain() }),
+        ("no such domain", Dns::NoSuchDomain { domain: domain() }),
+        ("stale MX", Dns::NotAnMxOfDomain { domain: domain(), destination }),
+        ("MX without address", Dns::MxHasNoAddress { exchanger: domain() }),
+    ] {
+        let mut wrong = evidence(&[(9, SILENCE)], works());
+        wrong.dns = vec![finding, Dns::MxIsCname { exchanger: domain(), target: domain() }];
+        // Silence alone is a firewall's; a wrong exchanger explains it as well.
+        cases.push((name, wrong, vec![Cause::WrongExchanger]));
+    }
+    let mut listed = evidence(&[(9, RST), (9, from_other(CONNECTED))], works());
+    let (address, zone): (IpAddr, _) = ("192.0.2.10".parse().unwrap(), "bl.example.org".to_owned());
+    listed.dns = vec![
+        Dns::Listed { address, zone, codes: Vec::new(), text: vec!["see https://example.org".to_owned()] },
+        Dns::NoPtr { address },
+    ];
+    cases.push(("listed, and one source is refused", listed, vec![Cause::AddressBlocked]));
     let mut named = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
     named.firewall = vec![rule(true)];
     cases.push(("own firewall, whose rule is there", named, vec![Cause::LocalFirewall]));

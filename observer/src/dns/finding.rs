@@ -3,6 +3,7 @@
 //! Pure: nothing is asked here. What could not be found out is no finding but
 //! [`Finding::Unknown`], with the reason.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
@@ -110,6 +111,36 @@ pub enum Finding {
         /// Why it is unknown.
         why: Failure,
     },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchDomain { domain } => write!(f, "the domain {domain} does not exist"),
+            Self::NullMx { domain } => write!(f, "{domain} takes no mail: it has a null MX"),
+            Self::NullMxAmongOthers { domain } => write!(f, "{domain} has a null MX beside others"),
+            Self::ImplicitMx { domain } => write!(f, "{domain} has no MX: its own address counts"),
+            Self::MxIsCname { exchanger, target } => write!(f, "the exchanger {exchanger} is an alias of {target}"),
+            Self::MxIsAddress { exchanger } => write!(f, "the exchanger {exchanger} is an address instead of a name"),
+            Self::MxHasNoAddress { exchanger } => write!(f, "{exchanger} has no address"),
+            Self::MxAddressSpecial { exchanger, address, purpose } => {
+                write!(f, "{exchanger} has the address {address}: {purpose}")
+            }
+            Self::NotAnMxOfDomain { domain, destination } => {
+                write!(f, "{destination} is none of the exchangers of {domain} now")
+            }
+            Self::NoPtr { address } => write!(f, "{address} has no name in reverse DNS"),
+            Self::NotForwardConfirmed { address, names } => {
+                write!(f, "{address} is called {}, and none of these names leads back to it", names.join(", "))
+            }
+            Self::Listed { address, zone, text, .. } => {
+                write!(f, "{address} is listed by {zone}")?;
+                text.first().map_or(Ok(()), |text| write!(f, ": {text}"))
+            }
+            Self::ListUnusable { zone, .. } => write!(f, "{zone} gives no usable answers"),
+            Self::Unknown { about, why } => write!(f, "DNS of {about}: {why}"),
+        }
+    }
 }
 
 /// What is wrong with where a domain's mail goes, and with `destination`, which

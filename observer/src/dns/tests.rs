@@ -5,7 +5,7 @@ mod judgement;
 mod lists;
 mod mail;
 mod reverse;
-mod server;
+pub(crate) mod server;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnose::{Count, Diagnosis, Finding, Line};
+use crate::diagnose::{Count, Diagnosis, LikelyCause, Line};
 use crate::label::Origin;
 use crate::sanitize::sanitize;
 
@@ -19,7 +19,7 @@ pub fn render(diagnosis: &Diagnosis) -> String {
         (attempts, 0) => writeln!(text, "nothing fails: {attempts} attempts, all connected"),
         (attempts, failed) => writeln!(text, "{failed} of {attempts} attempts failed{}", since(diagnosis)),
     };
-    if share.failed() == 0 {
+    if share.failed() == 0 && diagnosis.causes.is_empty() {
         return text;
     }
     text.push('\n');
@@ -50,6 +50,14 @@ pub fn render(diagnosis: &Diagnosis) -> String {
         );
         paragraph(&mut text, "probed     ", &line);
     }
+    for operator in &diagnosis.operators {
+        let (number, organisation) =
+            (operator.system.number, operator.system.organisation.as_deref().unwrap_or("no name"));
+        paragraph(&mut text, "operator   ", &format!("{}: AS{number}, {}", operator.address, sanitize(organisation)));
+    }
+    for finding in &diagnosis.dns {
+        paragraph(&mut text, "DNS        ", &sanitize(&finding.to_string()));
+    }
     if !diagnosis.not_seen.is_empty() {
         text.push('\n');
         paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
@@ -76,7 +84,7 @@ fn endings(text: &mut String, endings: &[Count]) {
     }
 }
 
-fn cause(text: &mut String, finding: &Finding) {
+fn cause(text: &mut String, finding: &LikelyCause) {
     let _ =
         writeln!(text, "\n{} ({}, {} points)", capital(&finding.verdict), finding.confidence.as_str(), finding.score);
     let lines = |text: &mut String, what: &str, lines: &[Line]| {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// What is sent for one question.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// These bytes, as one message.
     Bytes(Vec<u8>),
     /// These bytes again and again without an end, over TCP without a length.
@@ -35,15 +35,15 @@ type Script = dyn Fn(&Message, bool) -> Reply + Send + Sync;
 
 /// The server's address, how many questions it has had, and how many TCP
 /// connections it has.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// Starts one that ends with the runtime.
-    pub(super) async fn start(script: impl Fn(&Message, bool) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Message, bool) -> Reply + Send + Sync + 'static) -> Self {
         let (udp, tcp) = bind().await;
         let (address, asked) = (udp.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
         let count = asked.clone();
@@ -68,15 +68,15 @@ impl Server {
     }
 
     /// Starts one that serves these records honestly.
-    pub(super) async fn of(data: Data) -> Self {
+    pub(crate) async fn of(data: Data) -> Self {
         Self::start(move |query, _| data.answer(query).into()).await
     }
 
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
@@ -132,7 +132,7 @@ async fn serve_tcp(mut stream: TcpStream, script: Arc<Script>) -> Option<()> {
 
 /// Records by name and type. A name without any does not exist.
 #[derive(Clone, Default)]
-pub(super) struct Data {
+pub(crate) struct Data {
     records: HashMap<Name, Vec<RData>>,
     failing: HashMap<Name, ResponseCode>,
 }
@@ -143,11 +143,11 @@ impl Data {
         self
     }
 
-    pub(super) fn mx(self, owner: &str, preference: u16, exchange: &str) -> Self {
+    pub(crate) fn mx(self, owner: &str, preference: u16, exchange: &str) -> Self {
         self.with(owner, RData::MX(MX::new(preference, name(exchange))))
     }
 
-    pub(super) fn address(self, owner: &str, address: &str) -> Self {
+    pub(crate) fn address(self, owner: &str, address: &str) -> Self {
         self.with(
             owner,
             match address.parse().unwrap() {
@@ -157,26 +157,26 @@ impl Data {
         )
     }
 
-    pub(super) fn cname(self, owner: &str, target: &str) -> Self {
+    pub(crate) fn cname(self, owner: &str, target: &str) -> Self {
         self.with(owner, RData::CNAME(CNAME(name(target))))
     }
 
-    pub(super) fn ptr(self, owner: &str, target: &str) -> Self {
+    pub(crate) fn ptr(self, owner: &str, target: &str) -> Self {
         self.with(owner, RData::PTR(PTR(name(target))))
     }
 
-    pub(super) fn txt(self, owner: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn txt(self, owner: &str, bytes: &[u8]) -> Self {
         self.with(owner, RData::TXT(TXT::from_bytes(vec![bytes])))
     }
 
     /// The name is answered with this code.
-    pub(super) fn failing(mut self, owner: &str, code: ResponseCode) -> Self {
+    pub(crate) fn failing(mut self, owner: &str, code: ResponseCode) -> Self {
         self.failing.insert(name(owner), code);
         self
     }
 
     /// The answer, one alias at most.
-    pub(super) fn answer(&self, query: &Message) -> Message {
+    pub(crate) fn answer(&self, query: &Message) -> Message {
         let mut answer = response(query);
         let asked = &query.queries[0];
         if let Some(&code) = self.failing.get(asked.name()) {
@@ -201,14 +201,14 @@ impl Data {
 }
 
 /// An empty answer to a question.
-pub(super) fn response(query: &Message) -> Message {
+pub(crate) fn response(query: &Message) -> Message {
     let mut answer = Message::response(query.id, query.op_code);
     answer.metadata.recursion_available = true;
     answer.add_query(query.queries[0].clone());
     answer
 }
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap();
     name.set_fqdn(true);
     name
