@@ -19,7 +19,7 @@ const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
 
 /// Seconds after which a machine has failed.
-const LIMIT: u64 = 600;
+const LIMIT: u64 = 1_200;
 
 /// Trials that take too long without hardware's help: a million attempts; and what
 /// readers, screens, reports and diagnoses make of attempts, to which the kernel makes
