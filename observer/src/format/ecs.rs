@@ -3,9 +3,6 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
-use serde_json::Value;
-
 use super::object::Object;
 use super::own;
 use super::phrase::phrase;
@@ -16,6 +13,7 @@ use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Reason};
 use crate::scope::Scope;
+use jiff::Timestamp;
 
 const VERSION: &str = "9.4.0";
 
@@ -73,10 +71,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         Scope::Destination { ip, .. } | Scope::Intermittent { ip, .. } => (None, Some(ip)),
         _ => (None, None),
     };
-    let mut own = serde_json::to_value(alert)?;
-    if let Value::Object(members) = &mut own {
-        members.retain(|name, _| !["schema", "id", "time", "host", "text", "since"].contains(&name.as_str()));
-    }
+    let own = own::of_alert(alert)?;
     Object::line(out, |document| {
         base(document, change.time, &alert.text, "observer.alert")?;
         document.nest("event", |object| {

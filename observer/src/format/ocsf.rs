@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::object::Object;
 use super::own;
@@ -93,10 +92,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
     };
     let class = Class { category: (2, "Findings"), class: (2004, "Detection Finding"), activity };
     let scope = &change.verdict.scope;
-    let mut own = serde_json::to_value(alert)?;
-    if let Value::Object(members) = &mut own {
-        members.retain(|name, _| !["schema", "id", "host", "text", "time", "since"].contains(&name.as_str()));
-    }
+    let own = own::of_alert(alert)?;
     Object::line(out, |object| {
         class.put(object)?;
         judge(object, Severity::of_alert(alert), status)?;

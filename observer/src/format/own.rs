@@ -1,7 +1,10 @@
 //! What formats with fields of their own have no field for, by the names of
-//! `observer.event.v1`.
+//! `observer.event.v1` and `observer.alert.v1`.
+
+use serde_json::Value;
 
 use super::object::Object;
+use crate::alert::Alert;
 use crate::event::Event;
 
 /// Writes it: all of the event but its identity, times, ends and process.
@@ -18,4 +21,13 @@ pub(super) fn put(event: &Event, object: &mut Object<'_>) -> serde_json::Result<
         object.put("netns", process.map(|process| process.netns))
     })?;
     object.put("destination", &event.destination)
+}
+
+/// All of the alert but its identity, times and text.
+pub(super) fn of_alert(alert: &Alert) -> serde_json::Result<Value> {
+    let mut own = serde_json::to_value(alert)?;
+    if let Value::Object(members) = &mut own {
+        members.retain(|name, _| !["schema", "id", "time", "host", "text", "since"].contains(&name.as_str()));
+    }
+    Ok(own)
 }
