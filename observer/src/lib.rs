@@ -29,6 +29,8 @@
 //!   a [`sink`] is to deliver; a [`notice`] tells what ails one. [`metrics`], as
 //!   pure, renders what the daemon knows for Prometheus, and [`wire`] is what it says
 //!   to readers.
+//! - [`firewall`], [`mod@route`] and [`probe`] look at this host and at destinations for a
+//!   diagnosis; what they read of tools is parsed purely.
 //! - [`command`] reads clocks and signals and writes to the world.
 //!
 //! One function, [`label::label`], judges events and counters alike, so that
@@ -69,5 +71,6 @@ pub mod sink;
 pub mod spool;
 pub mod surroundings;
 pub mod tally;
+mod tool;
 pub mod ui;
 pub mod wire;

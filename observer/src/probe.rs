@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use serde::{Deserialize, Serialize};
 
-use crate::firewall::listing::run;
 use crate::label::Label;
 use crate::sanitize::sanitize;
+use crate::tool::run;
 
 /// Ports of mail servers; others are probed only if that is forced.
 pub const PORTS: [u16; 4] = [25, 465, 587, 2525];

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::firewall::listing::run;
+use crate::tool::run;
 
 /// What the routing table decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -6,12 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Finding, Flow, Match, cut, owner};
+use super::{DEPTH, End, Finding, Flow, Match, cut, owner};
 
 /// Tables that a SYN on its way out passes, in this order; nat's rules drop nothing.
 const TABLES: [&str; 4] = ["raw", "mangle", "filter", "security"];
-/// Chains in chains that are followed; iptables itself forbids loops.
-const DEPTH: usize = 16;
 
 struct Chain<'a> {
     policy: Option<&'a str>,
@@ -63,15 +61,6 @@ fn parse(save: &str) -> BTreeMap<&str, Chains<'_>> {
         }
     }
     tables
-}
-
-/// How a walk through a chain ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// No rule decided for certain.
-    Through,
-    /// It was accepted, dropped or rejected for certain.
-    Decided,
 }
 
 struct Walk<'a> {

@@ -1,5 +1,5 @@
 //! What this host's own firewall does with a SYN, read from its rules: evidence, never a
-//! change. [`listing`] runs the tools; all else is pure.
+//! change. [`listing`] asks the tools; all else is pure.
 //!
 //! A rule can match on what cannot be known here, such as a rate or a mark: then it may
 //! stop the SYN, and that is what is said.
@@ -74,6 +74,18 @@ pub fn findings(listings: &Listings, flow: &Flow) -> (Vec<Finding>, Vec<String>)
     found.sort_by_key(|finding| !finding.is_certain);
     found.truncate(AT_MOST);
     (found, unreadable)
+}
+
+/// Chains in chains that are followed; the tools themselves forbid loops.
+const DEPTH: usize = 16;
+
+/// How a walk through a chain ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// No rule decided for certain.
+    Through,
+    /// It was accepted, dropped or rejected for certain.
+    Decided,
 }
 
 /// Whether something matches.

@@ -6,10 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Finding, Flow, Match, cut, owner};
+use super::{DEPTH, End, Finding, Flow, Match, cut, owner};
 
-/// Chains in chains that are followed; nft itself forbids loops.
-const DEPTH: usize = 16;
 /// iptables' own tables, which iptables-save lists in words that its users know.
 const OF_IPTABLES: [&str; 5] = ["filter", "mangle", "nat", "raw", "security"];
 
@@ -100,15 +98,6 @@ fn texts(text: &str) -> BTreeMap<(String, u64), &str> {
         }
     }
     texts
-}
-
-/// How a walk through a chain ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// No rule decided for certain.
-    Through,
-    /// It was accepted, dropped or rejected for certain.
-    Decided,
 }
 
 struct Walk<'a> {
