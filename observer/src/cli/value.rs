@@ -44,8 +44,7 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// An address, with or without brackets, or a CIDR prefix. Host bits are
-/// cleared, IPv4-mapped becomes IPv4.
+/// A name server: an address, with port 53 unless another is given.
 pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().ok();
     let address = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
@@ -54,6 +53,8 @@ pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "no name server: give an address, such as 192.0.2.53 or [2001:db8::53]:53".to_owned())
 }
 
+/// An address, with or without brackets, or a CIDR prefix. Host bits are
+/// cleared, IPv4-mapped becomes IPv4.
 pub(crate) fn destination(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
