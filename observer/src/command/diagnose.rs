@@ -14,11 +14,11 @@ use self::dns::Dns;
 use super::report::unreadable;
 use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::{Diagnosis, Evidence, Operator, Seen, diagnose};
+use crate::diagnose::{Cause, Diagnosis, Evidence, Operator, Seen, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
-use crate::history::{self, History, Question};
+use crate::history::{self, DestinationTotals, Entry, History, Question};
 use crate::probe;
 use crate::route::Route;
 use crate::sanitize::sanitize;
@@ -33,7 +33,7 @@ const AT_MOST: usize = 20;
 /// Attempts of which details are read: enough for shares and medians.
 const DETAILS: u64 = 50_000;
 /// Attempts to other destinations that are looked at for who rejected them.
-const OTHERS: u64 = 2_000;
+const OTHERS: usize = 2_000;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let now = ZonedDateTime::now();
@@ -54,6 +54,8 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         since: since(args, &now)?,
         now: now.timestamp(),
         listings: OnceCell::new(),
+        totals: OnceCell::new(),
+        rejected: OnceCell::new(),
     };
     let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
     let diagnosed = match &asked {
@@ -119,8 +121,11 @@ struct Inquiry {
     operators: Option<AsnDatabase>,
     since: Timestamp,
     now: Timestamp,
-    /// Of the firewall, once they were asked for.
+    /// What every diagnosis of one run shares is read once: the firewall's listings, all
+    /// destinations' totals, and attempts of which it is looked who rejected them.
     listings: OnceCell<(Listings, Vec<String>)>,
+    totals: OnceCell<Vec<DestinationTotals>>,
+    rejected: OnceCell<Vec<Entry>>,
 }
 
 impl Inquiry {
@@ -143,31 +148,60 @@ impl Inquiry {
     /// Every destination that fails, those with one cause together.
     fn ask_of_all(&self, history: &History) -> history::Result<Vec<Diagnosis>> {
         let mut failing: Vec<(u64, IpAddr)> = Vec::new();
-        let question = Question { ports: vec![self.port], since: Some(self.since), ..Question::default() };
-        history.destinations(&question, |totals| {
+        for totals in self.totals(history)?.iter().filter(|totals| totals.destination.port() == self.port) {
             let mut seen = Seen::default();
-            for (&(label, reason), tally) in &totals.outcomes {
-                seen.add_count(totals.destination.ip(), label, reason, tally.count);
-            }
+            seen.add_totals(totals);
             if seen.all.failed() > 0 {
                 failing.push((seen.all.failed(), totals.destination.ip()));
             }
-            ControlFlow::Continue(())
-        })?;
+        }
         failing.sort_unstable_by(|a, b| b.cmp(a));
         failing.truncate(AT_MOST);
-        let mut groups: Vec<(Option<crate::diagnose::Cause>, Vec<IpNet>)> = Vec::new();
+        let diagnosed = |networks: &[IpNet]| Ok(diagnose(&self.gather(history, &names(networks), networks)?, self.now));
+        let mut groups: Vec<(Diagnosis, Vec<IpNet>)> = Vec::new();
         for (_, address) in failing {
             let network = IpNet::from(address);
-            let diagnosis = diagnose(&self.gather(history, "", &[network])?, self.now);
-            let cause = diagnosis.causes.first().map(|finding| finding.cause);
-            match groups.iter_mut().find(|(of, _)| *of == cause) {
+            let diagnosis: Diagnosis = diagnosed(&[network])?;
+            match groups.iter_mut().find(|(first, _)| cause(first) == cause(&diagnosis)) {
                 Some((_, networks)) => networks.push(network),
-                None => groups.push((cause, vec![network])),
+                None => groups.push((diagnosis, vec![network])),
             }
         }
-        let of_group = |networks: &Vec<IpNet>| self.gather(history, &names(networks), networks);
-        groups.iter().map(|(_, networks)| Ok(diagnose(&of_group(networks)?, self.now))).collect()
+        let of_group = |(first, networks): (Diagnosis, Vec<IpNet>)| match networks.as_slice() {
+            [_] => Ok(first),
+            networks => diagnosed(networks),
+        };
+        groups.into_iter().map(of_group).collect()
+    }
+
+    /// Of all destinations, on every port.
+    fn totals(&self, history: &History) -> history::Result<&[DestinationTotals]> {
+        if self.totals.get().is_none() {
+            let mut totals = Vec::new();
+            history.destinations(&self.question(), |of_one| {
+                totals.push(of_one);
+                ControlFlow::Continue(())
+            })?;
+            let _ = self.totals.set(totals);
+        }
+        Ok(self.totals.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// The first attempts of the period on this port.
+    fn rejected(&self, history: &History) -> history::Result<&[Entry]> {
+        if self.rejected.get().is_none() {
+            let mut entries = Vec::new();
+            history.attempts(&Question { ports: vec![self.port], ..self.question() }, |entry| {
+                entries.push(entry);
+                if entries.len() < OTHERS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let _ = self.rejected.set(entries);
+        }
+        Ok(self.rejected.get().map_or(&[], Vec::as_slice))
+    }
+
+    fn question(&self) -> Question {
+        Question { since: Some(self.since), ..Question::default() }
     }
 
     /// Connects to the destinations that are addresses by themselves, as far as there
@@ -206,8 +240,7 @@ impl Inquiry {
     }
 
     fn gather(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Evidence> {
-        let all = Question { since: Some(self.since), ..Question::default() };
-        let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..all.clone() };
+        let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..self.question() };
         let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
         // A domain that takes no mail has no addresses, and no filter is no restriction.
         if networks.is_empty() {
@@ -220,49 +253,27 @@ impl Inquiry {
             if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let is_meant = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
-        history.destinations(&all, |totals| {
-            let (address, port) = (totals.destination.ip(), totals.destination.port());
-            let seen = match port == self.port {
-                true if is_meant(address) => return ControlFlow::Continue(()),
-                true => &mut evidence.elsewhere,
-                false => &mut evidence.other_ports,
-            };
-            for (&(label, reason), tally) in &totals.outcomes {
-                seen.add_count(address, label, reason, tally.count);
+        for totals in self.totals(history)? {
+            match totals.destination.port() == self.port {
+                true if is_meant(totals.destination.ip()) => {}
+                true => evidence.elsewhere.add_totals(totals),
+                false => evidence.other_ports.add_totals(totals),
             }
-            ControlFlow::Continue(())
-        })?;
-        self.gather_rejecters(history, &is_meant, &mut evidence.elsewhere)?;
+        }
+        for entry in self.rejected(history)? {
+            if entry.dst.ip.is_some_and(|address| !is_meant(address)) {
+                evidence.elsewhere.add_facts(entry);
+            }
+        }
         self.gather_before(history, of_subject, &mut evidence.before)?;
         self.look_around(&mut evidence);
         Ok(evidence)
     }
 
-    /// Who rejected attempts to other destinations.
-    fn gather_rejecters(
-        &self,
-        history: &History,
-        is_meant: &impl Fn(IpAddr) -> bool,
-        elsewhere: &mut Seen,
-    ) -> history::Result<()> {
-        let question = Question { since: Some(self.since), ports: vec![self.port], ..Question::default() };
-        let mut looked_at = 0;
-        history.attempts(&question, |entry| {
-            looked_at += 1;
-            if entry.dst.ip.is_some_and(|address| !is_meant(address)) {
-                elsewhere.add_facts(&entry);
-            }
-            if looked_at < OTHERS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        Ok(())
-    }
-
     fn gather_before(&self, history: &History, question: Question, before: &mut Seen) -> history::Result<()> {
         let since = Some(back(self.since, 24 * DAYS_BEFORE));
         history.destinations(&Question { since, until: Some(self.since), ..question }, |totals| {
-            for (&(label, reason), tally) in &totals.outcomes {
-                before.add_count(totals.destination.ip(), label, reason, tally.count);
-            }
+            before.add_totals(&totals);
             ControlFlow::Continue(())
         })
     }
@@ -276,6 +287,10 @@ fn name_operators(operators: &AsnDatabase, evidence: &mut Evidence) {
             Err(error) => evidence.not_seen.push(error),
         }
     }
+}
+
+fn cause(diagnosis: &Diagnosis) -> Option<Cause> {
+    diagnosis.causes.first().map(|likely| likely.cause)
 }
 
 /// `203.0.113.5, 203.0.113.6 and 3 more`.

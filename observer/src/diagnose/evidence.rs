@@ -11,7 +11,7 @@ use crate::dns;
 use crate::dns::asn::AutonomousSystem;
 use crate::event::Endpoint;
 use crate::firewall::Finding;
-use crate::history::Entry;
+use crate::history::{DestinationTotals, Entry};
 use crate::label::{Label, Origin, Reason};
 use crate::probe::Probe;
 use crate::route::Route;
@@ -81,8 +81,6 @@ pub struct Seen {
     pub v6: Share,
     /// Sender, type and code of ICMP errors that ended an attempt.
     pub icmp: BTreeMap<(IpAddr, u8, u8), u64>,
-    /// TTLs of RSTs that ended an attempt.
-    pub rst_ttls: BTreeMap<u8, u64>,
     /// From SYN to the active refusal.
     pub refused_after: Durations,
     /// From SYN to the completed handshake.
@@ -207,6 +205,13 @@ impl Seen {
         self.handshakes.add(entry.handshake);
     }
 
+    /// Adds what history counted of a destination.
+    pub fn add_totals(&mut self, totals: &DestinationTotals) {
+        for (&(label, reason), tally) in &totals.outcomes {
+            self.add_count(totals.destination.ip(), label, reason, tally.count);
+        }
+    }
+
     /// Adds a count of which neither order nor origin is known.
     pub fn add_count(&mut self, dst: IpAddr, label: Label, reason: Option<Reason>, count: u64) {
         if label == Label::Cancelled {
@@ -217,13 +222,6 @@ impl Seen {
         self.all.add_many(ending, count);
         let (src, dst) = (Endpoint::default(), Endpoint { ip: Some(dst), port: None });
         self.add_places(src, dst, |share| share.add_many(ending, count));
-    }
-
-    /// Adds a count of a local address, which [`Self::add_count`] leaves out.
-    pub fn add_source(&mut self, src: IpAddr, label: Label, reason: Option<Reason>, count: u64) {
-        if let Some(share) = place(&mut self.sources, src).filter(|_| label != Label::Cancelled) {
-            share.add_many((label, reason, None), count);
-        }
     }
 
     fn add_places(&mut self, src: Endpoint, dst: Endpoint, add: impl Fn(&mut Share)) {
@@ -255,9 +253,6 @@ impl Seen {
         if let (Some(from), Some(kind), Some(code), true) = (facts.icmp_from, facts.icmp_type, facts.icmp_code, by_icmp)
         {
             place(&mut self.icmp, (from, kind, code)).into_iter().for_each(|count| *count += 1);
-        }
-        if let Some(ttl) = facts.rst_ttl {
-            *self.rst_ttls.entry(ttl).or_default() += 1;
         }
     }
 

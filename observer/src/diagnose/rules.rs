@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Evidence, Share};
+use super::evidence::{Ending, Evidence, Share};
 use crate::dns::finding::Finding as Dns;
 use crate::firewall::Finding;
+use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
 use crate::probe::Probe;
 use crate::route::Route;
@@ -65,10 +66,10 @@ pub(super) const RULES: &[Rule] = &[
         weight: 15,
         source: "a RST by the host itself takes one round trip, as a handshake does",
         holds: |e| {
-            let (refused, handshake) = (e.subject.refused_after.median()?, handshake(e)?);
+            let (refused, handshake) = (e.subject.refused_after.median()?, e.subject.handshakes.median()?);
             let is_alike = refused * 2 >= handshake && refused <= handshake * 2 + Duration::from_millis(5);
             (resets(e).is_some() && is_alike)
-                .then(|| format!("the RST takes {}, handshakes took {}", ms(refused), ms(handshake)))
+                .then(|| format!("the RST takes {}, handshakes took {}", span(refused), span(handshake)))
         },
     },
     Rule {
@@ -95,7 +96,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 70,
         source: "RFC 1812, 5.2.7.1: host unreachable is of the last router, whose ARP or NDP goes unanswered",
         holds: |e| {
-            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::IcmpHostUnreachable))?;
+            let n = mostly(e, Reason::IcmpHostUnreachable)?;
             (!everything_fails(e)).then(|| format!("{} are ICMP host unreachable{}", of(n, e), senders(e)))
         },
     },
@@ -133,7 +134,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "a firewall that drops leaves no answer; SYN retransmits go unanswered too",
         holds: |e| {
             let n = silent(e)?;
-            let waited = e.subject.waited.median().map(|waited| format!("; the sender waits {}", s(waited)));
+            let waited = e.subject.waited.median().map(|waited| format!("; the sender waits {}", span(waited)));
             Some(format!("{} got no answer{}", of(n, e), waited.unwrap_or_default()))
         },
     },
@@ -149,21 +150,21 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::RemoteFirewallDrops,
         weight: -40,
         source: "where all destinations fail, it is not one of them",
-        holds: |e| everything_fails(e).then(|| others(e)),
+        holds: others_fail_too,
     },
     Rule {
         name: "everything-fails-too",
         cause: Cause::ServerDown,
         weight: -45,
         source: "where all destinations fail, it is not one of them",
-        holds: |e| everything_fails(e).then(|| others(e)),
+        holds: others_fail_too,
     },
     Rule {
         name: "every-rejecter-is-the-same",
         cause: Cause::RemoteFirewallRejects,
         weight: -45,
         source: "where all destinations fail, it is not one of them",
-        holds: |e| everything_fails(e).then(|| others(e)),
+        holds: others_fail_too,
     },
     Rule {
         name: "stopped-by-this-host",
@@ -419,21 +420,21 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::ServerDown,
         weight: -40,
         source: "a server that answers between refusals is up",
-        holds: |e| comes_and_goes(e.subject.all).then(|| "some attempts in between succeed".to_owned()),
+        holds: some_succeed,
     },
     Rule {
         name: "comes-and-goes-so-it-is-no-wall",
         cause: Cause::RemoteFirewallDrops,
         weight: -40,
         source: "a firewall that drops, and a host that is down, let none through",
-        holds: |e| comes_and_goes(e.subject.all).then(|| "some attempts in between succeed".to_owned()),
+        holds: some_succeed,
     },
     Rule {
         name: "comes-and-goes-so-it-is-a-limit",
         cause: Cause::RemoteFirewallRejects,
         weight: -50,
         source: "a firewall that rejects by rate lets the rest through",
-        holds: |e| comes_and_goes(e.subject.all).then(|| "some attempts in between succeed".to_owned()),
+        holds: some_succeed,
     },
     Rule {
         name: "accepted-and-not-served",
@@ -515,7 +516,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 85,
         source: "RFC 826 and RFC 4861, 7.3: the next hop answers neither ARP nor NDP",
         holds: |e| {
-            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::NoNeighbour))?;
+            let n = mostly(e, Reason::NoNeighbour)?;
             Some(format!("{}: the next hop answers neither ARP nor NDP", of(n, e)))
         },
     },
@@ -525,7 +526,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 80,
         source: "RFC 1812, 5.2.7.1: a router without a route says net unreachable",
         holds: |e| {
-            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::IcmpNetUnreachable))?;
+            let n = mostly(e, Reason::IcmpNetUnreachable)?;
             Some(format!("{} are ICMP net unreachable{}", of(n, e), senders(e)))
         },
     },
@@ -535,7 +536,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 70,
         source: "a router that reaches none of several hosts has lost its way",
         holds: |e| {
-            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::IcmpHostUnreachable))?;
+            let n = mostly(e, Reason::IcmpHostUnreachable)?;
             everything_fails(e).then(|| format!("{} are ICMP host unreachable{}", of(n, e), senders(e)))
         },
     },
@@ -597,16 +598,8 @@ fn rule(finding: &Finding) -> String {
     format!("{may}by {tool}, {}{owner}: {rule}", sanitize(chain))
 }
 
-fn ms(duration: Duration) -> String {
-    format!("{:.0} ms", duration.as_secs_f64() * 1_000.0)
-}
-
-fn s(duration: Duration) -> String {
-    format!("{:.0} s", duration.as_secs_f64())
-}
-
 fn after(e: &Evidence) -> String {
-    e.subject.refused_after.median().map(|median| format!(", after {}", ms(median))).unwrap_or_default()
+    e.subject.refused_after.median().map(|median| format!(", after {}", span(median))).unwrap_or_default()
 }
 
 fn senders(e: &Evidence) -> String {
@@ -625,15 +618,24 @@ fn others(e: &Evidence) -> String {
     format!("of {attempts} attempts to {destinations} other destinations {} are answered", share.answered)
 }
 
+fn others_fail_too(e: &Evidence) -> Option<String> {
+    everything_fails(e).then(|| others(e))
+}
+
+fn some_succeed(e: &Evidence) -> Option<String> {
+    comes_and_goes(e.subject.all).then(|| "some attempts in between succeed".to_owned())
+}
+
+/// Failures of this mechanism, if they are most.
+fn mostly(e: &Evidence, meant: Reason) -> Option<u64> {
+    e.subject.mostly(|(_, reason, _)| reason == Some(meant))
+}
+
 fn one_source(e: &Evidence) -> String {
     match e.subject.sources.keys().next() {
         Some(source) => format!("only {source} tried: whether it refuses others is not known"),
         None => "whether it refuses other addresses is not known".to_owned(),
     }
-}
-
-fn handshake(e: &Evidence) -> Option<Duration> {
-    e.subject.handshakes.median().or_else(|| e.before.handshakes.median())
 }
 
 fn worked_before(e: &Evidence) -> Option<String> {
@@ -651,8 +653,6 @@ fn together(one: Share, other: Share) -> Share {
         ..Share::default()
     }
 }
-
-type Ending = super::evidence::Ending;
 
 fn resets_like((label, reason, origin): Ending) -> bool {
     label == Label::Refused && reason == Some(Reason::Rst) && origin != Some(Origin::SuspectedMiddlebox)
