@@ -50,7 +50,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) command_line: &'a str,
     /// It is ended after this.
     pub(crate) limit: Duration,
-    /// Where all that it says is kept; the kernel's console beside it.
+    /// Where all that it says is kept, with the seconds since its start before each line; the kernel's console beside
+    /// it.
     pub(crate) log: &'a Path,
 }
 
@@ -132,7 +133,7 @@ impl Machine<'_> {
             let left = self.limit.saturating_sub(start.elapsed());
             match told.recv_timeout(left) {
                 Ok(line) => {
-                    writeln!(log, "{line}").context("write the log")?;
+                    writeln!(log, "[{:>5.1}] {line}", start.elapsed().as_secs_f64()).context("write the log")?;
                     listener.hear(line);
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
