@@ -49,6 +49,7 @@ pub mod label;
 pub mod ledger;
 pub mod metrics;
 pub mod minute;
+pub mod mta;
 pub mod notice;
 pub mod origin;
 pub mod pipeline;
