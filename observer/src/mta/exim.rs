@@ -113,7 +113,7 @@ fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
     let parent = rest.split_once(" <").and_then(|(_, parent)| parent.split_once('>')).map_or("", |(parent, _)| parent);
     let mut line = Line::new(Kind::Exim, header, status);
     line.recipient_domain = Some(domain_of(address.trim_end_matches(':'))?);
-    let (fields, words) = split(rest, status);
+    let (fields, words) = if address.ends_with(':') { ("", rest) } else { split(rest, status) };
     if let Some((named, _)) = fields.split_once(" H=").and_then(|(_, named)| relay(named)) {
         line.relay = Some(named);
     }

@@ -195,10 +195,10 @@ impl Joiner {
             if self.waiting.mentions >= self.settings.max_waiting {
                 self.waiting.early_lines += 1;
                 self.deliveries.found(mention.place, Found::Unsought);
-                return;
+            } else {
+                self.waiting.mentions += 1;
+                self.lanes.entry(ip).or_default().add_mention(mention);
             }
-            self.waiting.mentions += 1;
-            self.lanes.entry(ip).or_default().add_mention(mention);
         }
         let crowded_out = self.deliveries.crowded_out();
         self.waiting.early_lines += crowded_out.len() as u64;
@@ -241,7 +241,11 @@ impl Joiner {
 /// The verdict on an attempt, from the mentions that fit it: one if it was joined.
 fn judge(attempt: &Attempt, mentions: &Match, deliveries: &Deliveries) -> Judged {
     let (verdict, mta) = match mentions {
-        Match::One(place) => (Verdict::Joined, deliveries.mta(*place)),
+        Match::One(place) => match deliveries.mta(*place) {
+            Some(mta) => (Verdict::Joined, Some(mta)),
+            // It had to go.
+            None => (Verdict::Unsought, None),
+        },
         Match::Many { places, are_enough } => {
             let agreed = deliveries.agreed(places).filter(|_| *are_enough);
             (Verdict::Ambiguous(count(places.len())), agreed)

@@ -53,7 +53,9 @@ pub(super) fn redacted_unknown(words: &str) -> String {
     let Some(at) = answer.iter().filter_map(|mark| words.find(mark).map(|at| at + mark.len())).min() else {
         return redacted(words, &[]);
     };
-    let is_code = |word: &&str| word.starts_with(['2', '4', '5']) && word.chars().all(|c| c.is_ascii_digit() || "-.".contains(c));
+    let is_code = |word: &&str| {
+        word.starts_with(['2', '4', '5']) && word.len() <= 11 && word.chars().all(|c| c.is_ascii_digit() || "-.".contains(c))
+    };
     let (before, answer) = words.split_at(at);
     let codes: Vec<_> = answer.split([' ', ':']).skip_while(|word| !is_code(word)).take_while(is_code).collect();
     let mut text = redacted(before.trim_end(), &[]);
@@ -61,6 +63,7 @@ pub(super) fn redacted_unknown(words: &str) -> String {
         text.push(' ');
         text.push_str(code);
     }
+    text.truncate(text.floor_char_boundary(WORDS_MAX));
     text
 }
 

@@ -149,11 +149,14 @@ impl Delivery {
     /// True if a line only says again what a step said.
     fn has_step(&self, line: &Line, relay: &Relay) -> bool {
         let is_same = |step: &Step| step.relay.ip == relay.ip && is_same_port(step.relay.port, relay.port);
-        let is_failure = line.said.is_not_connected();
+        let is_alike = |step: &Step| step.said.is_not_connected() == line.said.is_not_connected();
+        let is_last = self.steps.last().is_some_and(|step| is_same(step) && is_alike(step));
         match line.kind {
-            // One session, several recipients; or the reason of the last connect.
-            Kind::Postfix if is_failure => self.steps.last().is_some_and(is_same),
-            Kind::Postfix => self.steps.iter().any(|step| is_same(step) && !step.said.is_not_connected()),
+            // Each connect that failed has a line, which the last word only says again.
+            Kind::Postfix if line.said.is_not_connected() => line.status.is_final() && is_last,
+            // One session, several recipients.
+            Kind::Postfix if line.status.is_final() => self.steps.iter().any(|step| is_same(step) && is_alike(step)),
+            Kind::Postfix => is_last,
             _ => line.status.is_final() && self.steps.iter().any(is_same),
         }
     }
@@ -347,7 +350,13 @@ impl Deliveries {
         // Several at a time: each time the tables of keys are gone through.
         let count = excess + 1 + self.settings.max_waiting / 16;
         let oldest: Vec<_> = self.all.keys().take(count).copied().collect();
-        self.remove(&oldest)
+        let mut removed = self.remove(&oldest);
+        for step in removed.iter_mut().flat_map(|delivery| &mut delivery.steps) {
+            if step.found == Found::Waiting {
+                step.found = Found::Unsought;
+            }
+        }
+        removed
     }
 
     fn remove(&mut self, ids: &[DeliveryId]) -> Vec<Delivery> {
