@@ -135,7 +135,10 @@ fn write(path: &Path, deliveries: u64, start: Timestamp) -> Outcome<()> {
         let (time, pid, host, id) = (end(start, number), pid(number), host(number), queue_id(number));
         let writer = format!("{time:.6} mx1 postfix/smtp[{pid}]: ");
         let words = format!("connect to mx{number}.example.net[{host}]:25: Connection refused");
-        writeln!(file, "{time:.6} mx1 postfix/qmgr[7]: {id}: from=<list@example.org>, size=4711, nrcpt=2 (queue active)")?;
+        writeln!(
+            file,
+            "{time:.6} mx1 postfix/qmgr[7]: {id}: from=<list@example.org>, size=4711, nrcpt=2 (queue active)"
+        )?;
         writeln!(file, "{writer}{words}")?;
         for recipient in ["john.doe", "jane"] {
             writeln!(
@@ -144,7 +147,10 @@ fn write(path: &Path, deliveries: u64, start: Timestamp) -> Outcome<()> {
                  dsn=4.4.1, status=deferred ({words})"
             )?;
         }
-        writeln!(file, "{time:.6} mx1 postfix/smtpd[9]: disconnect from unknown[192.0.2.99] ehlo=1 mail=1 rcpt=1 quit=1 commands=4")?;
+        writeln!(
+            file,
+            "{time:.6} mx1 postfix/smtpd[9]: disconnect from unknown[192.0.2.99] ehlo=1 mail=1 rcpt=1 quit=1 commands=4"
+        )?;
     }
     Ok(file.flush()?)
 }

@@ -65,7 +65,8 @@ fn delivery(header: &Header<'_>, text: &str, is_without_session: bool) -> Option
         _ => return None,
     };
     let mut line = Line::new(Kind::OpenSmtpd, header, status);
-    line.queue_id = Some(evpid.to_owned()).filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    line.queue_id =
+        Some(evpid.to_owned()).filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
     line.recipient_domain = domain_of(recipient);
     // Without a session it is the domain that stands for the relay.
     line.relay = if is_without_session { None } else { relay(named) };

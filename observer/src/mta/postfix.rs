@@ -131,7 +131,8 @@ fn words_of(line: &mut Line, words: &str, recipients: &[&str]) {
         Some((named, rest)) => Some((named, Said::of_errno(rest).unwrap_or(Said::Other))),
         None => of_session(reason),
     };
-    let of_relay = line.relay.as_ref().map(|_| if line.status == Status::Sent { Said::Nothing } else { Said::Answered });
+    let of_relay =
+        line.relay.as_ref().map(|_| if line.status == Status::Sent { Said::Nothing } else { Said::Answered });
     line.said = if is_suspended {
         Said::Suspended
     } else {

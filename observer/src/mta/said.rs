@@ -35,10 +35,7 @@ pub enum Said {
 impl Said {
     /// True where the words tell of a TCP handshake that was not completed.
     pub const fn is_not_connected(self) -> bool {
-        matches!(
-            self,
-            Self::Refused | Self::TimedOut | Self::NetworkUnreachable | Self::NoRoute | Self::NotPermitted
-        )
+        matches!(self, Self::Refused | Self::TimedOut | Self::NetworkUnreachable | Self::NoRoute | Self::NotPermitted)
     }
 
     /// Understands the words of Linux's C library, which every server passes on.

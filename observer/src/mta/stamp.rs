@@ -197,7 +197,8 @@ mod tests {
             ("2026-11-26T16:07:01 x", None),
             ("2026-11-26 16:07:01", None),
         ] {
-            let read = exim(line, &clock).map(|(time, precision, rest)| (time.to_string(), precision.as_millis(), rest));
+            let read =
+                exim(line, &clock).map(|(time, precision, rest)| (time.to_string(), precision.as_millis(), rest));
             assert_eq!(read, expected.map(|(time, ms, rest)| (time.to_owned(), ms, rest)), "{line}");
         }
     }

@@ -98,9 +98,7 @@ fn postfix() {
             (
                 "4BF2A1C0D3: to=<bob@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=1, delays=0/0/0.5/0.5, \
                  dsn=2.0.0, status=sent (250 2.0.0 Ok for bob, cut of",
-                Some(
-                    "Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut",
-                ),
+                Some("Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut"),
             ),
             ("4BF2A1C0D3: to=<a@example.net>, relay=local, delay=0, status=sent (delivered)", None),
             ("4BF2A1C0D3: removed", None),
@@ -112,7 +110,8 @@ fn postfix() {
 
 #[test]
 fn postfix_says_when_nothing_was_tried() {
-    for (program, expected) in [("postfix/qmgr", true), ("postfix/error", true), ("postfix-out/relay/smtp", true), ("postfix/smtpd", false)]
+    for (program, expected) in
+        [("postfix/qmgr", true), ("postfix/error", true), ("postfix-out/relay/smtp", true), ("postfix/smtpd", false)]
     {
         let line = format!(
             "2026-11-26T16:07:01.123456+00:00 mx1 {program}[7]: 4BF2A1C0D3: to=<a@example.net>, relay=none, delay=9, \
@@ -215,16 +214,23 @@ fn exim() {
             ("1rAbCd-0001bQ-2x => john <john@mx1> R=local_user T=mail_spool", None),
             ("1rAbCd-0001bQ-2x => john@mx1 R=local_user T=mail_spool", None),
             ("1rAbCd-0001bQ-2x <= john@example.net H=client.example [192.0.2.99] P=esmtps S=500", None),
-            ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99] F=<a@b> rejected after DATA: Connection refused by policy", None),
+            (
+                "1rAbCd-0001bQ-2x H=client.example [192.0.2.99] F=<a@b> rejected after DATA: Connection refused by policy",
+                None,
+            ),
             ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99]: spam", None),
             ("1rAbCd-0001bQ-2x Completed", None),
             ("Start queue run: pid=7", None),
             ("no-message-id here", None),
         ],
     );
-    let syslog = "Nov 26 16:07:02 mx1 exim[7]: 2026-11-26 16:07:01.250 1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
+    let syslog =
+        "Nov 26 16:07:02 mx1 exim[7]: 2026-11-26 16:07:01.250 1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
     let read = read(Kind::Exim, syslog).unwrap();
-    assert_eq!((read.time.to_string().as_str(), read.pid, read.said), ("2026-11-26T16:07:01.25Z", Some(7), Said::NoRoute));
+    assert_eq!(
+        (read.time.to_string().as_str(), read.pid, read.said),
+        ("2026-11-26T16:07:01.25Z", Some(7), Said::NoRoute)
+    );
 }
 
 #[test]
@@ -319,10 +325,38 @@ const PREFIXES: [&str; 4] = [
 ];
 
 const PIECES: [&str; 32] = [
-    ", relay=none", ", relay=mx[192.0.2.1]:25", ", delay=1", ", delays=1/1/1/1", ", dsn=4.0.0", ", status=deferred", " (", ")",
-    " SECRET@x", " SECRET ", "connect to ", "mx[192.0.2.1]:25", ": ", "Connection refused", " R=r", " T=t", " defer (111)", " H=mx",
-    " [192.0.2.1]", "<SECRET@y>", " C=\"250 SECRET\"", " rcpt=<SECRET@z>", " source=\"-\"", " relay=\"192.0.2.1\"",
-    " result=\"TempFail\"", " stat=\"SECRET\"", "\"", ">", "<", "é", "said: ", "SMTP error from remote mail server after RCPT TO",
+    ", relay=none",
+    ", relay=mx[192.0.2.1]:25",
+    ", delay=1",
+    ", delays=1/1/1/1",
+    ", dsn=4.0.0",
+    ", status=deferred",
+    " (",
+    ")",
+    " SECRET@x",
+    " SECRET ",
+    "connect to ",
+    "mx[192.0.2.1]:25",
+    ": ",
+    "Connection refused",
+    " R=r",
+    " T=t",
+    " defer (111)",
+    " H=mx",
+    " [192.0.2.1]",
+    "<SECRET@y>",
+    " C=\"250 SECRET\"",
+    " rcpt=<SECRET@z>",
+    " source=\"-\"",
+    " relay=\"192.0.2.1\"",
+    " result=\"TempFail\"",
+    " stat=\"SECRET\"",
+    "\"",
+    ">",
+    "<",
+    "é",
+    "said: ",
+    "SMTP error from remote mail server after RCPT TO",
 ];
 
 #[test]

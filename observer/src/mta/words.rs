@@ -54,7 +54,9 @@ pub(super) fn redacted_unknown(words: &str) -> String {
         return redacted(words, &[]);
     };
     let is_code = |word: &&str| {
-        word.starts_with(['2', '4', '5']) && word.len() <= 11 && word.chars().all(|c| c.is_ascii_digit() || "-.".contains(c))
+        word.starts_with(['2', '4', '5'])
+            && word.len() <= 11
+            && word.chars().all(|c| c.is_ascii_digit() || "-.".contains(c))
     };
     let (before, answer) = words.split_at(at);
     let codes: Vec<_> = answer.split([' ', ':']).skip_while(|word| !is_code(word)).take_while(is_code).collect();

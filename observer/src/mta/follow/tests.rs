@@ -18,7 +18,9 @@ fn now() -> Timestamp {
 }
 
 fn line(number: u8) -> String {
-    format!("Nov 26 16:07:01 mx1 postfix/smtp[7]: connect to mx{number}.example.net[203.0.113.{number}]:25: Connection refused\n")
+    format!(
+        "Nov 26 16:07:01 mx1 postfix/smtp[7]: connect to mx{number}.example.net[203.0.113.{number}]:25: Connection refused\n"
+    )
 }
 
 fn append(path: &Path, text: &str) {
@@ -116,7 +118,8 @@ fn lines_are_the_same_however_they_are_cut() {
     let text = format!("a\r\nbc\n\n{}\n{}\nlast", "y".repeat(LINE_MAX), "z".repeat(LINE_MAX + 1));
     let read = |size: usize| {
         let (mut lines, mut found) = (Lines::default(), Vec::new());
-        let long: u64 = text.as_bytes().chunks(size).map(|chunk| lines.split(chunk, &mut |line| found.push(line.to_vec()))).sum();
+        let long: u64 =
+            text.as_bytes().chunks(size).map(|chunk| lines.split(chunk, &mut |line| found.push(line.to_vec()))).sum();
         (found, long)
     };
     let (found, long) = read(usize::MAX);
@@ -133,8 +136,11 @@ fn an_entry_has_its_time_and_its_writer_beside_it() {
         let text = format!("{{\"__REALTIME_TIMESTAMP\":\"1764173221500000\",\"_HOSTNAME\":\"mx1\"{fields}}}");
         journal::entry(Kind::Postfix, text.as_bytes(), &clock)
     };
-    let message = "\"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"";
-    let read = entry(&format!(",{message},\"_PID\":\"1203\",\"SYSLOG_PID\":\"7\",\"_SOURCE_REALTIME_TIMESTAMP\":\"1764173221440526\""));
+    let message =
+        "\"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"";
+    let read = entry(&format!(
+        ",{message},\"_PID\":\"1203\",\"SYSLOG_PID\":\"7\",\"_SOURCE_REALTIME_TIMESTAMP\":\"1764173221440526\""
+    ));
     let read = read.unwrap();
     assert_eq!((read.pid, read.said, read.time.as_microsecond()), (Some(1203), Said::Refused, 1_764_173_221_440_526));
     assert_eq!(entry(&format!(",{message}")).unwrap().time.as_microsecond(), 1_764_173_221_500_000);

@@ -124,7 +124,8 @@ impl Delivery {
 
     /// The domain of the recipients for whom this host was tried.
     fn domain_at(&self, ip: Option<IpAddr>) -> Option<&str> {
-        let mut here = self.domains.iter().filter(|(_, at)| at.is_some() && *at == ip).map(|(domain, _)| domain.as_str());
+        let mut here =
+            self.domains.iter().filter(|(_, at)| at.is_some() && *at == ip).map(|(domain, _)| domain.as_str());
         let first = here.next();
         first.filter(|first| here.all(|domain| domain == *first)).or_else(|| self.recipient_domain())
     }
@@ -337,7 +338,8 @@ impl Deliveries {
     pub(super) fn take(&mut self, until: Timestamp) -> Vec<Delivery> {
         let settings = self.settings;
         let is_over = |delivery: &Delivery| {
-            let wait = if delivery.status.is_final() { settings.patience + settings.late } else { settings.longest_session };
+            let wait =
+                if delivery.status.is_final() { settings.patience + settings.late } else { settings.longest_session };
             !delivery.is_waiting() && add(delivery.last, wait) <= until
         };
         let over: Vec<_> = self.all.values().filter(|delivery| is_over(delivery)).map(|delivery| delivery.id).collect();
@@ -392,8 +394,7 @@ fn goes_on(delivery: &Delivery, line: &Line) -> bool {
     if line.kind == Kind::OpenSmtpd {
         return true;
     }
-    let is_same_message =
-        delivery.queue_id.is_none() || line.queue_id.is_none() || delivery.queue_id == line.queue_id;
+    let is_same_message = delivery.queue_id.is_none() || line.queue_id.is_none() || delivery.queue_id == line.queue_id;
     // After the first recipient come the others, and nothing else.
     let is_before_recipients = !delivery.status.is_final();
     is_same_message && (is_before_recipients || line.status.is_final())

@@ -135,8 +135,10 @@ impl Lane {
             let mut told = told.into_iter();
             self.mentions.retain(|_| !told.next().unwrap_or_default());
         }
+        let open: Vec<_> = self.attempts.iter().filter(|held| held.found.is_none()).map(|held| &held.attempt).collect();
         self.mentions.retain(|mention| {
-            let is_waiting = mention.ripe_at(settings) > until;
+            let is_waiting =
+                mention.ripe_at(settings) > until || open.iter().any(|attempt| mention.fits(attempt, settings));
             if !is_waiting {
                 tell(mention, Found::Nothing);
             }
@@ -149,12 +151,13 @@ impl Lane {
         let are_enough = !group.is_crowded && group.attempts.len() <= group.mentions.len();
         for &nth in &group.attempts {
             let of_attempt: Vec<_> = pairs.iter().filter(|pair| pair.0 == nth).map(|pair| pair.1).collect();
-                let found = match of_attempt.as_slice() {
+            let found = match of_attempt.as_slice() {
                 // Where several share it, it was made for the first.
                 [first, ..] => Match::One(self.mentions[*first].place),
                 [] => {
                     let is_free = |mention: &&usize| !pairs.iter().any(|pair| pair.1 == **mention);
-                    let places: Vec<_> = group.fitting(nth).filter(is_free).map(|&nth| self.mentions[nth].place).collect();
+                    let places: Vec<_> =
+                        group.fitting(nth).filter(is_free).map(|&nth| self.mentions[nth].place).collect();
                     if places.is_empty() { Match::None } else { Match::Many { places, are_enough } }
                 }
             };
@@ -170,7 +173,12 @@ impl Lane {
     }
 
     /// Takes the attempts of which all is known, and those that have waited enough.
-    pub(super) fn take_attempts(&mut self, until: Timestamp, settings: &Settings, deliveries: &Deliveries) -> Vec<(Attempt, Match)> {
+    pub(super) fn take_attempts(
+        &mut self,
+        until: Timestamp,
+        settings: &Settings,
+        deliveries: &Deliveries,
+    ) -> Vec<(Attempt, Match)> {
         let is_done = |held: &mut Held| {
             let is_known = match &held.found {
                 None => return false,

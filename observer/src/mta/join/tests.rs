@@ -42,7 +42,10 @@ fn stamp(ms: i64) -> String {
 }
 
 fn refused(ms: i64, pid: u32, host: u8) -> Line {
-    let line = format!("{} mx1 postfix/smtp[{pid}]: connect to mx{host}.example.net[203.0.113.{host}]:25: Connection refused", stamp(ms));
+    let line = format!(
+        "{} mx1 postfix/smtp[{pid}]: connect to mx{host}.example.net[203.0.113.{host}]:25: Connection refused",
+        stamp(ms)
+    );
     parsed(Kind::Postfix, &line)
 }
 
@@ -82,7 +85,8 @@ fn brief(settled: &Settled) -> Vec<String> {
     let line = |judged: &Judged| {
         let mta = judged.mta.as_ref();
         let text = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
-        let (id, domain) = (text(mta.and_then(|mta| mta.queue_id.as_ref())), text(mta.and_then(|mta| mta.recipient_domain.as_ref())));
+        let (id, domain) =
+            (text(mta.and_then(|mta| mta.queue_id.as_ref())), text(mta.and_then(|mta| mta.recipient_domain.as_ref())));
         let host = text(mta.and_then(|mta| mta.host.as_ref()));
         format!("{} {:?} {id} {domain} {host}", judged.id, judged.verdict)
     };
@@ -91,7 +95,10 @@ fn brief(settled: &Settled) -> Vec<String> {
 
 #[test]
 fn a_refused_connect_gets_the_message_that_it_was_for() {
-    let settled = join(vec![attempt("a", 7, 5, 1_100, 1_130, false)], vec![refused(1_131, 7, 5), deferred(1_140, 7, "AAAAAA", 5, 0.03)]);
+    let settled = join(
+        vec![attempt("a", 7, 5, 1_100, 1_130, false)],
+        vec![refused(1_131, 7, 5), deferred(1_140, 7, "AAAAAA", 5, 0.03)],
+    );
     assert_eq!(brief(&settled), ["a Joined AAAAAA d5.example mx5.example.net"]);
     let [delivery] = settled.deliveries.as_slice() else { panic!("{settled:?}") };
     assert_eq!((delivery.recipients, delivery.status, delivery.steps.len()), (1, Status::Deferred, 1));
@@ -138,10 +145,15 @@ fn an_attempt_without_a_line_belongs_to_what_its_process_was_doing() {
 
 #[test]
 fn several_recipients_of_one_session_share_its_attempt() {
-    let lines = vec![sent(1_200, 7, "AAAAAA", 5, ""), sent(1_200, 7, "AAAAAA", 5, ""), sent(1_900, 7, "BBBBBB", 5, " conn_use=2,")];
+    let lines = vec![
+        sent(1_200, 7, "AAAAAA", 5, ""),
+        sent(1_200, 7, "AAAAAA", 5, ""),
+        sent(1_900, 7, "BBBBBB", 5, " conn_use=2,"),
+    ];
     let settled = join(vec![attempt("a", 7, 5, 1_000, 4_000, true)], lines);
     assert_eq!(brief(&settled), ["a Joined AAAAAA d5.example mx5.example.net"]);
-    let found: Vec<_> = settled.deliveries.iter().map(|delivery| (delivery.recipients, delivery.steps[0].found.clone())).collect();
+    let found: Vec<_> =
+        settled.deliveries.iter().map(|delivery| (delivery.recipients, delivery.steps[0].found.clone())).collect();
     assert_eq!(found, [(2, Found::One("a".to_owned())), (1, Found::Reused)]);
 }
 
@@ -157,11 +169,13 @@ fn what_was_suspended_has_no_connect() {
 
 #[test]
 fn one_process_is_joined_in_order_within_a_second() {
-    let attempts = (0..4).map(|nth| attempt(&format!("a{nth}"), 7, 5, 1_000 + nth * 50, 1_020 + nth * 50, false)).collect();
+    let attempts =
+        (0..4).map(|nth| attempt(&format!("a{nth}"), 7, 5, 1_000 + nth * 50, 1_020 + nth * 50, false)).collect();
     let ids = ["AAAAAA", "BBBBBB", "CCCCCC", "DDDDDD"];
     let lines = ids.iter().flat_map(|id| [refused(1_500, 7, 5), deferred(1_500, 7, id, 5, 0.02)]).collect();
     let settled = join(attempts, lines);
-    let expected: Vec<_> = ids.iter().enumerate().map(|(nth, id)| format!("a{nth} Joined {id} d5.example mx5.example.net")).collect();
+    let expected: Vec<_> =
+        ids.iter().enumerate().map(|(nth, id)| format!("a{nth} Joined {id} d5.example mx5.example.net")).collect();
     assert_eq!(brief(&settled), expected);
 }
 
@@ -170,7 +184,10 @@ fn where_a_line_or_an_attempt_is_lacking_nothing_is_guessed() {
     let attempts = vec![attempt("a", 7, 5, 1_000, 1_020, false), attempt("b", 7, 5, 1_050, 1_070, false)];
     let settled = join(attempts.clone(), vec![refused(1_500, 7, 5), deferred(1_500, 7, "AAAAAA", 5, 0.02)]);
     assert_eq!(brief(&settled), ["a Ambiguous(1) - - -", "b Ambiguous(1) - - -"]);
-    let three = ["AAAAAA", "BBBBBB", "CCCCCC"].iter().flat_map(|id| [refused(1_500, 7, 5), deferred(1_500, 7, id, 5, 0.02)]).collect();
+    let three = ["AAAAAA", "BBBBBB", "CCCCCC"]
+        .iter()
+        .flat_map(|id| [refused(1_500, 7, 5), deferred(1_500, 7, id, 5, 0.02)])
+        .collect();
     let settled = join(attempts, three);
     // All that fit are for the same domain and host: that is known.
     assert_eq!(brief(&settled)[0], "a Ambiguous(3) - d5.example mx5.example.net");
@@ -180,14 +197,16 @@ fn where_a_line_or_an_attempt_is_lacking_nothing_is_guessed() {
 #[test]
 fn exims_processes_are_told_apart_by_time_alone() {
     let step = |ms, id: &str| exim(ms, &format!("{id} H=mx5.example.net [203.0.113.5] Connection refused"));
-    let last = |ms, id: &str| exim(ms, &format!("{id} == user@d5.example R=dnslookup T=remote_smtp defer (111): Connection refused"));
+    let last = |ms, id: &str| {
+        exim(ms, &format!("{id} == user@d5.example R=dnslookup T=remote_smtp defer (111): Connection refused"))
+    };
     let (one, other) = ("1rAbCd-0001bQ-2x", "1rAbCd-0001bR-2x");
     let attempts = vec![attempt("a", 7, 5, 1_000, 1_020, false), attempt("b", 8, 5, 9_000, 9_020, false)];
     let settled = join(attempts, vec![step(1_021, one), last(1_030, one), step(9_021, other), last(9_030, other)]);
-    assert_eq!(brief(&settled), [
-        format!("a Joined {one} d5.example mx5.example.net"),
-        format!("b Joined {other} d5.example mx5.example.net"),
-    ]);
+    assert_eq!(
+        brief(&settled),
+        [format!("a Joined {one} d5.example mx5.example.net"), format!("b Joined {other} d5.example mx5.example.net"),]
+    );
     let attempts = vec![attempt("a", 7, 5, 1_000, 1_020, false), attempt("b", 8, 5, 1_000, 1_025, false)];
     let settled = join(attempts, vec![step(1_021, one), step(1_026, other), last(1_030, one), last(1_031, other)]);
     assert_eq!(brief(&settled)[0], "a Ambiguous(2) - d5.example mx5.example.net");
@@ -196,35 +215,52 @@ fn exims_processes_are_told_apart_by_time_alone() {
 
 #[test]
 fn opensmtpd_tells_before_it_connects() {
-    let line = |ms, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms)));
+    let line =
+        |ms, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms)));
     let lines = vec![
         line(1_000, "connecting address=smtp://203.0.113.5:25 host=mx5.example.net"),
         line(3_000, "error reason=IO Error: Connection refused"),
         line(3_000, "connecting address=smtp://203.0.113.6:25 host=mx6.example.net"),
-        line(3_400, "delivery evpid=0123456789abcdef from=<> to=<user@d5.example> rcpt=<-> source=\"192.0.2.1\" \
-                     relay=\"203.0.113.6 (mx6.example.net)\" delay=2s result=\"Ok\" stat=\"250 ok\""),
+        line(
+            3_400,
+            "delivery evpid=0123456789abcdef from=<> to=<user@d5.example> rcpt=<-> source=\"192.0.2.1\" \
+                     relay=\"203.0.113.6 (mx6.example.net)\" delay=2s result=\"Ok\" stat=\"250 ok\"",
+        ),
     ];
     let attempts = vec![attempt("a", 88, 5, 1_010, 2_990, false), attempt("b", 88, 6, 3_010, 30_000, true)];
     let settled = join(attempts, lines);
-    assert_eq!(brief(&settled), [
-        "a Joined 0123456789abcdef d5.example mx5.example.net",
-        "b Joined 0123456789abcdef d5.example mx6.example.net",
-    ]);
+    assert_eq!(
+        brief(&settled),
+        [
+            "a Joined 0123456789abcdef d5.example mx5.example.net",
+            "b Joined 0123456789abcdef d5.example mx6.example.net",
+        ]
+    );
     assert_eq!(settled.attempts[0].mta.as_ref().unwrap().said, Some(Said::Refused));
 }
 
 #[test]
 fn kumomta_is_joined_by_the_local_port() {
-    let line = |port: u16| parsed(Kind::KumoMta, &format!(
-        "{{\"type\":\"TransientFailure\",\"id\":\"{port}\",\"recipient\":\"user@d5.example\",\"timestamp\":{},\"response\":{{\"code\":450,\
+    let line = |port: u16| {
+        parsed(
+            Kind::KumoMta,
+            &format!(
+                "{{\"type\":\"TransientFailure\",\"id\":\"{port}\",\"recipient\":\"user@d5.example\",\"timestamp\":{},\"response\":{{\"code\":450,\
          \"content\":\"no\"}},\"peer_address\":{{\"name\":\"mx5.example.net\",\"addr\":\"203.0.113.5\"}},\"source_address\":\
-         {{\"address\":\"192.0.2.1:{port}\"}}}}", at(1_500).as_second()));
+         {{\"address\":\"192.0.2.1:{port}\"}}}}",
+                at(1_500).as_second()
+            ),
+        )
+    };
     let from = |id, port: u16| Attempt {
         source: Some(format!("192.0.2.1:{port}").parse().unwrap()),
         ..attempt(id, 7, 5, 1_000, 2_000, true)
     };
     let settled = join(vec![from("a", 4001), from("b", 4002)], vec![line(4002), line(4001), line(4001)]);
-    assert_eq!(brief(&settled), ["a Joined 4001 d5.example mx5.example.net", "b Joined 4002 d5.example mx5.example.net"]);
+    assert_eq!(
+        brief(&settled),
+        ["a Joined 4001 d5.example mx5.example.net", "b Joined 4002 d5.example mx5.example.net"]
+    );
 }
 
 #[test]
@@ -266,7 +302,10 @@ struct Truth {
 
 fn truths() -> impl Strategy<Value = Vec<Truth>> {
     let truth = (1_u32..4, prop::collection::vec(1_u8..4, 1..4), 0_i64..3_000, any::<bool>());
-    prop::collection::vec(truth.prop_map(|(pid, hosts, pause_ms, is_sent)| Truth { pid, hosts, pause_ms, is_sent }), 1..12)
+    prop::collection::vec(
+        truth.prop_map(|(pid, hosts, pause_ms, is_sent)| Truth { pid, hosts, pause_ms, is_sent }),
+        1..12,
+    )
 }
 
 /// What the kernel sees and what Postfix logs; and of each attempt the message.
@@ -288,7 +327,11 @@ fn play(truths: &[Truth]) -> (Vec<Attempt>, Vec<Line>, BTreeMap<String, String>)
             }
         }
         let (took, host) = ((*clock - began) as f64 / 1_000.0, truth.hosts[truth.hosts.len() - 1]);
-        let mut last = if truth.is_sent { sent(*clock, truth.pid, &id, host, "") } else { deferred(*clock, truth.pid, &id, host, took) };
+        let mut last = if truth.is_sent {
+            sent(*clock, truth.pid, &id, host, "")
+        } else {
+            deferred(*clock, truth.pid, &id, host, took)
+        };
         last.took = Some(Duration::from_secs_f64(took));
         lines.push((*clock, last));
         *clock += 5;
