@@ -28,7 +28,9 @@ fn main() -> ExitCode {
     // The machine's network is shared by all trials.
     args.test_threads = Some(1);
     if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!("mail servers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
+        eprintln!(
+            "mail servers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces"
+        );
         return ExitCode::FAILURE;
     }
     let trials = vec![

@@ -104,7 +104,8 @@ fn until_done(server: Server, world: &World, count: usize) -> Result<Vec<Line>> 
 /// The ids of messages, as the log has them beside their recipients.
 fn ids(server: Server, world: &World, messages: &[Message]) -> Result<HashMap<String, usize>> {
     let log = std::fs::read_to_string(server.log(world))?;
-    let by_recipient: HashMap<String, usize> = messages.iter().map(|message| (message.recipient(), message.number)).collect();
+    let by_recipient: HashMap<String, usize> =
+        messages.iter().map(|message| (message.recipient(), message.number)).collect();
     let mut ids = HashMap::new();
     for line in log.lines() {
         let recipient = line.split(['<', '>', ' ']).find_map(|word| by_recipient.get(word));
@@ -150,19 +151,33 @@ impl Comparison<'_> {
         }
         self.attempts(settled, &mut rows)?;
         self.deliveries(settled, &mut rows)?;
-        println!("{:<22} messages attempts joined unlogged ambiguous nothing wrong | deferred suspended unmatched", "hosts");
+        println!(
+            "{:<22} messages attempts joined unlogged ambiguous nothing wrong | deferred suspended unmatched",
+            "hosts"
+        );
         for (name, row) in &rows {
             println!(
                 "{name:<22} {:>8} {:>8} {:>6} {:>8} {:>9} {:>7} {:>5} | {:>8} {:>9} {:>9}",
-                row.messages, row.attempts, row.joined, row.unlogged, row.ambiguous, row.nothing, row.wrong, row.deferred,
-                row.suspended, row.unmatched
+                row.messages,
+                row.attempts,
+                row.joined,
+                row.unlogged,
+                row.ambiguous,
+                row.nothing,
+                row.wrong,
+                row.deferred,
+                row.suspended,
+                row.unmatched
             );
         }
         for (name, row) in &rows {
             ensure!(row.wrong == 0, "{name}: {} wrongly", row.wrong);
             ensure!(row.unmatched == 0, "{name}: {} steps of deferred deliveries without their attempt", row.unmatched);
             let is_alone = !name.contains("together");
-            ensure!(!is_alone || row.attempts == row.joined + row.unlogged, "{name}: not every attempt has its message");
+            ensure!(
+                !is_alone || row.attempts == row.joined + row.unlogged,
+                "{name}: not every attempt has its message"
+            );
         }
         Ok(())
     }
@@ -215,7 +230,8 @@ impl Comparison<'_> {
             for step in &delivery.steps {
                 match &step.found {
                     Found::One(id) => {
-                        let ip = events.get(id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
+                        let ip =
+                            events.get(id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
                         let of = self.of_address(ip).context("an attempt at no host of ours")?;
                         row.wrong += u32::from(of.domain != message.domain);
                     }

@@ -102,8 +102,17 @@ fn postfix(world: &World) -> Result<()> {
             at("mail.log")
         ),
     )?;
-    let mut master = String::from("pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\n");
-    for service in ["rewrite trivial-rewrite", "proxymap proxymap", "smtp smtp", "relay smtp", "error error", "retry error", "scache scache"] {
+    let mut master =
+        String::from("pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\n");
+    for service in [
+        "rewrite trivial-rewrite",
+        "proxymap proxymap",
+        "smtp smtp",
+        "relay smtp",
+        "error error",
+        "retry error",
+        "scache scache",
+    ] {
         let (name, program) = service.split_once(' ').unwrap_or_default();
         master += &format!("{name} unix - - n - {} {program}\n", if name == "scache" { "1" } else { "-" });
     }

@@ -53,7 +53,10 @@ impl World {
         world.put("etc/hosts", "127.0.0.1 localhost\n")?;
         world.users()?;
         world.put("dns.conf", &zone(messages))?;
-        let dns = format!("dnsmasq --keep-in-foreground --user=root --pid-file= --conf-file={}", world.path("dns.conf").display());
+        let dns = format!(
+            "dnsmasq --keep-in-foreground --user=root --pid-file= --conf-file={}",
+            world.path("dns.conf").display()
+        );
         let server = world.lab.server().name().to_owned();
         world._running = vec![
             Mortal(world.client(&dns).spawn()?),
@@ -87,7 +90,18 @@ impl World {
              mount -t overlay mta -o lowerdir={place}/etc:{packages}/etc:/etc /etc\nexec {script}"
         );
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace, "unshare", "--mount", "--propagation", "private", "sh", "-ec", &script]);
+        command.args([
+            "netns",
+            "exec",
+            namespace,
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            &script,
+        ]);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
         command
     }
@@ -111,14 +125,14 @@ impl World {
         }
         lab.router().nft(&format!(
             "table ip mta {{ chain forward {{ type filter hook forward priority 0;\nip daddr {} drop\n\
-             ip daddr {} reject with icmp admin-prohibited\n}} }}",
+             ip daddr {} reject with icmp admin-prohibited\n}}\n}}",
             at(Manner::Drop),
             at(Manner::Icmp)
         ))?;
         let to = |manner, target: String| format!("ip daddr {} tcp dport 25 dnat to {target}\n", at(manner));
         let host = |scenario| format!("{}:25", destination(scenario, Ip::V4));
         lab.server().nft(&format!(
-            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}}} }}",
+            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}}}\n}}",
             to(Manner::Reset, host(Scenario::ResetBeforeBanner)),
             to(Manner::Close, host(Scenario::ClosedBeforeBanner)),
             to(Manner::Silent, host(Scenario::Silent)),

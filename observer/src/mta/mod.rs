@@ -2,11 +2,13 @@
 //! connection attempts stand behind it.
 //!
 //! The parsers ([`postfix`], [`exim`], [`opensmtpd`], [`kumomta`]) and the
-//! [`join`] are pure; [`follow`] reads logs, and writes nothing.
+//! [`join`] are pure, and so is [`attach`], which gives events what was joined to them;
+//! [`follow`] reads logs, and writes nothing.
 //!
 //! A log holds mail addresses. The part before the `@` is dropped where a line is
 //! parsed: no value that leaves a parser has one, in a field or in the words.
 
+pub mod attach;
 pub mod exim;
 pub mod follow;
 pub mod header;

@@ -85,9 +85,13 @@ pub enum Match {
     None,
     /// This one.
     One(Place),
-    /// Any of these, and if there are not enough of them for all attempts that they
-    /// fit, perhaps none.
-    Many { places: Vec<Place>, are_enough: bool },
+    /// Any of these.
+    Many {
+        /// Those that fit.
+        places: Vec<Place>,
+        /// There is one for each attempt that they fit: if not, it may be none of them.
+        are_enough: bool,
+    },
 }
 
 #[derive(Debug)]
