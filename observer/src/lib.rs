@@ -21,6 +21,8 @@
 //!   when that changes.
 //! - [`pipeline`] strings them together; [`surroundings`] looks up what the
 //!   outside world adds (interface names, cgroup paths).
+//! - [`mta`] reads what the mail server logs of its deliveries, and joins it to the
+//!   events; its parsers are left of [`event`], the join is right of it.
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
 //!   questions about them; it is a sink, and no stage knows it.
 //! - [`config`] says what `observer run` is meant to do; [`spool`] keeps on disk what

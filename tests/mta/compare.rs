@@ -174,6 +174,7 @@ impl Comparison<'_> {
             ensure!(row.wrong == 0, "{name}: {} wrongly", row.wrong);
             ensure!(row.unmatched == 0, "{name}: {} steps of deferred deliveries without their attempt", row.unmatched);
             let is_alone = !name.contains("together");
+            ensure!(is_alone || row.suspended > 0, "{name}: nothing was suspended");
             ensure!(
                 !is_alone || row.attempts == row.joined + row.unlogged,
                 "{name}: not every attempt has its message"

@@ -96,7 +96,8 @@ fn postfix(world: &World) -> Result<()> {
              command_directory = /usr/sbin\nmeta_directory = /etc/postfix\nmyhostname = mx1.example\nmydestination =\n\
              inet_interfaces = loopback-only\ninet_protocols = ipv4\nalias_maps =\nalias_database =\nlocal_recipient_maps =\n\
              smtp_connect_timeout = 2s\nsmtp_helo_timeout = 3s\nsmtp_tls_security_level = none\nminimal_backoff_time = 1h\n\
-             queue_run_delay = 1h\nsmtp_balance_inet_protocols = no\nsmtpd_forbid_unauth_pipelining = no\n",
+             queue_run_delay = 1h\nsmtp_balance_inet_protocols = no\nsmtpd_forbid_unauth_pipelining = no\n\
+             initial_destination_concurrency = 1\n",
             at("spool"),
             at("data"),
             at("mail.log")

@@ -19,9 +19,16 @@ use crate::event::{Event, Mta};
 pub struct Attacher {
     joiner: Joiner,
     waiting: VecDeque<Event>,
-    /// What was settled of events that wait behind others; `None`: nothing fits.
-    settled: HashMap<String, Option<Mta>>,
+    /// Of each event that waits, by its id.
+    states: HashMap<String, State>,
     max_waiting: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// It waits behind others alone.
+    Settled(Option<Mta>),
 }
 
 /// What can go on.
@@ -37,17 +44,15 @@ impl Attacher {
     /// One without events.
     pub fn new(settings: Settings) -> Self {
         let max_waiting = settings.max_waiting.max(1);
-        Self { joiner: Joiner::new(settings), waiting: VecDeque::new(), settled: HashMap::new(), max_waiting }
+        Self { joiner: Joiner::new(settings), waiting: VecDeque::new(), states: HashMap::new(), max_waiting }
     }
 
     /// Takes an event.
     pub fn event(&mut self, event: Event) {
-        match Attempt::of(&event) {
-            Some(attempt) => self.joiner.attempt(attempt),
-            None => {
-                self.settled.insert(event.id.clone(), None);
-            }
-        }
+        let attempt = Attempt::of(&event);
+        let state = if attempt.is_some() { State::Open } else { State::Settled(None) };
+        self.states.insert(event.id.clone(), state);
+        attempt.into_iter().for_each(|attempt| self.joiner.attempt(attempt));
         self.waiting.push_back(event);
     }
 
@@ -59,21 +64,25 @@ impl Attacher {
     /// The events that can go on, if all up to `until` has come in.
     pub fn settle(&mut self, until: Timestamp) -> Ready {
         let settled = self.joiner.settle(until);
-        self.settled.extend(settled.attempts.into_iter().map(|judged| (judged.id, judged.mta)));
+        for judged in settled.attempts {
+            // An event that could not wait has gone.
+            if let Some(state) = self.states.get_mut(&judged.id) {
+                *state = State::Settled(judged.mta);
+            }
+        }
         let mut events = Vec::new();
         while let Some(event) = self.waiting.front() {
-            let found = self.settled.remove(&event.id);
+            let is_open = matches!(self.states.get(&event.id), Some(State::Open));
             // More than the join can hold need not wait for it.
-            if found.is_none() && self.waiting.len() <= self.max_waiting {
+            if is_open && self.waiting.len() <= self.max_waiting {
                 break;
             }
             let Some(mut event) = self.waiting.pop_front() else { break };
-            event.mta = found.flatten();
+            event.mta = match self.states.remove(&event.id) {
+                Some(State::Settled(mta)) => mta,
+                _ => None,
+            };
             events.push(event);
-        }
-        if self.waiting.is_empty() {
-            // Events that went without waiting, settled since.
-            self.settled.clear();
         }
         Ready { events, deliveries: settled.deliveries }
     }
@@ -145,9 +154,12 @@ mod tests {
             attacher.event(event(&format!("e{nth}"), nth));
         }
         let ready = attacher.settle(sample::time());
-        assert_eq!(ready.events.len(), 96);
+        for nth in 100..103 {
+            attacher.event(event(&format!("e{nth}"), nth));
+        }
+        assert_eq!((ready.events.len(), attacher.settle(sample::time()).events.len()), (100, 0));
         let rest = attacher.settle(sample::time() + Duration::from_secs(6));
         let ids: Vec<_> = ready.events.iter().chain(&rest.events).map(|event| event.id.clone()).collect();
-        assert_eq!(ids, (0..100).map(|nth| format!("e{nth}")).collect::<Vec<_>>());
+        assert_eq!(ids, (0..103).map(|nth| format!("e{nth}")).collect::<Vec<_>>());
     }
 }

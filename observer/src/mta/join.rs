@@ -10,6 +10,7 @@
 //! Lines come in the order of their log. Attempts come in any order, and both mix
 //! in any way, if only all of a moment is there before [`Joiner::settle`] passes it.
 
+mod deliveries;
 pub mod delivery;
 pub mod lane;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::delivery::{Deliveries, Delivery, Found};
+use self::deliveries::Deliveries;
+use self::delivery::{Delivery, Found};
 use self::lane::{Lane, Match};
 use super::Line;
 use crate::event::{Event, Mta};

@@ -32,80 +32,78 @@ fn check(kind: Kind, prefix: &str, cases: &[(&str, Option<&str>)]) {
     }
 }
 
-#[test]
-fn postfix() {
-    check(
-        Kind::Postfix,
-        "Nov 26 16:07:01 mx1 postfix/smtp[1203]: ",
-        &[
-            (
-                "connect to mx.example.net[203.0.113.5]:25: Connection refused",
-                Some("Failed Refused - - mx.example.net[203.0.113.5]:25 Connection refused"),
-            ),
-            (
-                "connect to mx.example.net[2001:db8::5]:25: Network is unreachable",
-                Some("Failed NetworkUnreachable - - mx.example.net[2001:db8::5]:25 Network is unreachable"),
-            ),
-            ("connect to localhost[private/lmtp]: No such file or directory", None),
-            (
-                "4bXyZ12Qz9zAbC: to=<John.Doe@Example.net>, relay=none, delay=0.14, delays=0.05/0.02/0.06/0.01, dsn=4.4.1, \
+const POSTFIX: &[(&str, Option<&str>)] = &[
+    (
+        "connect to mx.example.net[203.0.113.5]:25: Connection refused",
+        Some("Failed Refused - - mx.example.net[203.0.113.5]:25 Connection refused"),
+    ),
+    (
+        "connect to mx.example.net[2001:db8::5]:25: Network is unreachable",
+        Some("Failed NetworkUnreachable - - mx.example.net[2001:db8::5]:25 Network is unreachable"),
+    ),
+    ("connect to localhost[private/lmtp]: No such file or directory", None),
+    (
+        "4bXyZ12Qz9zAbC: to=<John.Doe@Example.net>, relay=none, delay=0.14, delays=0.05/0.02/0.06/0.01, dsn=4.4.1, \
                  status=deferred (connect to mx.example.net[203.0.113.5]:25: Connection timed out)",
-                Some(
-                    "Deferred TimedOut 4bXyZ12Qz9zAbC example.net mx.example.net[203.0.113.5]:25 \
+        Some(
+            "Deferred TimedOut 4bXyZ12Qz9zAbC example.net mx.example.net[203.0.113.5]:25 \
                      connect to mx.example.net[203.0.113.5]:25: Connection timed out",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: to=<\"a>, relay=x\"@example.net>, orig_to=<root>, relay=mx.example.net[203.0.113.5]:25, \
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<\"a>, relay=x\"@example.net>, orig_to=<root>, relay=mx.example.net[203.0.113.5]:25, \
                  conn_use=2, delay=1, delays=0/0/0.5/0.5, tls=verified, dsn=5.1.1, status=bounced (host \
                  mx.example.net[203.0.113.5] said: 550 5.1.1 <john@example.net>: root unknown (in reply to RCPT TO command))",
-                Some(
-                    "Bounced Answered 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 host \
+        Some(
+            "Bounced Answered 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 host \
                      mx.example.net[203.0.113.5] said: 550 5.1.1 <*@example.net>: * unknown (in reply to RCPT TO command)",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: to=<a@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=300, delays=0/0/300/0, \
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=300, delays=0/0/300/0, \
                  dsn=4.4.2, status=deferred (lost connection with mx.example.net[203.0.113.5] while receiving the initial \
                  server greeting)",
-                Some(
-                    "Deferred LostBeforeGreeting 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 lost connection \
+        Some(
+            "Deferred LostBeforeGreeting 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 lost connection \
                      with mx.example.net[203.0.113.5] while receiving the initial server greeting",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: conversation with mx.example.net[203.0.113.5] timed out while receiving the initial server \
+        ),
+    ),
+    (
+        "4BF2A1C0D3: conversation with mx.example.net[203.0.113.5] timed out while receiving the initial server \
                  greeting",
-                Some(
-                    "Failed NoGreeting 4BF2A1C0D3 - mx.example.net[203.0.113.5] conversation with \
+        Some(
+            "Failed NoGreeting 4BF2A1C0D3 - mx.example.net[203.0.113.5] conversation with \
                      mx.example.net[203.0.113.5] timed out while receiving the initial server greeting",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.1 john: over quota (in reply to RCPT TO command)",
-                Some(
-                    "Failed Answered 4BF2A1C0D3 - mx.example.net[203.0.113.5] host mx.example.net[203.0.113.5] said: 450 4.2.1",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: to=<a@example.net>, relay=none, delay=0, delays=0/0/0/0, dsn=4.4.3, status=deferred (Host or \
+        ),
+    ),
+    (
+        "4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.1 john: over quota (in reply to RCPT TO command)",
+        Some(
+            "Failed Answered 4BF2A1C0D3 - mx.example.net[203.0.113.5] host mx.example.net[203.0.113.5] said: 450 4.2.1",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=none, delay=0, delays=0/0/0/0, dsn=4.4.3, status=deferred (Host or \
                  domain name not found. Name service error for name=example.net type=MX: Host not found, try again)",
-                Some(
-                    "Deferred Other 4BF2A1C0D3 example.net - Host or domain name not found. Name service error for \
+        Some(
+            "Deferred Other 4BF2A1C0D3 example.net - Host or domain name not found. Name service error for \
                      name=example.net type=MX: Host not found, try again",
-                ),
-            ),
-            (
-                "4BF2A1C0D3: to=<bob@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=1, delays=0/0/0.5/0.5, \
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<bob@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=1, delays=0/0/0.5/0.5, \
                  dsn=2.0.0, status=sent (250 2.0.0 Ok for bob, cut of",
-                Some("Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut"),
-            ),
-            ("4BF2A1C0D3: to=<a@example.net>, relay=local, delay=0, status=sent (delivered)", None),
-            ("4BF2A1C0D3: removed", None),
-            ("4BF2A1C0D3: to=<a@example.net", None),
-            ("warning: no MX host for example.net has a valid address record", None),
-        ],
-    );
+        Some("Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut"),
+    ),
+    ("4BF2A1C0D3: to=<a@example.net>, relay=local, delay=0, status=sent (delivered)", None),
+    ("4BF2A1C0D3: removed", None),
+    ("4BF2A1C0D3: to=<a@example.net", None),
+    ("warning: no MX host for example.net has a valid address record", None),
+];
+
+#[test]
+fn postfix() {
+    check(Kind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtp[1203]: ", POSTFIX);
 }
 
 #[test]
@@ -135,95 +133,90 @@ fn postfix_tells_how_long_it_took() {
     assert_eq!((read.pid, read.is_reused, read.host.as_deref()), (Some(1203), false, Some("mx1")));
 }
 
-#[test]
-fn exim() {
-    check(
-        Kind::Exim,
-        "2026-11-26 16:07:01 ",
-        &[
-            (
-                "1rAbCd-000000001bQ-2xYz H=mx.example.net [203.0.113.5] Connection refused",
-                Some("Failed Refused 1rAbCd-000000001bQ-2xYz - mx.example.net[203.0.113.5] Connection refused"),
-            ),
-            (
-                "1rAbCd-0001bQ-2x H=mx.example.net [203.0.113.5]:25: SMTP timeout after initial connection: Connection timed out",
-                Some(
-                    "Failed NoGreeting 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5]:25 SMTP timeout after initial \
+const EXIM: &[(&str, Option<&str>)] = &[
+    (
+        "1rAbCd-000000001bQ-2xYz H=mx.example.net [203.0.113.5] Connection refused",
+        Some("Failed Refused 1rAbCd-000000001bQ-2xYz - mx.example.net[203.0.113.5] Connection refused"),
+    ),
+    (
+        "1rAbCd-0001bQ-2x H=mx.example.net [203.0.113.5]:25: SMTP timeout after initial connection: Connection timed out",
+        Some(
+            "Failed NoGreeting 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5]:25 SMTP timeout after initial \
                      connection: Connection timed out",
-                ),
-            ),
-            (
-                "[4711] 1rAbCd-0001bQ-2x H=mx.example.net [2001:db8::5]: Remote host closed connection in response to \
+        ),
+    ),
+    (
+        "[4711] 1rAbCd-0001bQ-2x H=mx.example.net [2001:db8::5]: Remote host closed connection in response to \
                  initial connection",
-                Some(
-                    "Failed LostBeforeGreeting 1rAbCd-0001bQ-2x - mx.example.net[2001:db8::5] Remote host closed connection \
+        Some(
+            "Failed LostBeforeGreeting 1rAbCd-0001bQ-2x - mx.example.net[2001:db8::5] Remote host closed connection \
                      in response to initial connection",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x == John.Doe@Example.net R=dnslookup T=remote_smtp defer (111): Connection refused \
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == John.Doe@Example.net R=dnslookup T=remote_smtp defer (111): Connection refused \
                  H=mx.example.net [203.0.113.5]",
-                Some(
-                    "Deferred Refused 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (111): Connection \
+        Some(
+            "Deferred Refused 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (111): Connection \
                      refused H=mx.example.net [203.0.113.5]",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x == john@example.net R=dnslookup T=remote_smtp defer (-54): retry time not reached for any \
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == john@example.net R=dnslookup T=remote_smtp defer (-54): retry time not reached for any \
                  host for 'example.net'",
-                Some(
-                    "Deferred Suspended 1rAbCd-0001bQ-2x example.net - defer (-54): retry time not reached for any host for \
+        Some(
+            "Deferred Suspended 1rAbCd-0001bQ-2x example.net - defer (-54): retry time not reached for any host for \
                      'example.net'",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x == john@example.net <j@example.org> R=dnslookup T=remote_smtp defer (-44) \
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == john@example.net <j@example.org> R=dnslookup T=remote_smtp defer (-44) \
                  H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<john@example.net>: 450 \
                  john (or j) is over quota",
-                Some(
-                    "Deferred Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (-44) \
+        Some(
+            "Deferred Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (-44) \
                      H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<*@example.net>: 450 \
                      * (or *) is over quota",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x => john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]:25 \
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x => john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]:25 \
                  I=[192.0.2.10]:45890 X=TLS1.3 CV=yes C=\"250 OK john\"",
-                Some("Sent Nothing 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5]:25 250 OK *"),
-            ),
-            (
-                "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]: SMTP error \
+        Some("Sent Nothing 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5]:25 250 OK *"),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]: SMTP error \
                  from remote mail server after RCPT TO:<john@example.net>: 550 no john here",
-                Some(
-                    "Bounced Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] SMTP error from remote mail \
+        Some(
+            "Bounced Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] SMTP error from remote mail \
                      server after RCPT TO:<*@example.net>: 550 no * here",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx [203.0.113.5] : SMTP error from remote \
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx [203.0.113.5] : SMTP error from remote \
                  mail server after initial connection: 554 go away",
-                Some(
-                    "Bounced Answered 1rAbCd-0001bQ-2x example.net mx[203.0.113.5] SMTP error from remote mail server after \
+        Some(
+            "Bounced Answered 1rAbCd-0001bQ-2x example.net mx[203.0.113.5] SMTP error from remote mail server after \
                      initial connection: 554 go away",
-                ),
-            ),
-            (
-                "1rAbCd-0001bQ-2x ** \"john doe\"@example.net: retry timeout exceeded",
-                Some("Bounced Suspended 1rAbCd-0001bQ-2x example.net - retry timeout exceeded"),
-            ),
-            ("1rAbCd-0001bQ-2x => john <john@mx1> R=local_user T=mail_spool", None),
-            ("1rAbCd-0001bQ-2x => john@mx1 R=local_user T=mail_spool", None),
-            ("1rAbCd-0001bQ-2x <= john@example.net H=client.example [192.0.2.99] P=esmtps S=500", None),
-            (
-                "1rAbCd-0001bQ-2x H=client.example [192.0.2.99] F=<a@b> rejected after DATA: Connection refused by policy",
-                None,
-            ),
-            ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99]: spam", None),
-            ("1rAbCd-0001bQ-2x Completed", None),
-            ("Start queue run: pid=7", None),
-            ("no-message-id here", None),
-        ],
-    );
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** \"john doe\"@example.net: retry timeout exceeded",
+        Some("Bounced Suspended 1rAbCd-0001bQ-2x example.net - retry timeout exceeded"),
+    ),
+    ("1rAbCd-0001bQ-2x => john <john@mx1> R=local_user T=mail_spool", None),
+    ("1rAbCd-0001bQ-2x => john@mx1 R=local_user T=mail_spool", None),
+    ("1rAbCd-0001bQ-2x <= john@example.net H=client.example [192.0.2.99] P=esmtps S=500", None),
+    ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99] F=<a@b> rejected after DATA: Connection refused by policy", None),
+    ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99]: spam", None),
+    ("1rAbCd-0001bQ-2x Completed", None),
+    ("Start queue run: pid=7", None),
+    ("no-message-id here", None),
+];
+
+#[test]
+fn exim() {
+    check(Kind::Exim, "2026-11-26 16:07:01 ", EXIM);
     let syslog =
         "Nov 26 16:07:02 mx1 exim[7]: 2026-11-26 16:07:01.250 1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
     let read = read(Kind::Exim, syslog).unwrap();

@@ -49,7 +49,8 @@ pub(super) fn redacted(words: &str, recipients: &[&str]) -> String {
 /// As [`redacted`], where the recipients are not known: of an answer to a command
 /// that may have named one, only its codes are kept.
 pub(super) fn redacted_unknown(words: &str) -> String {
-    let answer = [" said: ", " after RCPT TO", " after MAIL FROM", " after pipelined RCPT TO", " after end of data"];
+    let answer =
+        [" said: ", " after RCPT TO", " after MAIL FROM", " after DATA", " after end of data", " after pipelined "];
     let Some(at) = answer.iter().filter_map(|mark| words.find(mark).map(|at| at + mark.len())).min() else {
         return redacted(words, &[]);
     };

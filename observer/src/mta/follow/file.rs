@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::lines::Lines;
 use super::{Counts, From};
+use crate::mta::LINE_MAX;
 
 const CHUNK: usize = 64 << 10;
 /// A server goes on writing to a file that was renamed until it is told.
@@ -95,7 +96,7 @@ impl Open {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
         }
-        Ok(Self { file, position: 0, mark: Vec::new(), lines: Lines::default() })
+        Ok(Self { file, position: 0, mark: Vec::new(), lines: Lines::new(LINE_MAX) })
     }
 
     fn begin(&mut self, from: From) -> io::Result<()> {
@@ -108,7 +109,7 @@ impl Open {
         if position > 0 {
             let mut before = [0];
             let is_line_end = self.file.read_at(&mut before, position - 1)? == 1 && before == *b"\n";
-            self.lines = if is_line_end { Lines::default() } else { Lines::in_the_middle() };
+            self.lines = if is_line_end { Lines::new(LINE_MAX) } else { Lines::in_the_middle(LINE_MAX) };
         }
         Ok(())
     }
@@ -117,7 +118,7 @@ impl Open {
         self.file.seek(SeekFrom::Start(position))?;
         self.position = position;
         self.mark.clear();
-        self.lines = Lines::default();
+        self.lines = Lines::new(LINE_MAX);
         Ok(())
     }
 

@@ -17,6 +17,8 @@ use crate::mta::{Kind, Line, parse_entry};
 const CHUNK: usize = 64 << 10;
 /// Bytes of a line, to say how many entries so many bytes are.
 const ENTRY: u64 = 200;
+/// A message of 2,000 bytes that are no text is a list of numbers four times as long.
+const ENTRY_MAX: usize = 32 << 10;
 /// Between two starts.
 const PAUSE: Duration = Duration::from_secs(5);
 /// All that is asked of an entry.
@@ -40,7 +42,7 @@ impl Journal {
             From::Back(bytes) => bytes.div_ceil(ENTRY),
         };
         let (child, output) = follow(&format!("--lines={entries}"))?;
-        let (lines, chunk) = (Lines::default(), vec![0; CHUNK]);
+        let (lines, chunk) = (Lines::new(ENTRY_MAX), vec![0; CHUNK]);
         Ok(Self { child, output, lines, cursor: None, started: Instant::now(), chunk })
     }
 
@@ -72,7 +74,7 @@ impl Journal {
         counts.restarts += 1;
         let from = self.cursor.as_ref().map_or("--lines=0".to_owned(), |cursor| format!("--after-cursor={cursor}"));
         (self.child, self.output) = follow(&from)?;
-        self.lines = Lines::default();
+        self.lines = Lines::new(ENTRY_MAX);
         Ok(false)
     }
 }

@@ -1,10 +1,10 @@
 //! From chunks to lines.
 
-use crate::mta::LINE_MAX;
-
 /// Keeps the beginning of a line whose end has not come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
+    /// So much of a line is kept.
+    max: usize,
     begun: Vec<u8>,
     /// The line is longer than what is kept of it.
     is_cut: bool,
@@ -14,13 +14,18 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// As from the middle of a line.
-    pub(super) fn in_the_middle() -> Self {
-        Self { is_skipping: true, ..Self::default() }
+    /// Keeps so much of a line.
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, begun: Vec::new(), is_cut: false, is_skipping: false }
     }
 
-    /// Hands over each line that ends in the chunk, without its end and at most
-    /// [`LINE_MAX`] bytes of it; returns how many were longer.
+    /// As from the middle of a line.
+    pub(super) fn in_the_middle(max: usize) -> Self {
+        Self { is_skipping: true, ..Self::new(max) }
+    }
+
+    /// Hands over each line that ends in the chunk, without its end and only what is
+    /// kept of it; returns how many were longer.
     pub(super) fn split(&mut self, chunk: &[u8], take: &mut dyn FnMut(&[u8])) -> u64 {
         let mut too_long = 0;
         let mut rest = chunk;
@@ -31,9 +36,9 @@ impl Lines {
                 self.forget();
                 continue;
             }
-            too_long += u64::from(self.is_cut || self.begun.len() + line.len() > LINE_MAX);
+            too_long += u64::from(self.is_cut || self.begun.len() + line.len() > self.max);
             if self.begun.is_empty() {
-                take(trimmed(&line[..line.len().min(LINE_MAX)]));
+                take(trimmed(&line[..line.len().min(self.max)]));
             } else {
                 self.keep(line);
                 take(trimmed(&self.begun));
@@ -47,7 +52,7 @@ impl Lines {
     }
 
     fn keep(&mut self, piece: &[u8]) {
-        let room = LINE_MAX - self.begun.len();
+        let room = self.max - self.begun.len();
         self.is_cut |= piece.len() > room;
         self.begun.extend_from_slice(&piece[..piece.len().min(room)]);
     }

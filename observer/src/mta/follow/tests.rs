@@ -117,7 +117,7 @@ fn a_line_comes_when_it_is_whole() {
 fn lines_are_the_same_however_they_are_cut() {
     let text = format!("a\r\nbc\n\n{}\n{}\nlast", "y".repeat(LINE_MAX), "z".repeat(LINE_MAX + 1));
     let read = |size: usize| {
-        let (mut lines, mut found) = (Lines::default(), Vec::new());
+        let (mut lines, mut found) = (Lines::new(LINE_MAX), Vec::new());
         let long: u64 =
             text.as_bytes().chunks(size).map(|chunk| lines.split(chunk, &mut |line| found.push(line.to_vec()))).sum();
         (found, long)

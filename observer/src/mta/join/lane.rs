@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::delivery::{Deliveries, Found, Place};
+use super::deliveries::Deliveries;
+use super::delivery::{Found, Place};
 use super::{Attempt, Settings, add, subtract};
 
 /// An attempt that more mentions fit than this is ambiguous, without a look at the others.
