@@ -154,11 +154,13 @@ mod tests {
             attacher.event(event(&format!("e{nth}"), nth));
         }
         let ready = attacher.settle(sample::time());
+        assert_eq!(ready.events.len(), 100);
+        attacher.settle(sample::time() + Duration::from_secs(6));
         for nth in 100..103 {
-            attacher.event(event(&format!("e{nth}"), nth));
+            attacher.event(event(&format!("e{nth}"), 10_000 + nth));
         }
-        assert_eq!((ready.events.len(), attacher.settle(sample::time()).events.len()), (100, 0));
-        let rest = attacher.settle(sample::time() + Duration::from_secs(6));
+        assert!(attacher.settle(sample::time() + Duration::from_secs(12)).events.is_empty());
+        let rest = attacher.settle(sample::time() + Duration::from_secs(16));
         let ids: Vec<_> = ready.events.iter().chain(&rest.events).map(|event| event.id.clone()).collect();
         assert_eq!(ids, (0..103).map(|nth| format!("e{nth}")).collect::<Vec<_>>());
     }

@@ -82,6 +82,7 @@ impl Deliveries {
             precision: line.precision,
             is_accepted: accepted(&line),
             at: at.unwrap_or(At::End),
+            doubt: 0,
         };
         delivery.steps.push(Step { relay, said: line.said, words: line.words, found });
         at.map(|_| (ip, mention))

@@ -48,6 +48,9 @@ pub struct Mention {
     pub is_accepted: Option<bool>,
     /// When that is, as seen from the attempt.
     pub at: At,
+    /// So many attempts fitted it, and it was not clear whose it is; it may be of one
+    /// that is still to come.
+    pub doubt: usize,
 }
 
 impl Mention {
@@ -131,7 +134,7 @@ impl Lane {
             for group in groups(&self.attempts, &self.mentions, settings) {
                 let is_complete = group.attempts.iter().all(|&nth| is_ripe(&self.attempts[nth].attempt));
                 if is_complete {
-                    self.resolve(&group, settings, &mut |nth, mention, found| {
+                    self.resolve(&group, until, settings, &mut |nth, mention, found| {
                         told[nth] = true;
                         tell(mention, found);
                     });
@@ -145,13 +148,19 @@ impl Lane {
             let is_waiting =
                 mention.ripe_at(settings) > until || open.iter().any(|attempt| mention.fits(attempt, settings));
             if !is_waiting {
-                tell(mention, Found::Nothing);
+                tell(mention, many(mention.doubt));
             }
             is_waiting
         });
     }
 
-    fn resolve(&mut self, group: &Group, settings: &Settings, tell: &mut impl FnMut(usize, &Mention, Found)) {
+    fn resolve(
+        &mut self,
+        group: &Group,
+        until: Timestamp,
+        settings: &Settings,
+        tell: &mut impl FnMut(usize, &Mention, Found),
+    ) {
         let pairs = if group.is_crowded { Vec::new() } else { group.certain(&self.attempts, &self.mentions, settings) };
         let are_enough = !group.is_crowded && group.attempts.len() <= group.mentions.len();
         for &nth in &group.attempts {
@@ -169,11 +178,12 @@ impl Lane {
             self.attempts[nth].found = Some(found);
         }
         for &nth in &group.mentions {
-            let found = match pairs.iter().find(|pair| pair.1 == nth) {
-                Some(pair) => Found::One(self.attempts[pair.0].attempt.id.clone()),
-                None => Found::Many(u32::try_from(group.fitted(nth)).unwrap_or(u32::MAX)),
-            };
-            tell(nth, &self.mentions[nth], found);
+            let fitted = group.fitted(nth);
+            match pairs.iter().find(|pair| pair.1 == nth) {
+                Some(pair) => tell(nth, &self.mentions[nth], Found::One(self.attempts[pair.0].attempt.id.clone())),
+                None if self.mentions[nth].ripe_at(settings) <= until => tell(nth, &self.mentions[nth], many(fitted)),
+                None => self.mentions[nth].doubt = fitted,
+            }
         }
     }
 
@@ -196,6 +206,11 @@ impl Lane {
         let taken = self.attempts.extract_if(.., is_done);
         taken.map(|held| (held.attempt, held.found.unwrap_or_default())).collect()
     }
+}
+
+/// One of so many attempts.
+fn many(count: usize) -> Found {
+    if count == 0 { Found::Nothing } else { Found::Many(u32::try_from(count).unwrap_or(u32::MAX)) }
 }
 
 /// Attempts and mentions that could be each other's, directly or through others.
