@@ -7,7 +7,7 @@ mod lines;
 mod tests;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,6 +16,9 @@ use self::file::LogFile;
 use self::journal::Journal;
 use super::stamp::Clock;
 use super::{Kind, Line, parse};
+
+/// Searched in PATH.
+const JOURNALCTL: &str = "journalctl";
 
 /// Where a log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl Follower {
     pub fn open(kind: Kind, place: &Place, from: From) -> io::Result<Self> {
         let log = match place {
             Place::File(path) => Log::File(LogFile::open(path.clone(), from)?),
-            Place::Journal => Log::Journal(Journal::start(from)?),
+            Place::Journal => Log::Journal(Journal::start(Path::new(JOURNALCTL), from)?),
         };
         Ok(Self { kind, zone: TimeZone::system(), log, counts: Counts::default() })
     }

@@ -3,7 +3,7 @@
 //! Lines are first put together to deliveries, see [`delivery`]: what one process,
 //! message or session logs about a number of recipients. Each host that a delivery
 //! names is a *mention*. Mentions and attempts of the same address meet in a lane,
-//! see [`lane`], by process id, time, port and source, as far as they are known.
+//! see the module `lane`, by process id, time, port and source, as far as they are known.
 //! A mention that could be of several attempts, or an attempt that several mentions
 //! fit equally well, is called ambiguous: there is no guess.
 //!
@@ -12,7 +12,7 @@
 
 mod deliveries;
 pub mod delivery;
-pub mod lane;
+mod lane;
 #[cfg(test)]
 mod tests;
 

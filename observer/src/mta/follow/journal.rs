@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ const FIELDS: &str = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,_SOURC
 /// A journalctl that follows.
 #[derive(Debug)]
 pub(super) struct Journal {
+    program: PathBuf,
     child: Child,
     output: ChildStdout,
     lines: Lines,
@@ -36,14 +38,16 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) fn start(from: From) -> io::Result<Self> {
+    /// As the program journalctl does.
+    pub(super) fn start(program: &Path, from: From) -> io::Result<Self> {
         let entries = match from {
             From::End => 0,
             From::Back(bytes) => bytes.div_ceil(ENTRY),
         };
-        let (child, output) = follow(&format!("--lines={entries}"))?;
+        let (child, output) = follow(program, &format!("--lines={entries}"))?;
         let (lines, chunk) = (Lines::new(ENTRY_MAX), vec![0; CHUNK]);
-        Ok(Self { child, output, lines, cursor: None, started: Instant::now(), chunk })
+        let program = program.to_owned();
+        Ok(Self { program, child, output, lines, cursor: None, started: Instant::now(), chunk })
     }
 
     pub(super) fn poll(&mut self, counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
@@ -73,7 +77,7 @@ impl Journal {
         self.started = Instant::now();
         counts.restarts += 1;
         let from = self.cursor.as_ref().map_or("--lines=0".to_owned(), |cursor| format!("--after-cursor={cursor}"));
-        (self.child, self.output) = follow(&from)?;
+        (self.child, self.output) = follow(&self.program, &from)?;
         self.lines = Lines::new(ENTRY_MAX);
         Ok(false)
     }
@@ -92,8 +96,8 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn follow(from: &str) -> io::Result<(Child, ChildStdout)> {
-    let mut command = Command::new("journalctl");
+fn follow(program: &Path, from: &str) -> io::Result<(Child, ChildStdout)> {
+    let mut command = Command::new(program);
     // 2 is the facility `mail`, by RFC 5424, section 6.2.1.
     command.args(["--follow", "--quiet", "--output=json", "--output-fields", FIELDS, from, "SYSLOG_FACILITY=2"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -2,14 +2,16 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tempfile::tempdir;
 
+use super::journal::Journal;
 use super::lines::Lines;
-use super::{Follower, From, Place, journal};
+use super::{Counts, Follower, From, Place, journal};
 use crate::mta::stamp::Clock;
 use crate::mta::{Kind, LINE_MAX, Line, Said};
 
@@ -127,6 +129,31 @@ fn lines_are_the_same_however_they_are_cut() {
     for size in [1, 2, 3, 7, 4_096, 8_191, 8_192, 8_193] {
         assert_eq!(read(size), read(usize::MAX), "{size}");
     }
+}
+
+#[test]
+fn the_journal_is_asked_for_mail_alone_and_its_reader_ends() {
+    let directory = tempdir().unwrap();
+    let (program, asked) = (directory.path().join("journalctl"), directory.path().join("asked"));
+    let entry = "{\"__CURSOR\":\"s=1\",\"MESSAGE\":\"x\"}";
+    let script = format!("#!/bin/sh\necho \"$$ $*\" >>'{}'\necho '{entry}'\nexec sleep 60\n", asked.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut counts, mut lines) = (Counts::default(), Vec::new());
+    let mut journal = Journal::start(&program, From::Back(1_000)).unwrap();
+    for _ in 0..500 {
+        journal.poll(&mut counts, &mut |line| lines.push(String::from_utf8(line.to_vec()).unwrap())).unwrap();
+        if !lines.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(lines, [entry]);
+    drop(journal);
+    let asked = fs::read_to_string(asked).unwrap();
+    let (pid, arguments) = asked.trim().split_once(' ').unwrap();
+    assert!(arguments.ends_with("--lines=5 SYSLOG_FACILITY=2"), "{arguments}");
+    assert!(!Path::new("/proc").join(pid).exists(), "it is still there");
 }
 
 #[test]

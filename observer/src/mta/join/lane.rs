@@ -14,7 +14,7 @@ const EDGES_MAX: usize = 64;
 
 /// When a line is written, as seen from the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
+pub(super) enum At {
     /// Just before the connect.
     Start,
     /// Between start and end.
@@ -25,7 +25,7 @@ pub enum At {
 
 /// What a line says of one host.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mention {
+pub(super) struct Mention {
     /// Where the result goes.
     pub place: Place,
     /// Order in the log.
@@ -83,7 +83,7 @@ impl Mention {
 
 /// The mentions that an attempt was found to be of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Match {
+pub(super) enum Match {
     /// None.
     #[default]
     None,
