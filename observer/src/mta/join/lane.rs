@@ -1,5 +1,7 @@
 //! Mentions and attempts of one address.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use super::deliveries::Deliveries;
 use super::delivery::{Found, Place};
 use super::{Attempt, Settings, add, subtract};
 
-/// An attempt that more mentions fit than this is ambiguous, without a look at the others.
+/// Of an attempt that more mentions fit, only so many are named.
 const EDGES_MAX: usize = 64;
 
 /// When a line is written, as seen from the attempt.
@@ -161,28 +163,29 @@ impl Lane {
         settings: &Settings,
         tell: &mut impl FnMut(usize, &Mention, Found),
     ) {
-        let pairs = if group.is_crowded { Vec::new() } else { group.certain(&self.attempts, &self.mentions, settings) };
+        let pairs = group.certain(&self.attempts, &self.mentions, settings);
         let are_enough = !group.is_crowded && group.attempts.len() <= group.mentions.len();
+        // Where several share an attempt, it was made for the first.
+        let of_attempt: HashMap<usize, usize> = pairs.iter().rev().copied().collect();
+        let of_mention: HashMap<usize, usize> = pairs.iter().map(|&(attempt, mention)| (mention, attempt)).collect();
         for &nth in &group.attempts {
-            let of_attempt: Vec<_> = pairs.iter().filter(|pair| pair.0 == nth).map(|pair| pair.1).collect();
-            let found = match of_attempt.as_slice() {
-                // Where several share it, it was made for the first.
-                [first, ..] => Match::One(self.mentions[*first].place),
-                [] => {
-                    let is_free = |mention: &&usize| !pairs.iter().any(|pair| pair.1 == **mention);
-                    let places: Vec<_> =
-                        group.fitting(nth).filter(is_free).map(|&nth| self.mentions[nth].place).collect();
+            let found = match of_attempt.get(&nth) {
+                Some(&mention) => Match::One(self.mentions[mention].place),
+                None => {
+                    let free = group.fitting(nth).filter(|mention| !of_mention.contains_key(mention));
+                    let places: Vec<_> = free.map(|mention| self.mentions[mention].place).collect();
                     if places.is_empty() { Match::None } else { Match::Many { places, are_enough } }
                 }
             };
             self.attempts[nth].found = Some(found);
         }
+        let fitted = group.fitted();
         for &nth in &group.mentions {
-            let fitted = group.fitted(nth);
-            match pairs.iter().find(|pair| pair.1 == nth) {
-                Some(pair) => tell(nth, &self.mentions[nth], Found::One(self.attempts[pair.0].attempt.id.clone())),
-                None if self.mentions[nth].ripe_at(settings) <= until => tell(nth, &self.mentions[nth], many(fitted)),
-                None => self.mentions[nth].doubt = fitted,
+            let count = fitted.get(&nth).copied().unwrap_or(1);
+            match of_mention.get(&nth) {
+                Some(&attempt) => tell(nth, &self.mentions[nth], Found::One(self.attempts[attempt].attempt.id.clone())),
+                None if self.mentions[nth].ripe_at(settings) <= until => tell(nth, &self.mentions[nth], many(count)),
+                None => self.mentions[nth].doubt = count,
             }
         }
     }
@@ -227,18 +230,24 @@ struct Group {
 }
 
 impl Group {
-    fn fitting(&self, attempt: usize) -> impl Iterator<Item = &usize> {
-        self.edges.iter().filter(move |edge| edge.0 == attempt).map(|edge| &edge.1)
+    /// The mentions that fit an attempt.
+    fn fitting(&self, attempt: usize) -> impl Iterator<Item = usize> {
+        // The edges are in the order of the attempts.
+        let first = self.edges.partition_point(|edge| edge.0 < attempt);
+        self.edges[first..].iter().take_while(move |edge| edge.0 == attempt).map(|edge| edge.1)
     }
 
-    fn fitted(&self, mention: usize) -> usize {
-        self.edges.iter().filter(|edge| edge.1 == mention).count()
+    /// How many attempts each mention fits.
+    fn fitted(&self) -> HashMap<usize, usize> {
+        let mut fitted = HashMap::new();
+        self.edges.iter().for_each(|edge| *fitted.entry(edge.1).or_default() += 1);
+        fitted
     }
 
     /// Pairs that leave no doubt.
     fn certain(&self, attempts: &[Held], mentions: &[Mention], settings: &Settings) -> Vec<(usize, usize)> {
         if self.attempts.len() == 1 && self.mentions.iter().all(|&nth| mentions[nth].is_shared) {
-            return self.edges.clone();
+            return self.mentions.iter().map(|&mention| (self.attempts[0], mention)).collect();
         }
         if let ([attempt], [mention]) = (self.attempts.as_slice(), self.mentions.as_slice()) {
             return vec![(*attempt, *mention)];
@@ -275,19 +284,46 @@ fn in_order(
     pairs
 }
 
+/// Mentions by process: most are of another one, and a relay that all mail goes to has
+/// one lane.
+struct ByPid {
+    by_pid: HashMap<Option<u32>, Vec<usize>>,
+    all: Vec<usize>,
+}
+
+impl ByPid {
+    fn new(mentions: &[Mention]) -> Self {
+        let mut by_pid: HashMap<_, Vec<_>> = HashMap::new();
+        mentions.iter().enumerate().for_each(|(nth, mention)| by_pid.entry(mention.pid).or_default().push(nth));
+        Self { by_pid, all: (0..mentions.len()).collect() }
+    }
+
+    /// Those that may be of a process, or of anybody if it is not known.
+    fn near(&self, pid: Option<u32>) -> impl Iterator<Item = usize> {
+        let of = |pid| self.by_pid.get(&pid).map_or(&[][..], Vec::as_slice);
+        let (own, anybodys) = match pid {
+            Some(_) => (of(pid), of(None)),
+            None => (self.all.as_slice(), &[][..]),
+        };
+        own.iter().chain(anybodys).copied()
+    }
+}
+
 /// The groups, each with one attempt at least, of what has not been settled.
 fn groups(attempts: &[Held], mentions: &[Mention], settings: &Settings) -> Vec<Group> {
     // Union-find over the attempts; a mention remembers one attempt that it fits.
     let mut root: Vec<usize> = (0..attempts.len()).collect();
     let mut of_mention: Vec<Option<usize>> = vec![None; mentions.len()];
     let (mut edges, mut crowded) = (Vec::new(), Vec::new());
+    let by_pid = ByPid::new(mentions);
     for (nth, held) in attempts.iter().enumerate().filter(|(_, held)| held.found.is_none()) {
-        let fitting = mentions.iter().enumerate().filter(|(_, mention)| mention.fits(&held.attempt, settings));
-        for (count, (mention, _)) in fitting.enumerate() {
-            if count < EDGES_MAX {
-                edges.push((nth, mention));
-            } else {
-                crowded.push(nth);
+        for (count, mention) in
+            by_pid.near(held.attempt.pid).filter(|&nth| mentions[nth].fits(&held.attempt, settings)).enumerate()
+        {
+            match count.cmp(&EDGES_MAX) {
+                Ordering::Less => edges.push((nth, mention)),
+                Ordering::Equal => crowded.push(nth),
+                Ordering::Greater => {}
             }
             match of_mention[mention] {
                 None => of_mention[mention] = Some(nth),
@@ -296,20 +332,15 @@ fn groups(attempts: &[Held], mentions: &[Mention], settings: &Settings) -> Vec<G
         }
     }
     let mut groups: Vec<Group> = (0..attempts.len()).map(|_| Group::default()).collect();
+    let mut of = |nth| find(&mut root, nth);
     for (nth, _) in attempts.iter().enumerate().filter(|(_, held)| held.found.is_none()) {
-        groups[find(&mut root, nth)].attempts.push(nth);
+        groups[of(nth)].attempts.push(nth);
     }
     for (mention, attempt) in of_mention.iter().enumerate() {
-        if let Some(attempt) = attempt {
-            groups[find(&mut root, *attempt)].mentions.push(mention);
-        }
+        attempt.iter().for_each(|&nth| groups[of(nth)].mentions.push(mention));
     }
-    for edge in edges {
-        groups[find(&mut root, edge.0)].edges.push(edge);
-    }
-    for nth in crowded {
-        groups[find(&mut root, nth)].is_crowded = true;
-    }
+    edges.into_iter().for_each(|edge| groups[of(edge.0)].edges.push(edge));
+    crowded.into_iter().for_each(|nth| groups[of(nth)].is_crowded = true);
     groups.retain(|group| !group.attempts.is_empty());
     groups
 }

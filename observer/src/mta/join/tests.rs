@@ -276,6 +276,18 @@ fn an_attempt_waits_for_the_last_line_only_so_long() {
 }
 
 #[test]
+fn a_relay_that_refuses_everything_is_joined_in_order() {
+    let (mut attempts, mut lines, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+    for nth in 0..300 {
+        let id = format!("AAAA{nth:03}");
+        attempts.push(attempt(&format!("a{nth:03}"), 7, 5, nth * 4, nth * 4 + 3, false));
+        lines.extend([refused(nth * 4 + 3, 7, 5), deferred(nth * 4 + 3, 7, &id, 5, 0.003)]);
+        expected.push(format!("a{nth:03} Joined {id} d5.example mx5.example.net"));
+    }
+    assert_eq!(brief(&join(attempts, lines)), expected);
+}
+
+#[test]
 fn what_has_no_room_is_counted() {
     let mut joiner = Joiner::new(Settings { max_waiting: 16, ..Settings::default() });
     for nth in 0..100 {
