@@ -180,6 +180,7 @@ fn event(number: u64, events: u64, end: Timestamp) -> Event {
             cgroup: Some("/system.slice/postfix.service".to_owned()),
             netns: 4_026_531_840,
         }),
+        mta: None,
         destination: None,
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
+use crate::mta;
 use crate::schema::{self, Name};
 
 /// Value of [`Event::schema`].
@@ -66,6 +67,9 @@ pub struct Event {
     /// Who connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// What the mail server's log says of the delivery behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mta: Option<Mta>,
     /// What is known of the destination so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Destination>,
@@ -144,6 +148,38 @@ pub struct Process {
     pub cgroup: Option<String>,
     /// Inode number of the socket's network namespace.
     pub netns: u32,
+}
+
+/// What the mail server's log says of the delivery behind an attempt. Of the
+/// recipient's address there is the domain alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mta {
+    /// Whose log.
+    pub kind: mta::Kind,
+    /// The message, by its id within the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_id: Option<String>,
+    /// Domain of the recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_domain: Option<String>,
+    /// The host, as the server names it: mostly that of the MX record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// What became of the message this time, perhaps through another host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<mta::Status>,
+    /// What the server says of this connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<mta::Said>,
+    /// The same in its own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+    /// The log has no line on this attempt: its process and its time tell whose it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlogged: bool,
+    /// So many lines fit equally well: what is here is the same in all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<u32>,
 }
 
 /// What is known of a destination at the time of an event.
@@ -230,6 +266,7 @@ impl Event {
             syn_retransmits: attempt.syn_retransmits,
             evidence,
             process,
+            mta: None,
             destination: around.destination,
         }
     }

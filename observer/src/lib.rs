@@ -21,6 +21,8 @@
 //!   when that changes. [`mod@diagnose`] weighs what history holds, and names causes.
 //! - [`pipeline`] strings them together; [`surroundings`] looks up what the
 //!   outside world adds (interface names, cgroup paths).
+//! - [`mta`] reads what the mail server logs of its deliveries, and joins it to the
+//!   events; its parsers are left of [`event`], the join is right of it.
 //! - [`history`] keeps events and per-minute counts in SQLite, and answers
 //!   questions about them; it is a sink, and no stage knows it.
 //! - [`dns`] asks name servers about destinations, domains and our own addresses,
@@ -56,6 +58,7 @@ pub mod label;
 pub mod ledger;
 pub mod metrics;
 pub mod minute;
+pub mod mta;
 pub mod notice;
 pub mod origin;
 pub mod pipeline;

@@ -1,0 +1,29 @@
+//! Any bytes as a line of a mail server's log: what it means has no local part of an
+//! address, is of a bounded size, and can be joined.
+#![no_main]
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use libfuzzer_sys::fuzz_target;
+use observer::mta::join::{Joiner, Settings};
+use observer::mta::stamp::Clock;
+use observer::mta::{Kind, WORDS_MAX, parse};
+
+const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
+
+fuzz_target!(|bytes: &[u8]| {
+    let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
+    for kind in KINDS {
+        let mut joiner = Joiner::new(Settings { max_waiting: 4, ..Settings::default() });
+        for line in bytes.split(|&byte| byte == b'\n') {
+            let Some(line) = parse(kind, line, &clock) else { continue };
+            assert!(line.words.len() <= WORDS_MAX);
+            assert!(!line.recipient_domain.as_ref().is_some_and(|domain| domain.contains('@')));
+            for (at, _) in line.words.match_indices('@') {
+                assert!(line.words[..at].ends_with('*'), "{}", line.words);
+            }
+            joiner.line(line);
+        }
+        joiner.finish();
+    }
+});

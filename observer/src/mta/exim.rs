@@ -1,0 +1,216 @@
+//! Exim's mainlog.
+//!
+//! The forms are those of `deliver.c`, `transports/smtp.c` and `log.c`. A delivery
+//! process forks for each connection: lines that begin with `H=` come from the
+//! process that connects, the lines on recipients from its parent. Every line has
+//! the message's id.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::header::Header;
+use super::stamp::{self, Clock};
+use super::words::{domain_of, host_name, redacted, redacted_unknown};
+use super::{Kind, Line, Relay, Said, Status};
+
+/// The meaning of a line of mainlog, or of the same by syslog.
+pub(super) fn line(text: &str, clock: &Clock) -> Option<Line> {
+    if let Some((time, precision, text)) = stamp::exim(text, clock) {
+        return plain(&Header { time, precision, host: None, tag: "exim", pid: None, text });
+    }
+    let header = super::header::syslog(text, clock)?;
+    message(&header, clock)
+}
+
+/// The meaning of a message that came by syslog; Exim may have put its own stamp
+/// before it, which is the better one.
+pub(super) fn message(header: &Header<'_>, clock: &Clock) -> Option<Line> {
+    if !header.tag.starts_with("exim") {
+        return None;
+    }
+    match stamp::exim(header.text, clock) {
+        Some((time, precision, text)) if precision < header.precision => {
+            plain(&Header { time, precision, text, ..*header })
+        }
+        Some((_, _, text)) => plain(&Header { text, ..*header }),
+        None => plain(header),
+    }
+}
+
+/// `[PID] ID ...`, without the stamp.
+fn plain(header: &Header<'_>) -> Option<Line> {
+    let (pid, text) = match header.text.strip_prefix('[') {
+        Some(rest) => {
+            let (pid, rest) = rest.split_once("] ")?;
+            (Some(pid.parse().ok()?), rest)
+        }
+        None => (header.pid, header.text),
+    };
+    let header = Header { pid, ..*header };
+    let (id, text) = text.split_once(' ')?;
+    if !is_message_id(id) {
+        return None;
+    }
+    let (flag, rest) = text.split_once(' ')?;
+    let mut line = match flag {
+        "=>" | "->" | ">>" => recipient(&header, rest, Status::Sent),
+        "==" => recipient(&header, rest, Status::Deferred),
+        "**" => recipient(&header, rest, Status::Bounced),
+        _ => attempt(&header, text),
+    }?;
+    line.queue_id = Some(id.to_owned());
+    Some(line)
+}
+
+/// Three parts in base 62: 6, 11 and 4 characters since Exim 4.97, before 6, 6 and 2.
+fn is_message_id(text: &str) -> bool {
+    let mut lengths = [0; 3];
+    let mut parts = text.split('-');
+    for length in &mut lengths {
+        let Some(part) = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_alphanumeric())) else {
+            return false;
+        };
+        *length = part.len();
+    }
+    parts.next().is_none() && matches!(lengths, [6, 11, 4] | [6, 6, 2])
+}
+
+/// `H=mx.example.net [203.0.113.5] Connection refused`, and with a message
+/// `H=mx.example.net [203.0.113.5]: Remote host closed connection in response to
+/// initial connection`. What Exim says of clients begins alike, and goes on otherwise.
+fn attempt(header: &Header<'_>, text: &str) -> Option<Line> {
+    let (relay, rest) = relay(text.strip_prefix("H=")?)?;
+    let said = match rest.strip_prefix(": ") {
+        Some(words) => of_words(words)?,
+        None => Said::of_errno(rest).filter(|_| !rest.contains('='))?,
+    };
+    let mut line = Line::new(Kind::Exim, header, Status::Failed);
+    line.relay = Some(relay);
+    line.said = said;
+    line.words = redacted_unknown(rest.trim_start_matches([':', ' ']));
+    Some(line)
+}
+
+/// Messages of `check_response` and of the connection's set-up.
+fn of_words(words: &str) -> Option<Said> {
+    const INITIAL: &str = "initial connection";
+    if words.starts_with("Remote host closed connection in response to ") {
+        return Some(if words.contains(INITIAL) { Said::LostBeforeGreeting } else { Said::LostInSession });
+    }
+    if words.starts_with("SMTP timeout after ") {
+        return Some(if words.contains(INITIAL) { Said::NoGreeting } else { Said::LostInSession });
+    }
+    if words.starts_with("SMTP error from remote mail server after ") {
+        return Some(Said::Answered);
+    }
+    const OTHERS: [&str; 4] = ["Malformed SMTP reply", "bad first read", "a TLS session is required", "TLS "];
+    OTHERS.iter().any(|begin| words.starts_with(begin)).then_some(Said::Other)
+}
+
+/// `john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5] ...`,
+/// from after the flag.
+fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
+    let (address, rest) = recipient_address(text);
+    let parent = rest.split_once(" <").and_then(|(_, parent)| parent.split_once('>')).map_or("", |(parent, _)| parent);
+    let mut line = Line::new(Kind::Exim, header, status);
+    line.recipient_domain = Some(domain_of(address.trim_end_matches(':'))?);
+    let (fields, words) = if address.ends_with(':') { ("", rest) } else { split(rest, status) };
+    if let Some((named, _)) = fields.split_once(" H=").and_then(|(_, named)| relay(named)) {
+        line.relay = Some(named);
+    }
+    line.source = field(fields, " I=").and_then(|(relay, _)| Some(SocketAddr::new(relay.ip?, relay.port?)));
+    line.is_reused = fields.split_once(" H=").is_some_and(|(_, host)| host.contains("]*"));
+    if status == Status::Sent {
+        // A delivery to a file or a command names no host.
+        line.relay.as_ref()?;
+        line.words = redacted(confirmation(fields), &[address, parent]);
+        return Some(line);
+    }
+    line.said = said(words);
+    line.words = redacted(words.trim_start_matches([':', ' ']), &[address, parent]);
+    Some(line)
+}
+
+/// The address, which a quoted local part can have spaces in, and all after it.
+fn recipient_address(text: &str) -> (&str, &str) {
+    let mut is_quoted = false;
+    let end = text.bytes().position(|byte| {
+        is_quoted ^= byte == b'"';
+        byte == b' ' && !is_quoted
+    });
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+/// Fields such as ` T=remote_smtp`, and the words: of a deferral they begin with
+/// `defer (111)`, and the host can stand within them.
+fn split(text: &str, status: Status) -> (&str, &str) {
+    let mark = match status {
+        Status::Sent => return (text, ""),
+        Status::Deferred => " defer (",
+        _ => ": ",
+    };
+    let Some(at) = text.find(mark) else { return (text, "") };
+    match status {
+        // H= is after the errno, and before the message.
+        Status::Deferred => (text, &text[at + 1..]),
+        _ => (&text[..at], &text[at..]),
+    }
+}
+
+fn said(words: &str) -> Said {
+    if words.contains("retry time not reached") || words.contains("retry timeout exceeded") {
+        return Said::Suspended;
+    }
+    if let Some((_, message)) = words.split_once(": ")
+        && let Some(said) = message.split(": ").find_map(of_words)
+    {
+        return said;
+    }
+    let number = words.strip_prefix("defer (").and_then(|rest| rest.split_once(')'));
+    if let Some(said) = number.and_then(|(number, _)| of_number(number.parse().ok()?)) {
+        return said;
+    }
+    match Said::of_errno(words) {
+        Some(said) => said,
+        None if words.contains("SMTP error from remote mail server") => Said::Answered,
+        None => Said::Other,
+    }
+}
+
+/// Errnos, and Exim's own of `macros.h`, which are negative.
+fn of_number(number: i32) -> Option<Said> {
+    Some(match number {
+        libc::ECONNREFUSED | libc::ENOPROTOOPT => Said::Refused,
+        libc::ETIMEDOUT | -43 => Said::TimedOut,
+        libc::ENETUNREACH => Said::NetworkUnreachable,
+        libc::EHOSTUNREACH | libc::EHOSTDOWN => Said::NoRoute,
+        libc::EPERM | libc::EACCES | libc::EADDRNOTAVAIL => Said::NotPermitted,
+        -18 => Said::LostInSession,
+        -46..=-44 => Said::Answered,
+        -57..=-52 => Said::Suspended,
+        _ => return None,
+    })
+}
+
+/// `NAME [ADDRESS]:PORT`, where the port may be absent, and what is after it. The
+/// name can be in parentheses, or absent.
+fn relay(text: &str) -> Option<(Relay, &str)> {
+    let (host, rest) = text.split_once('[')?;
+    let (ip, rest) = rest.split_once(']')?;
+    let host = host.split(' ').next().and_then(host_name);
+    let digits = rest.strip_prefix(':').map_or(0, |port| port.bytes().take_while(u8::is_ascii_digit).count());
+    let port = rest.get(1..=digits).and_then(|port| port.parse().ok());
+    let rest = if port.is_some() { &rest[1 + digits..] } else { rest };
+    let ip = ip.parse::<IpAddr>().ok()?.to_canonical();
+    let host = host.filter(|host| host.parse::<IpAddr>().is_err());
+    Some((Relay { host, ip: Some(ip), port }, rest))
+}
+
+fn field<'a>(fields: &'a str, name: &str) -> Option<(Relay, &'a str)> {
+    fields.split_once(name).and_then(|(_, value)| relay(value))
+}
+
+/// The text of ` C="250 OK"`.
+fn confirmation(fields: &str) -> &str {
+    let Some((_, text)) = fields.split_once(" C=\"") else { return "" };
+    text.rsplit_once('"').map_or(text, |(text, _)| text)
+}

@@ -1,0 +1,119 @@
+//! Reads a mail server's log as it grows. Nothing is written, locked or moved.
+
+mod file;
+mod journal;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use self::file::LogFile;
+use self::journal::Journal;
+use super::stamp::Clock;
+use super::{Kind, Line, parse};
+
+/// Searched in PATH.
+const JOURNALCTL: &str = "journalctl";
+
+/// Where a log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file, which may be rotated, by renaming or by copying and truncating.
+    File(PathBuf),
+    /// The journal: what comes with the facility `mail`.
+    Journal,
+}
+
+/// Where in a log to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At its end: what is logged from now on.
+    End,
+    /// So many bytes before the end of a file; of the journal, so many entries of
+    /// 200 bytes.
+    Back(u64),
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Lines, or entries of the journal.
+    pub lines: u64,
+    /// Those that tell of a delivery.
+    pub deliveries: u64,
+    /// Lines of which only the beginning was looked at.
+    pub too_long: u64,
+    /// Times that a new file had taken the place of the old one.
+    pub rotations: u64,
+    /// Times that a file was found cut.
+    pub truncations: u64,
+    /// Times that journalctl had to be started again.
+    pub restarts: u64,
+}
+
+#[derive(Debug)]
+enum Log {
+    File(LogFile),
+    Journal(Journal),
+}
+
+/// Reads one log of one server, in a bounded memory: a chunk, and the beginning of a
+/// line.
+#[derive(Debug)]
+pub struct Follower {
+    kind: Kind,
+    zone: TimeZone,
+    log: Log,
+    counts: Counts,
+}
+
+impl Follower {
+    /// Opens a log. A file that does not exist yet is read from its beginning when it
+    /// does.
+    ///
+    /// # Errors
+    /// If it can't be read, is no regular file, or journalctl can't be started.
+    pub fn open(kind: Kind, place: &Place, from: From) -> io::Result<Self> {
+        let log = match place {
+            Place::File(path) => Log::File(LogFile::open(path.clone(), from)?),
+            Place::Journal => Log::Journal(Journal::start(Path::new(JOURNALCTL), from)?),
+        };
+        Ok(Self { kind, zone: TimeZone::system(), log, counts: Counts::default() })
+    }
+
+    /// Hands over the lines that have come since, a chunk at most; true if there may
+    /// be more at once. Never waits.
+    ///
+    /// # Errors
+    /// If it can't be read any more. It may be tried again later.
+    pub fn poll(&mut self, now: Timestamp, mut take: impl FnMut(Line)) -> io::Result<bool> {
+        let clock = Clock { now, zone: self.zone.clone() };
+        let (kind, counts) = (self.kind, &mut self.counts);
+        let mut lines = 0;
+        let mut deliveries = 0;
+        let mut tell = |line: Option<Line>| {
+            lines += 1;
+            if let Some(line) = line {
+                deliveries += 1;
+                take(line);
+            }
+        };
+        let more = match &mut self.log {
+            Log::File(file) => file.poll(counts, &mut |line| tell(parse(kind, line, &clock))),
+            Log::Journal(journal) => journal.poll(counts, &mut |line| tell(journal::entry(kind, line, &clock))),
+        };
+        counts.lines += lines;
+        counts.deliveries += deliveries;
+        more
+    }
+
+    /// What was read so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}

@@ -1,0 +1,171 @@
+//! The journal, through journalctl: its files are for its own library.
+
+use std::borrow::Cow;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::lines::Lines;
+use super::{Counts, From};
+use crate::mta::header::Header;
+use crate::mta::stamp::Clock;
+use crate::mta::{Kind, Line, parse_entry};
+
+const CHUNK: usize = 64 << 10;
+/// Bytes of a line, to say how many entries so many bytes are.
+const ENTRY: u64 = 200;
+/// A message of 2,000 bytes that are no text is a list of numbers four times as long.
+const ENTRY_MAX: usize = 32 << 10;
+/// Between two starts.
+const PAUSE: Duration = Duration::from_secs(5);
+/// All that is asked of an entry.
+const FIELDS: &str = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,_SOURCE_REALTIME_TIMESTAMP";
+
+/// A journalctl that follows.
+#[derive(Debug)]
+pub(super) struct Journal {
+    program: PathBuf,
+    child: Child,
+    output: ChildStdout,
+    lines: Lines,
+    cursor: Option<String>,
+    started: Instant,
+    chunk: Vec<u8>,
+}
+
+impl Journal {
+    /// As the program journalctl does.
+    pub(super) fn start(program: &Path, from: From) -> io::Result<Self> {
+        let entries = match from {
+            From::End => 0,
+            From::Back(bytes) => bytes.div_ceil(ENTRY),
+        };
+        let (child, output) = follow(program, &format!("--lines={entries}"))?;
+        let (lines, chunk) = (Lines::new(ENTRY_MAX), vec![0; CHUNK]);
+        let program = program.to_owned();
+        Ok(Self { program, child, output, lines, cursor: None, started: Instant::now(), chunk })
+    }
+
+    pub(super) fn poll(&mut self, counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+        match self.output.read(&mut self.chunk) {
+            Ok(0) => self.start_again(counts),
+            Ok(read) => {
+                let cursor = &mut self.cursor;
+                counts.too_long += self.lines.split(&self.chunk[..read], &mut |line| {
+                    if let Ok(Place { cursor: Some(place) }) = serde_json::from_slice(line) {
+                        *cursor = Some(place.into_owned());
+                    }
+                    take(line);
+                });
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// journalctl ended: goes on after the last entry.
+    fn start_again(&mut self, counts: &mut Counts) -> io::Result<bool> {
+        if self.started.elapsed() < PAUSE {
+            return Ok(false);
+        }
+        end(&mut self.child);
+        self.started = Instant::now();
+        counts.restarts += 1;
+        let from = self.cursor.as_ref().map_or("--lines=0".to_owned(), |cursor| format!("--after-cursor={cursor}"));
+        (self.child, self.output) = follow(&self.program, &from)?;
+        self.lines = Lines::new(ENTRY_MAX);
+        Ok(false)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Ends it, and takes what is left of it.
+fn end(child: &mut Child) {
+    // It may have ended itself.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn follow(program: &Path, from: &str) -> io::Result<(Child, ChildStdout)> {
+    let mut command = Command::new(program);
+    // 2 is the facility `mail`, by RFC 5424, section 6.2.1.
+    command.args(["--follow", "--quiet", "--output=json", "--output-fields", FIELDS, from, "SYSLOG_FACILITY=2"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let Some(output) = child.stdout.take() else { return Err(io::Error::other("journalctl has no output")) };
+    let flags = rustix::fs::fcntl_getfl(&output)?;
+    rustix::fs::fcntl_setfl(&output, flags | rustix::fs::OFlags::NONBLOCK)?;
+    Ok((child, output))
+}
+
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(rename = "__CURSOR", borrow)]
+    cursor: Option<Cow<'a, str>>,
+}
+
+/// Fields, of which each can be a text, a list of bytes, or a list of several values.
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(rename = "MESSAGE", borrow)]
+    message: Field<'a>,
+    #[serde(rename = "SYSLOG_IDENTIFIER", borrow)]
+    identifier: Field<'a>,
+    #[serde(rename = "SYSLOG_PID", default, borrow)]
+    said_pid: Option<Field<'a>>,
+    #[serde(rename = "_PID", default, borrow)]
+    pid: Option<Field<'a>>,
+    #[serde(rename = "_HOSTNAME", default, borrow)]
+    host: Option<Field<'a>>,
+    #[serde(rename = "_SOURCE_REALTIME_TIMESTAMP", default, borrow)]
+    written: Option<Field<'a>>,
+    #[serde(rename = "__REALTIME_TIMESTAMP", borrow)]
+    received: Field<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Bytes(Vec<u8>),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Field<'_> {
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Bytes(bytes) => Some(String::from_utf8_lossy(bytes)),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self) -> Option<T> {
+        self.text()?.parse().ok()
+    }
+}
+
+/// The meaning of an entry, as journalctl writes it with `--output=json`.
+pub(super) fn entry(kind: Kind, line: &[u8], clock: &Clock) -> Option<Line> {
+    let entry: Entry<'_> = serde_json::from_slice(line).ok()?;
+    let written = entry.written.as_ref().and_then(Field::number::<i64>);
+    let time = Timestamp::from_microsecond(written.or_else(|| entry.received.number())?).ok()?;
+    let (message, tag) = (entry.message.text()?, entry.identifier.text()?);
+    let host = entry.host.as_ref().and_then(Field::text);
+    // Journald sees processes as they are here; what a process says of itself may be
+    // of a namespace of its own.
+    let pid = entry.pid.as_ref().or(entry.said_pid.as_ref()).and_then(Field::number);
+    let header =
+        Header { time, precision: Duration::from_micros(1), host: host.as_deref(), tag: &tag, pid, text: &message };
+    parse_entry(kind, &header, clock)
+}

@@ -1,0 +1,180 @@
+//! Rotations, and entries of the journal.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tempfile::tempdir;
+
+use super::journal::Journal;
+use super::lines::Lines;
+use super::{Counts, Follower, From, Place, journal};
+use crate::mta::stamp::Clock;
+use crate::mta::{Kind, LINE_MAX, Line, Said};
+
+fn now() -> Timestamp {
+    "2026-11-26T17:00:00Z".parse().unwrap()
+}
+
+fn line(number: u8) -> String {
+    format!(
+        "Nov 26 16:07:01 mx1 postfix/smtp[7]: connect to mx{number}.example.net[203.0.113.{number}]:25: Connection refused\n"
+    )
+}
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn follow(path: &Path, from: From) -> Follower {
+    Follower::open(Kind::Postfix, &Place::File(path.to_owned()), from).unwrap()
+}
+
+/// The last octets of the addresses in all lines that are there.
+fn numbers(follower: &mut Follower) -> Vec<u8> {
+    let mut lines: Vec<Line> = Vec::new();
+    while follower.poll(now(), |line| lines.push(line)).unwrap() {}
+    let number = |line: Line| match line.relay.unwrap().ip.unwrap() {
+        std::net::IpAddr::V4(ip) => ip.octets()[3],
+        std::net::IpAddr::V6(_) => 0,
+    };
+    lines.into_iter().map(number).collect()
+}
+
+#[test]
+fn a_renamed_file_is_read_to_its_end() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::End);
+    append(&path, &line(2));
+    assert_eq!(numbers(&mut follower), [2]);
+    let old = directory.path().join("mail.log.1");
+    fs::rename(&path, &old).unwrap();
+    append(&old, &line(3));
+    assert_eq!(numbers(&mut follower), [3]);
+    // The server has not been told yet.
+    append(&path, &line(4));
+    append(&old, &line(5));
+    let mut seen = numbers(&mut follower);
+    append(&old, &line(6));
+    append(&path, &line(7));
+    seen.extend(numbers(&mut follower));
+    seen.sort_unstable();
+    assert_eq!(seen, [4, 5, 6, 7]);
+    assert_eq!((follower.counts().rotations, follower.counts().truncations), (1, 0));
+}
+
+#[test]
+fn a_file_cut_in_place_is_read_from_its_beginning() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &(line(1) + &line(2)));
+    let mut follower = follow(&path, From::Back(1 << 20));
+    assert_eq!(numbers(&mut follower), [1, 2]);
+    fs::write(&path, line(3)).unwrap();
+    assert_eq!(numbers(&mut follower), [3]);
+    // Cut, and longer than before by the next look.
+    fs::write(&path, (4..9).map(line).collect::<String>()).unwrap();
+    assert_eq!(numbers(&mut follower), [4, 5, 6, 7, 8]);
+    assert_eq!((follower.counts().rotations, follower.counts().truncations), (0, 2));
+}
+
+#[test]
+fn a_file_may_come_later_and_be_begun_anywhere() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    let mut follower = follow(&path, From::End);
+    assert_eq!(numbers(&mut follower), [0; 0]);
+    append(&path, &line(1));
+    assert_eq!(numbers(&mut follower), [1]);
+    append(&path, &(line(2) + &line(3)));
+    let back = (line(3).len() + 5) as u64;
+    assert_eq!(numbers(&mut follow(&path, From::Back(back))), [3]);
+    assert_eq!(numbers(&mut follow(&path, From::Back(line(3).len() as u64))), [3]);
+    assert!(Follower::open(Kind::Postfix, &Place::File(directory.path().to_owned()), From::End).is_err());
+}
+
+#[test]
+fn a_line_comes_when_it_is_whole() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    let mut follower = follow(&path, From::End);
+    let whole = line(1);
+    let (begin, end) = whole.split_at(30);
+    append(&path, begin);
+    assert_eq!(numbers(&mut follower), [0; 0]);
+    append(&path, end);
+    append(&path, &"x".repeat(1 << 20));
+    append(&path, &format!("\n\0\0\0{}", line(2)));
+    assert_eq!(numbers(&mut follower), [1, 2]);
+    let counts = follower.counts();
+    assert_eq!((counts.lines, counts.deliveries, counts.too_long), (3, 2, 1));
+}
+
+#[test]
+fn lines_are_the_same_however_they_are_cut() {
+    let text = format!("a\r\nbc\n\n{}\n{}\nlast", "y".repeat(LINE_MAX), "z".repeat(LINE_MAX + 1));
+    let read = |size: usize| {
+        let (mut lines, mut found) = (Lines::new(LINE_MAX), Vec::new());
+        let long: u64 =
+            text.as_bytes().chunks(size).map(|chunk| lines.split(chunk, &mut |line| found.push(line.to_vec()))).sum();
+        (found, long)
+    };
+    let (found, long) = read(usize::MAX);
+    assert_eq!((found.len(), long, found[4].len()), (5, 1, LINE_MAX));
+    for size in [1, 2, 3, 7, 4_096, 8_191, 8_192, 8_193] {
+        assert_eq!(read(size), read(usize::MAX), "{size}");
+    }
+}
+
+#[test]
+fn the_journal_is_asked_for_mail_alone_and_its_reader_ends() {
+    let directory = tempdir().unwrap();
+    let (program, asked) = (directory.path().join("journalctl"), directory.path().join("asked"));
+    let entry = "{\"__CURSOR\":\"s=1\",\"MESSAGE\":\"x\"}";
+    let script = format!("#!/bin/sh\necho \"$$ $*\" >>'{}'\necho '{entry}'\nexec sleep 60\n", asked.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut counts, mut lines) = (Counts::default(), Vec::new());
+    let mut journal = Journal::start(&program, From::Back(1_000)).unwrap();
+    for _ in 0..500 {
+        journal.poll(&mut counts, &mut |line| lines.push(String::from_utf8(line.to_vec()).unwrap())).unwrap();
+        if !lines.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(lines, [entry]);
+    drop(journal);
+    let asked = fs::read_to_string(asked).unwrap();
+    let (pid, arguments) = asked.trim().split_once(' ').unwrap();
+    assert!(arguments.ends_with("--lines=5 SYSLOG_FACILITY=2"), "{arguments}");
+    assert!(!Path::new("/proc").join(pid).exists(), "it is still there");
+}
+
+#[test]
+fn an_entry_has_its_time_and_its_writer_beside_it() {
+    let clock = Clock { now: now(), zone: TimeZone::UTC };
+    let entry = |fields: &str| {
+        let text = format!("{{\"__REALTIME_TIMESTAMP\":\"1764173221500000\",\"_HOSTNAME\":\"mx1\"{fields}}}");
+        journal::entry(Kind::Postfix, text.as_bytes(), &clock)
+    };
+    let message =
+        "\"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"";
+    let read = entry(&format!(
+        ",{message},\"_PID\":\"1203\",\"SYSLOG_PID\":\"7\",\"_SOURCE_REALTIME_TIMESTAMP\":\"1764173221440526\""
+    ));
+    let read = read.unwrap();
+    assert_eq!((read.pid, read.said, read.time.as_microsecond()), (Some(1203), Said::Refused, 1_764_173_221_440_526));
+    assert_eq!(entry(&format!(",{message}")).unwrap().time.as_microsecond(), 1_764_173_221_500_000);
+    let bytes: Vec<String> = b"connect to mx[203.0.113.5]:25: \xff".iter().map(u8::to_string).collect();
+    let bytes = format!(",\"MESSAGE\":[{}],\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"", bytes.join(","));
+    assert_eq!(entry(&bytes).unwrap().said, Said::Other);
+    for nothing in ["", ",\"MESSAGE\":null,\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"", ",\"MESSAGE\":7"] {
+        assert_eq!(entry(nothing), None, "{nothing}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Postfix: what smtp(8), qmgr(8) and error(8) log of deliveries.
+//!
+//! The forms are those of `log_adhoc.c`, `smtp_connect.c` and `smtp_trouble.c`.
+//! One smtp(8) process makes one connection at a time, and logs a line for each
+//! connect that failed; only the last line of a delivery names the recipient.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::header::Header;
+use super::words::{domain_of, host_name, redacted, redacted_unknown};
+use super::{Kind, Line, Relay, Said, Status};
+
+/// What qmgr(8) puts before the words of the delivery that made it stop.
+const SUSPENDED: &str = "delivery temporarily suspended: ";
+
+/// The daemons that deliver to other hosts, or say why nothing was tried: `relay`
+/// is what master.cf commonly calls a second smtp(8).
+fn is_delivering(tag: &str) -> bool {
+    let program = tag.rsplit_once('/').map_or(tag, |(_, program)| program);
+    tag.contains("postfix") && matches!(program, "smtp" | "relay" | "qmgr" | "error" | "retry")
+        || matches!(program, "smtp" | "qmgr") && tag.contains('/')
+}
+
+/// The meaning of a message.
+pub fn message(header: &Header<'_>) -> Option<Line> {
+    if !is_delivering(header.tag) {
+        return None;
+    }
+    if let Some(rest) = header.text.strip_prefix("connect to ") {
+        return connect(header, rest);
+    }
+    let (queue_id, text) = header.text.split_once(": ")?;
+    let is_id = (5..=20).contains(&queue_id.len()) && queue_id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_id {
+        return None;
+    }
+    let mut line = match text.strip_prefix("to=<") {
+        Some(rest) => delivery(header, rest)?,
+        None => session(header, text)?,
+    };
+    line.queue_id = Some(queue_id.to_owned());
+    Some(line)
+}
+
+/// `connect to mx.example.net[203.0.113.5]:25: Connection refused`
+fn connect(header: &Header<'_>, rest: &str) -> Option<Line> {
+    let (relay, words) = relay(rest)?;
+    let words = words.strip_prefix(": ")?;
+    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    line.relay = Some(relay);
+    line.said = Said::of_errno(words).unwrap_or(Said::Other);
+    line.words = redacted_unknown(words);
+    Some(line)
+}
+
+/// `QUEUE-ID: lost connection with mx.example.net[203.0.113.5] while receiving the
+/// initial server greeting`: another host will be tried.
+fn session(header: &Header<'_>, text: &str) -> Option<Line> {
+    let (named, said) = of_session(text)?;
+    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    line.relay = Some(named);
+    line.said = said;
+    line.words = redacted_unknown(text);
+    Some(line)
+}
+
+/// The host that words of `smtp_trouble.c` name, and what they say of the connection.
+fn of_session(words: &str) -> Option<(Relay, Said)> {
+    const GREETING: &str = "receiving the initial server greeting";
+    if let Some(rest) = words.strip_prefix("lost connection with ") {
+        let (relay, rest) = relay(rest)?;
+        let said = if rest.ends_with(GREETING) { Said::LostBeforeGreeting } else { Said::LostInSession };
+        return rest.starts_with(" while ").then_some((relay, said));
+    }
+    if let Some(rest) = words.strip_prefix("conversation with ") {
+        let (relay, rest) = relay(rest)?;
+        let said = if rest.ends_with(GREETING) { Said::NoGreeting } else { Said::LostInSession };
+        return rest.starts_with(" timed out while ").then_some((relay, said));
+    }
+    let (relay, rest) = relay(words.strip_prefix("host ")?)?;
+    (rest.starts_with(" said: ") || rest.starts_with(" refused to talk to me: ")).then_some((relay, Said::Answered))
+}
+
+/// `to=<john@example.net>, relay=none, delay=0.1, delays=0.1/0/0/0, dsn=4.4.1,
+/// status=deferred (connect to ...)`, from after the `<`.
+fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
+    let (recipient, mut rest) = address(rest)?;
+    let mut recipients = vec![recipient];
+    if let Some(original) = rest.strip_prefix(", orig_to=<") {
+        let (original, after) = address(original)?;
+        recipients.push(original);
+        rest = after;
+    }
+    let rest = rest.strip_prefix(", relay=")?;
+    let (named, rest) = rest.split_once(", ")?;
+    let (fields, status) = rest.split_once("status=")?;
+    let (status, words) = status.split_once(" (")?;
+    let status = match status {
+        "sent" => Status::Sent,
+        "deferred" => Status::Deferred,
+        "bounced" | "softbounce" | "expired" => Status::Bounced,
+        _ => return None,
+    };
+    let mut line = Line::new(Kind::Postfix, header, status);
+    line.recipient_domain = domain_of(recipient);
+    line.is_reused = fields.contains("conn_use=");
+    line.took = took(fields);
+    if named != "none" {
+        // A local transport's relay is no host.
+        line.relay = Some(relay(named)?.0);
+    }
+    words_of(&mut line, whole(words), &recipients);
+    Some(line)
+}
+
+/// What is in the parentheses; where Postfix cut the line, without the last word.
+fn whole(words: &str) -> &str {
+    match words.strip_suffix(')') {
+        Some(words) => words,
+        None => words.rfind(' ').map_or("", |at| &words[..at]),
+    }
+}
+
+fn words_of(line: &mut Line, words: &str, recipients: &[&str]) {
+    let (is_suspended, reason) = match words.strip_prefix(SUSPENDED) {
+        Some(reason) => (true, reason),
+        None => (false, words),
+    };
+    let named = match reason.strip_prefix("connect to ").and_then(relay) {
+        Some((named, rest)) => Some((named, Said::of_errno(rest).unwrap_or(Said::Other))),
+        None => of_session(reason),
+    };
+    let of_relay =
+        line.relay.as_ref().map(|_| if line.status == Status::Sent { Said::Nothing } else { Said::Answered });
+    line.said = if is_suspended {
+        Said::Suspended
+    } else {
+        named.as_ref().map(|(_, said)| *said).or(of_relay).unwrap_or(Said::Other)
+    };
+    if line.relay.is_none() {
+        line.relay = named.map(|(relay, _)| relay);
+    }
+    line.words = redacted(words, recipients);
+}
+
+/// An address up to its `>`, which may also stand in a quoted local part.
+fn address(text: &str) -> Option<(&str, &str)> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let end = text.bytes().position(|byte| {
+        let is_end = byte == b'>' && !is_quoted;
+        if byte == b'"' && !is_escaped {
+            is_quoted = !is_quoted;
+        }
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    })?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+/// `mx.example.net[203.0.113.5]:25`, where the port may be absent, and what is after it.
+fn relay(text: &str) -> Option<(Relay, &str)> {
+    let (host, rest) = text.split_once('[')?;
+    let (ip, rest) = rest.split_once(']')?;
+    let ip: IpAddr = ip.strip_prefix("IPv6:").unwrap_or(ip).parse().ok()?;
+    let host = host_name(host).filter(|host| host.parse::<IpAddr>().is_err());
+    let digits = rest.strip_prefix(':').map_or(0, |port| port.bytes().take_while(u8::is_ascii_digit).count());
+    let port = rest.get(1..=digits).and_then(|port| port.parse().ok());
+    let rest = if port.is_some() { &rest[1 + digits..] } else { rest };
+    Some((Relay { host, ip: Some(ip.to_canonical()), port }, rest))
+}
+
+/// The last two of `delays=a/b/c/d`: connecting, and all after it.
+fn took(fields: &str) -> Option<Duration> {
+    let (_, delays) = fields.split_once("delays=")?;
+    let delays = delays.split([',', ' ']).next()?;
+    let mut last = delays.rsplit('/').take(2).map(|text| text.parse::<f64>().ok());
+    let seconds = last.next()?? + last.next()??;
+    Duration::try_from_secs_f64(seconds).ok()
+}

@@ -1,0 +1,62 @@
+//! What a mail server's words say of a connection.
+
+use serde::{Deserialize, Serialize};
+
+/// What a line says of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// Nothing: it was good enough, or it is not the matter.
+    Nothing,
+    /// Connection refused.
+    Refused,
+    /// The connect timed out.
+    TimedOut,
+    /// Network is unreachable.
+    NetworkUnreachable,
+    /// No route to host.
+    NoRoute,
+    /// This host did not let it out, or had no address or port for it.
+    NotPermitted,
+    /// Connected, and lost before the greeting was read, or while it was.
+    LostBeforeGreeting,
+    /// Connected, and no greeting came in time.
+    NoGreeting,
+    /// Lost, or silent for too long, later in the session.
+    LostInSession,
+    /// The other side spoke, and its answer is in the words.
+    Answered,
+    /// There was no connect: an earlier failure stands in for it.
+    Suspended,
+    /// Something else.
+    Other,
+}
+
+impl Said {
+    /// True where the words tell of a TCP handshake that was not completed.
+    pub const fn is_not_connected(self) -> bool {
+        matches!(self, Self::Refused | Self::TimedOut | Self::NetworkUnreachable | Self::NoRoute | Self::NotPermitted)
+    }
+
+    /// Understands the words of Linux's C library, which every server passes on.
+    pub(super) fn of_errno(words: &str) -> Option<Self> {
+        const ERRNOS: [(&str, Said); 14] = [
+            ("Connection refused", Said::Refused),
+            // What ICMP's rejections become.
+            ("Protocol not available", Said::Refused),
+            ("Connection timed out", Said::TimedOut),
+            ("Operation timed out", Said::TimedOut),
+            ("Network is unreachable", Said::NetworkUnreachable),
+            ("No route to host", Said::NoRoute),
+            ("Host is unreachable", Said::NoRoute),
+            ("Host is down", Said::NoRoute),
+            ("Permission denied", Said::NotPermitted),
+            ("Operation not permitted", Said::NotPermitted),
+            ("Cannot assign requested address", Said::NotPermitted),
+            ("Address family not supported by protocol", Said::NotPermitted),
+            ("Invalid argument", Said::NotPermitted),
+            ("Connection reset by peer", Said::LostBeforeGreeting),
+        ];
+        ERRNOS.iter().find(|(name, _)| words.contains(name)).map(|(_, said)| *said)
+    }
+}

@@ -1,0 +1,361 @@
+//! Lines as the servers write them, and hostile ones.
+
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::stamp::Clock;
+use super::{Kind, LINE_MAX, Line, Said, Status, parse};
+
+fn clock() -> Clock {
+    Clock { now: "2026-11-26T17:00:00Z".parse().unwrap(), zone: TimeZone::UTC }
+}
+
+fn read(kind: Kind, line: &str) -> Option<Line> {
+    parse(kind, line.as_bytes(), &clock())
+}
+
+/// `STATUS said id domain host[ip]:port words`, with `-` for what is absent.
+fn brief(line: &Line) -> String {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let relay = line.relay.as_ref().map_or("-".to_owned(), |relay| {
+        let ip = relay.ip.map_or("-".to_owned(), |ip| ip.to_string());
+        format!("{}[{ip}]{}", or_dash(&relay.host), relay.port.map_or(String::new(), |port| format!(":{port}")))
+    });
+    let (id, domain) = (or_dash(&line.queue_id), or_dash(&line.recipient_domain));
+    format!("{:?} {:?} {id} {domain} {relay} {}", line.status, line.said, line.words)
+}
+
+fn check(kind: Kind, prefix: &str, cases: &[(&str, Option<&str>)]) {
+    for (line, expected) in cases {
+        let line = format!("{prefix}{line}");
+        assert_eq!(read(kind, &line).as_ref().map(brief).as_deref(), *expected, "{line}");
+    }
+}
+
+const POSTFIX: &[(&str, Option<&str>)] = &[
+    (
+        "connect to mx.example.net[203.0.113.5]:25: Connection refused",
+        Some("Failed Refused - - mx.example.net[203.0.113.5]:25 Connection refused"),
+    ),
+    (
+        "connect to mx.example.net[2001:db8::5]:25: Network is unreachable",
+        Some("Failed NetworkUnreachable - - mx.example.net[2001:db8::5]:25 Network is unreachable"),
+    ),
+    ("connect to localhost[private/lmtp]: No such file or directory", None),
+    (
+        "4bXyZ12Qz9zAbC: to=<John.Doe@Example.net>, relay=none, delay=0.14, delays=0.05/0.02/0.06/0.01, dsn=4.4.1, \
+                 status=deferred (connect to mx.example.net[203.0.113.5]:25: Connection timed out)",
+        Some(
+            "Deferred TimedOut 4bXyZ12Qz9zAbC example.net mx.example.net[203.0.113.5]:25 \
+                     connect to mx.example.net[203.0.113.5]:25: Connection timed out",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<\"a>, relay=x\"@example.net>, orig_to=<root>, relay=mx.example.net[203.0.113.5]:25, \
+                 conn_use=2, delay=1, delays=0/0/0.5/0.5, tls=verified, dsn=5.1.1, status=bounced (host \
+                 mx.example.net[203.0.113.5] said: 550 5.1.1 <john@example.net>: root unknown (in reply to RCPT TO command))",
+        Some(
+            "Bounced Answered 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 host \
+                     mx.example.net[203.0.113.5] said: 550 5.1.1 <*@example.net>: * unknown (in reply to RCPT TO command)",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=300, delays=0/0/300/0, \
+                 dsn=4.4.2, status=deferred (lost connection with mx.example.net[203.0.113.5] while receiving the initial \
+                 server greeting)",
+        Some(
+            "Deferred LostBeforeGreeting 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 lost connection \
+                     with mx.example.net[203.0.113.5] while receiving the initial server greeting",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: conversation with mx.example.net[203.0.113.5] timed out while receiving the initial server \
+                 greeting",
+        Some(
+            "Failed NoGreeting 4BF2A1C0D3 - mx.example.net[203.0.113.5] conversation with \
+                     mx.example.net[203.0.113.5] timed out while receiving the initial server greeting",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.1 john: over quota (in reply to RCPT TO command)",
+        Some(
+            "Failed Answered 4BF2A1C0D3 - mx.example.net[203.0.113.5] host mx.example.net[203.0.113.5] said: 450 4.2.1",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=none, delay=0, delays=0/0/0/0, dsn=4.4.3, status=deferred (Host or \
+                 domain name not found. Name service error for name=example.net type=MX: Host not found, try again)",
+        Some(
+            "Deferred Other 4BF2A1C0D3 example.net - Host or domain name not found. Name service error for \
+                     name=example.net type=MX: Host not found, try again",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<bob@example.net>, relay=mx.example.net[203.0.113.5]:25, delay=1, delays=0/0/0.5/0.5, \
+                 dsn=2.0.0, status=sent (250 2.0.0 Ok for bob, cut of",
+        Some("Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut"),
+    ),
+    ("4BF2A1C0D3: to=<a@example.net>, relay=local, delay=0, status=sent (delivered)", None),
+    ("4BF2A1C0D3: removed", None),
+    ("4BF2A1C0D3: to=<a@example.net", None),
+    ("warning: no MX host for example.net has a valid address record", None),
+];
+
+#[test]
+fn postfix() {
+    check(Kind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtp[1203]: ", POSTFIX);
+}
+
+#[test]
+fn postfix_says_when_nothing_was_tried() {
+    for (program, expected) in
+        [("postfix/qmgr", true), ("postfix/error", true), ("postfix-out/relay/smtp", true), ("postfix/smtpd", false)]
+    {
+        let line = format!(
+            "2026-11-26T16:07:01.123456+00:00 mx1 {program}[7]: 4BF2A1C0D3: to=<a@example.net>, relay=none, delay=9, \
+             delays=9/0/0/0, dsn=4.4.1, status=deferred (delivery temporarily suspended: connect to \
+             mx.example.net[203.0.113.5]:25: Connection refused)"
+        );
+        let read = read(Kind::Postfix, &line);
+        assert_eq!(read.is_some(), expected, "{program}");
+        if let Some(read) = read {
+            assert_eq!((read.said, read.precision.as_micros(), read.pid), (Said::Suspended, 1, Some(7)));
+        }
+    }
+}
+
+#[test]
+fn postfix_tells_how_long_it_took() {
+    let line = "Nov 26 16:07:01 mx1 postfix/smtp[1203]: 4BF2A1C0D3: to=<a@example.net>, relay=mx[192.0.2.1]:25, delay=32.6, \
+                delays=0.1/0.2/30/2.25, dsn=2.0.0, status=sent (250 ok)";
+    let read = read(Kind::Postfix, line).unwrap();
+    assert_eq!(read.took.unwrap().as_millis(), 32_250);
+    assert_eq!((read.pid, read.is_reused, read.host.as_deref()), (Some(1203), false, Some("mx1")));
+}
+
+const EXIM: &[(&str, Option<&str>)] = &[
+    (
+        "1rAbCd-000000001bQ-2xYz H=mx.example.net [203.0.113.5] Connection refused",
+        Some("Failed Refused 1rAbCd-000000001bQ-2xYz - mx.example.net[203.0.113.5] Connection refused"),
+    ),
+    (
+        "1rAbCd-0001bQ-2x H=mx.example.net [203.0.113.5]:25: SMTP timeout after initial connection: Connection timed out",
+        Some(
+            "Failed NoGreeting 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5]:25 SMTP timeout after initial \
+                     connection: Connection timed out",
+        ),
+    ),
+    (
+        "[4711] 1rAbCd-0001bQ-2x H=mx.example.net [2001:db8::5]: Remote host closed connection in response to \
+                 initial connection",
+        Some(
+            "Failed LostBeforeGreeting 1rAbCd-0001bQ-2x - mx.example.net[2001:db8::5] Remote host closed connection \
+                     in response to initial connection",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == John.Doe@Example.net R=dnslookup T=remote_smtp defer (111): Connection refused \
+                 H=mx.example.net [203.0.113.5]",
+        Some(
+            "Deferred Refused 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (111): Connection \
+                     refused H=mx.example.net [203.0.113.5]",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == john@example.net R=dnslookup T=remote_smtp defer (-54): retry time not reached for any \
+                 host for 'example.net'",
+        Some(
+            "Deferred Suspended 1rAbCd-0001bQ-2x example.net - defer (-54): retry time not reached for any host for \
+                     'example.net'",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == john@example.net <j@example.org> R=dnslookup T=remote_smtp defer (-44) \
+                 H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<john@example.net>: 450 \
+                 john (or j) is over quota",
+        Some(
+            "Deferred Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (-44) \
+                     H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<*@example.net>: 450 \
+                     * (or *) is over quota",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x => john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]:25 \
+                 I=[192.0.2.10]:45890 X=TLS1.3 CV=yes C=\"250 OK john\"",
+        Some("Sent Nothing 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5]:25 250 OK *"),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5]: SMTP error \
+                 from remote mail server after RCPT TO:<john@example.net>: 550 no john here",
+        Some(
+            "Bounced Answered 1rAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] SMTP error from remote mail \
+                     server after RCPT TO:<*@example.net>: 550 no * here",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp H=mx [203.0.113.5] : SMTP error from remote \
+                 mail server after initial connection: 554 go away",
+        Some(
+            "Bounced Answered 1rAbCd-0001bQ-2x example.net mx[203.0.113.5] SMTP error from remote mail server after \
+                     initial connection: 554 go away",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** \"john doe\"@example.net: retry timeout exceeded",
+        Some("Bounced Suspended 1rAbCd-0001bQ-2x example.net - retry timeout exceeded"),
+    ),
+    ("1rAbCd-0001bQ-2x => john <john@mx1> R=local_user T=mail_spool", None),
+    ("1rAbCd-0001bQ-2x => john@mx1 R=local_user T=mail_spool", None),
+    ("1rAbCd-0001bQ-2x <= john@example.net H=client.example [192.0.2.99] P=esmtps S=500", None),
+    ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99] F=<a@b> rejected after DATA: Connection refused by policy", None),
+    ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99]: spam", None),
+    ("1rAbCd-0001bQ-2x Completed", None),
+    ("Start queue run: pid=7", None),
+    ("no-message-id here", None),
+];
+
+#[test]
+fn exim() {
+    check(Kind::Exim, "2026-11-26 16:07:01 ", EXIM);
+    let syslog =
+        "Nov 26 16:07:02 mx1 exim[7]: 2026-11-26 16:07:01.250 1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
+    let read = read(Kind::Exim, syslog).unwrap();
+    assert_eq!(
+        (read.time.to_string().as_str(), read.pid, read.said),
+        ("2026-11-26T16:07:01.25Z", Some(7), Said::NoRoute)
+    );
+}
+
+#[test]
+fn opensmtpd() {
+    check(
+        Kind::OpenSmtpd,
+        "Nov 26 16:07:01 mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta ",
+        &[
+            (
+                "connecting address=smtp+tls://203.0.113.5:25 host=mx.example.net",
+                Some("Trying Nothing - - mx.example.net[203.0.113.5]:25 "),
+            ),
+            ("connecting address=smtp://[2001:db8::5]:25 host=(null)", Some("Trying Nothing - - -[2001:db8::5]:25 ")),
+            ("error reason=Connection timeout", Some("Failed TimedOut - - - Connection timeout")),
+            ("error reason=IO Error: Connection refused", Some("Failed Refused - - - IO Error: Connection refused")),
+            (
+                "delivery evpid=0123456789abcdef from=<me@example.org> to=<John@Example.net> rcpt=<-> source=\"192.0.2.10\" \
+                 relay=\"203.0.113.5 (mx.example.net)\" delay=2s result=\"TempFail\" stat=\"450 4.2.1 John: try later\"",
+                Some(
+                    "Deferred Answered 0123456789abcdef example.net mx.example.net[203.0.113.5] 450 4.2.1 *: try later",
+                ),
+            ),
+            ("connected", None),
+            ("delivery evpid=x from=<> to=<", None),
+        ],
+    );
+    let none = "Nov 26 16:07:01 mx1 smtpd[88]: 0000000000000000 mta delivery evpid=0123456789abcdef from=<> to=<a@example.net> \
+                rcpt=<-> source=\"-\" relay=\"example.net\" delay=2s result=\"TempFail\" stat=\"No valid route to remote MX\"";
+    let read = read(Kind::OpenSmtpd, none).unwrap();
+    assert_eq!((read.said, read.session, read.relay), (Said::Suspended, None, None));
+}
+
+#[test]
+fn kumomta() {
+    let record = |kind: &str, rest: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"id\":\"1d98076abbbc11ed940250ebf67f93bd\",\"sender\":\"me@example.org\",\
+             \"recipient\":\"john@Example.net\",\"timestamp\":1764173221,\"event_time\":\"2026-11-26T16:07:01.440526026Z\",\
+             \"delivery_protocol\":\"ESMTP\",\"meta\":{{}}{rest}}}"
+        )
+    };
+    let answer = ",\"peer_address\":{\"name\":\"mx.example.net.\",\"addr\":\"203.0.113.5\"},\"source_address\":{\"address\":\
+                  \"192.0.2.10:53210\"},\"response\":{\"code\":450,\"enhanced_code\":null,\"content\":\"try later, \\\"john\\\"\"}";
+    let line = read(Kind::KumoMta, &record("TransientFailure", answer)).unwrap();
+    assert_eq!(
+        brief(&line),
+        "Deferred Answered 1d98076abbbc11ed940250ebf67f93bd example.net mx.example.net[203.0.113.5] 450 try later, \"*\""
+    );
+    assert_eq!(line.source, Some("192.0.2.10:53210".parse().unwrap()));
+    let nobody = ",\"response\":{\"code\":400,\"content\":\"KumoMTA internal: scheduled queue is suspended: x\"}";
+    assert_eq!(read(Kind::KumoMta, &record("TransientFailure", nobody)).unwrap().said, Said::Suspended);
+    assert_eq!(read(Kind::KumoMta, &record("Reception", answer)), None);
+    assert_eq!(read(Kind::KumoMta, "{\"type\":"), None);
+}
+
+const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
+
+#[test]
+fn a_line_may_be_long_and_no_text() {
+    let mut line = b"Nov 26 16:07:01 mx1 postfix/smtp[1]: 4BF2A1C0D3: to=<a@\xff\xfe".to_vec();
+    line.resize(10 << 20, 0xff);
+    for kind in KINDS {
+        assert_eq!(parse(kind, &line, &clock()), None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_line(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in prop::sample::select(&KINDS[..])) {
+        parse(kind, &bytes, &clock());
+    }
+
+    #[test]
+    fn any_piece_of_a_line_is_a_line(
+        start in 0_usize..80,
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..30),
+        kind in prop::sample::select(&KINDS[..]),
+    ) {
+        let text = pieces.concat();
+        let text = format!("{}{text}", PREFIXES[start % PREFIXES.len()]);
+        if let Some(line) = parse(kind, text.as_bytes(), &clock()) {
+            prop_assert!(!format!("{line:?}").contains("SECRET"), "{line:?}");
+        }
+    }
+}
+
+const PREFIXES: [&str; 4] = [
+    "Nov 26 16:07:01 mx1 postfix/smtp[1203]: 4BF2A1C0D3: to=<SECRET@example.net>",
+    "2026-11-26 16:07:01 1rAbCd-0001bQ-2x == SECRET@example.net",
+    "Nov 26 16:07:01 mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta delivery evpid=0123456789abcdef from=<SECRET@a> to=<SECRET@b> ",
+    "2026-11-26 16:07:01 1rAbCd-0001bQ-2x H=mx [203.0.113.5]: ",
+];
+
+const PIECES: [&str; 32] = [
+    ", relay=none",
+    ", relay=mx[192.0.2.1]:25",
+    ", delay=1",
+    ", delays=1/1/1/1",
+    ", dsn=4.0.0",
+    ", status=deferred",
+    " (",
+    ")",
+    " SECRET@x",
+    " SECRET ",
+    "connect to ",
+    "mx[192.0.2.1]:25",
+    ": ",
+    "Connection refused",
+    " R=r",
+    " T=t",
+    " defer (111)",
+    " H=mx",
+    " [192.0.2.1]",
+    "<SECRET@y>",
+    " C=\"250 SECRET\"",
+    " rcpt=<SECRET@z>",
+    " source=\"-\"",
+    " relay=\"192.0.2.1\"",
+    " result=\"TempFail\"",
+    " stat=\"SECRET\"",
+    "\"",
+    ">",
+    "<",
+    "é",
+    "said: ",
+    "SMTP error from remote mail server after RCPT TO",
+];
+
+#[test]
+fn of_a_line_that_is_too_long_only_the_beginning_counts() {
+    let begin = "Nov 26 16:07:01 mx1 postfix/smtp[1203]: connect to mx.example.net[203.0.113.5]:25: Connection refused";
+    let line = format!("{begin}{}", " x".repeat(LINE_MAX));
+    let read = read(Kind::Postfix, &line).unwrap();
+    assert_eq!((read.status, read.words.len() <= super::WORDS_MAX), (Status::Failed, true));
+}

@@ -1,0 +1,45 @@
+//! Real mail servers, and what observer makes of their logs: needs root, and Debian's
+//! packages unpacked in `.cache/mta`, which `./x setup` does.
+//!
+//! - `postfix`, `exim`: a thousand messages, to hosts that refuse, drop, reject by
+//!   ICMP, reset or close before the banner, stay silent, work, or have no route, alone
+//!   and one after the other. Each attempt that belongs to a message has to be found,
+//!   and none may be given to another.
+//!
+//! Truth is the address: each message has hosts of its own. The servers run in the
+//! lab's namespaces, with a file system that has their packages laid over the host's.
+
+#[path = "mta/compare.rs"]
+mod compare;
+#[path = "mta/post.rs"]
+mod post;
+#[path = "mta/server.rs"]
+mod server;
+#[path = "mta/world.rs"]
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    observer_lab::dispatch_role();
+    let mut args = Arguments::from_args();
+    // The machine's network is shared by all trials.
+    args.test_threads = Some(1);
+    if !rustix::process::geteuid().is_root() && !args.list {
+        eprintln!(
+            "mail servers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces"
+        );
+        return ExitCode::FAILURE;
+    }
+    let trials = vec![
+        Trial::test("postfix", || run(server::Server::Postfix)),
+        Trial::test("exim", || run(server::Server::Exim)),
+    ];
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn run(server: server::Server) -> Result<(), libtest_mimic::Failed> {
+    compare::trial(server).map_err(|error| format!("{error:?}").into())
+}

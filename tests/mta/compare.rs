@@ -1,0 +1,246 @@
+//! A trial: what the server logged, what observer saw, and what the join makes of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+use observer::event::Event;
+use observer::mta::Line;
+use observer::mta::follow::{Follower, From, Place};
+use observer::mta::join::delivery::Found;
+use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::post::{ALONE, LOCAL_PART, Manner, Message, messages};
+use crate::server::Server;
+use crate::world::World;
+
+/// A server has to be done within this time.
+const DONE_WITHIN: Duration = Duration::from_secs(240);
+/// For sessions to end and observer to see it.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+pub(crate) fn trial(server: Server) -> Result<()> {
+    let messages = messages();
+    let world = World::new(&messages)?;
+    let mut observer = Observer::start(&world)?;
+    let running = server.start(&world, &messages)?;
+    let lines = until_done(server, &world, messages.len())?;
+    std::thread::sleep(AFTERWARDS);
+    drop(running);
+    let events = observer.stop(&world)?;
+    let mut joiner = Joiner::new(Settings::default());
+    events.iter().filter_map(Attempt::of).for_each(|attempt| joiner.attempt(attempt));
+    lines.iter().for_each(|line| joiner.line(line.clone()));
+    let settled = joiner.finish();
+    let text = format!("{lines:?}{settled:?}");
+    ensure!(!text.contains(LOCAL_PART), "a local part was kept");
+    Comparison { messages: &messages, events: &events, ids: ids(server, &world, &messages)? }.check(&settled)
+}
+
+/// A running `observer watch`.
+struct Observer(std::process::Child);
+
+impl Observer {
+    fn start(world: &World) -> Result<Self> {
+        let child = Command::new(env!("CARGO_BIN_EXE_observer"))
+            .args(["watch", "--standalone", "--successes", "--format", "json"])
+            .stdin(Stdio::null())
+            .stdout(File::create(world.path("events.json"))?)
+            .stderr(File::create(world.path("observer.err"))?)
+            .spawn()?;
+        let observer = Self(child);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !std::fs::read_to_string(world.path("observer.err"))?.contains("watching") {
+            ensure!(Instant::now() < deadline, "observer did not start");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(observer)
+    }
+
+    fn stop(&mut self, world: &World) -> Result<Vec<Event>> {
+        kill_process(Pid::from_child(&self.0), Signal::INT)?;
+        self.0.wait()?;
+        let text = std::fs::read_to_string(world.path("events.json"))?;
+        text.lines().map(|line| serde_json::from_str(line).context("an event")).collect()
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Follows the log until each message has its last word.
+fn until_done(server: Server, world: &World, count: usize) -> Result<Vec<Line>> {
+    let mut follower = Follower::open(server.kind(), &Place::File(server.log(world)), From::Back(u64::MAX))?;
+    let (mut lines, mut done) = (Vec::new(), 0);
+    let deadline = Instant::now() + DONE_WITHIN;
+    while done < count {
+        let more = follower.poll(Timestamp::now(), |line: Line| {
+            done += usize::from(line.status.is_final());
+            lines.push(line);
+        })?;
+        if Instant::now() >= deadline {
+            let log = std::fs::read_to_string(server.log(world)).unwrap_or_default();
+            let last: Vec<_> = log.lines().rev().take(10).collect();
+            anyhow::bail!("{done} of {count} messages done; the last lines, backwards: {last:#?}");
+        }
+        if !more {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    println!("{:?}", follower.counts());
+    Ok(lines)
+}
+
+/// The ids of messages, as the log has them beside their recipients.
+fn ids(server: Server, world: &World, messages: &[Message]) -> Result<HashMap<String, usize>> {
+    let log = std::fs::read_to_string(server.log(world))?;
+    let by_recipient: HashMap<String, usize> =
+        messages.iter().map(|message| (message.recipient(), message.number)).collect();
+    let mut ids = HashMap::new();
+    for line in log.lines() {
+        let recipient = line.split(['<', '>', ' ']).find_map(|word| by_recipient.get(word));
+        let id = match server {
+            Server::Postfix => line.split(' ').nth(5).and_then(|word| word.strip_suffix(':')),
+            Server::Exim => line.split(' ').nth(2),
+        };
+        if let (Some(number), Some(id)) = (recipient, id) {
+            ids.insert(id.to_owned(), *number);
+        }
+    }
+    ensure!(ids.len() == messages.len(), "{} ids of {} messages", ids.len(), messages.len());
+    Ok(ids)
+}
+
+#[derive(Default)]
+struct Row {
+    messages: u32,
+    attempts: u32,
+    joined: u32,
+    unlogged: u32,
+    ambiguous: u32,
+    nothing: u32,
+    wrong: u32,
+    deferred: u32,
+    /// Deferred without a connect, as the log says.
+    suspended: u32,
+    /// Steps of deferred deliveries for which no attempt was found.
+    unmatched: u32,
+}
+
+struct Comparison<'a> {
+    messages: &'a [Message],
+    events: &'a [Event],
+    ids: HashMap<String, usize>,
+}
+
+impl Comparison<'_> {
+    fn check(&self, settled: &Settled) -> Result<()> {
+        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+        for message in self.messages {
+            rows.entry(message.row()).or_default().messages += 1;
+        }
+        self.attempts(settled, &mut rows)?;
+        self.deliveries(settled, &mut rows)?;
+        println!(
+            "{:<22} messages attempts joined unlogged ambiguous nothing wrong | deferred suspended unmatched",
+            "hosts"
+        );
+        for (name, row) in &rows {
+            println!(
+                "{name:<22} {:>8} {:>8} {:>6} {:>8} {:>9} {:>7} {:>5} | {:>8} {:>9} {:>9}",
+                row.messages,
+                row.attempts,
+                row.joined,
+                row.unlogged,
+                row.ambiguous,
+                row.nothing,
+                row.wrong,
+                row.deferred,
+                row.suspended,
+                row.unmatched
+            );
+        }
+        for (name, row) in &rows {
+            ensure!(row.wrong == 0, "{name}: {} wrongly", row.wrong);
+            ensure!(row.unmatched == 0, "{name}: {} steps of deferred deliveries without their attempt", row.unmatched);
+            let is_alone = !name.contains("together");
+            ensure!(is_alone || row.suspended > 0, "{name}: nothing was suspended");
+            ensure!(
+                !is_alone || row.attempts == row.joined + row.unlogged,
+                "{name}: not every attempt has its message"
+            );
+        }
+        Ok(())
+    }
+
+    /// The messages that an address is of: one, or all that share a domain.
+    fn of_address(&self, ip: IpAddr) -> Option<&Message> {
+        let IpAddr::V4(v4) = ip else { return None };
+        let manner = Manner::ALL.into_iter().find(|manner| manner.octet() == v4.octets()[1])?;
+        self.messages.iter().find(|message| message.ip(manner) == ip && message.hosts.contains(&manner))
+    }
+
+    fn attempts(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
+        let events: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
+        for judged in &settled.attempts {
+            let ip = events.get(judged.id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
+            // Traffic of others on this machine.
+            let Some(message) = self.of_address(ip) else { continue };
+            let row = rows.entry(message.row()).or_default();
+            row.attempts += 1;
+            match judged.verdict {
+                Verdict::Joined => row.joined += 1,
+                Verdict::Unlogged => row.unlogged += 1,
+                Verdict::Ambiguous(_) => row.ambiguous += 1,
+                Verdict::Nothing | Verdict::Unsought => row.nothing += 1,
+            }
+            if let Some(mta) = &judged.mta {
+                let is_right = mta.queue_id.as_ref().is_none_or(|id| self.is_of(id, message));
+                let is_domain = mta.recipient_domain.as_ref().is_none_or(|domain| *domain == message.domain);
+                row.wrong += u32::from(!is_right || !is_domain);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_of(&self, id: &str, message: &Message) -> bool {
+        self.ids.get(id).is_some_and(|number| self.messages[*number].domain == message.domain)
+            && (message.number >= ALONE || self.ids.get(id) == Some(&message.number))
+    }
+
+    fn deliveries(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
+        let events: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
+        for delivery in &settled.deliveries {
+            let number = delivery.queue_id.as_ref().and_then(|id| self.ids.get(id));
+            let message = &self.messages[*number.with_context(|| format!("whose? {delivery:?}"))?];
+            let row = rows.entry(message.row()).or_default();
+            if delivery.status == observer::mta::Status::Deferred {
+                row.deferred += 1;
+                row.suspended += u32::from(delivery.is_without_connect());
+            }
+            for step in &delivery.steps {
+                match &step.found {
+                    Found::One(id) => {
+                        let ip =
+                            events.get(id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
+                        let of = self.of_address(ip).context("an attempt at no host of ours")?;
+                        row.wrong += u32::from(of.domain != message.domain);
+                    }
+                    Found::Many(_) => {}
+                    _ => row.unmatched += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The messages, and the hosts of their recipients' domains.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// How a host treats a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Manner {
+    Refuse,
+    Drop,
+    Icmp,
+    Reset,
+    Close,
+    Silent,
+    Work,
+    NoRoute,
+}
+
+use Manner::{Close, Drop, Icmp, NoRoute, Refuse, Reset, Silent, Work};
+
+impl Manner {
+    pub(crate) const ALL: [Self; 8] = [Refuse, Drop, Icmp, Reset, Close, Silent, Work, NoRoute];
+
+    /// The second octet of its hosts' addresses.
+    pub(crate) fn octet(self) -> u8 {
+        70 + Self::ALL.iter().position(|manner| *manner == self).map_or(0, |nth| nth as u8)
+    }
+
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// The hosts of a domain, by preference: message after message another row.
+const ROWS: [&[Manner]; 12] = [
+    &[Refuse],
+    &[Drop],
+    &[Icmp],
+    &[Reset],
+    &[Close],
+    &[Silent],
+    &[Work],
+    &[NoRoute],
+    &[Refuse, Work],
+    &[Drop, Work],
+    &[Icmp, Refuse, Reset],
+    &[Silent, Work],
+];
+
+/// Messages to a domain and hosts of their own.
+pub(crate) const ALONE: usize = 800;
+/// Messages to one of these domains, which all refuse: after the first failures
+/// nothing more is tried.
+pub(crate) const TOGETHER: usize = 200;
+const SHARED: usize = 10;
+
+/// A message to one recipient.
+pub(crate) struct Message {
+    pub(crate) number: usize,
+    pub(crate) domain: String,
+    pub(crate) hosts: &'static [Manner],
+    /// The number in the addresses of its hosts.
+    place: usize,
+}
+
+impl Message {
+    /// In no log line that is kept, and in no event, the local part may be found.
+    pub(crate) fn recipient(&self) -> String {
+        format!("{LOCAL_PART}{}@{}", self.number, self.domain)
+    }
+
+    pub(crate) fn ip(&self, manner: Manner) -> IpAddr {
+        let (third, fourth) = (self.place / 250, self.place % 250 + 1);
+        IpAddr::V4(Ipv4Addr::new(10, manner.octet(), third as u8, fourth as u8))
+    }
+
+    /// `refuse, work`; `together` for those that share a domain.
+    pub(crate) fn row(&self) -> String {
+        if self.number >= ALONE {
+            return "refuse, together".to_owned();
+        }
+        self.hosts.iter().map(|manner| manner.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Begins every recipient's local part.
+pub(crate) const LOCAL_PART: &str = "secret";
+
+pub(crate) fn messages() -> Vec<Message> {
+    let alone = (0..ALONE).map(|number| Message {
+        number,
+        domain: format!("d{number}.example"),
+        hosts: ROWS[number % ROWS.len()],
+        place: number,
+    });
+    let together = (0..TOGETHER).map(|nth| Message {
+        number: ALONE + nth,
+        domain: format!("shared{}.example", nth % SHARED),
+        hosts: &[Refuse],
+        place: ALONE + nth % SHARED,
+    });
+    alone.chain(together).collect()
+}
+
+/// dnsmasq's configuration: MX and A records of all domains.
+pub(crate) fn zone(messages: &[Message]) -> String {
+    let mut text =
+        String::from("no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n");
+    let mut seen = std::collections::HashSet::new();
+    for message in messages.iter().filter(|message| seen.insert(&message.domain)) {
+        for (nth, manner) in message.hosts.iter().enumerate() {
+            let host = format!("{}.{}", manner.name(), message.domain);
+            let _ = writeln!(text, "mx-host={},{host},{}", message.domain, 10 * (nth + 1));
+            let _ = writeln!(text, "host-record={host},{}", message.ip(*manner));
+        }
+    }
+    text
+}
+
+/// What a client says to hand these messages in.
+pub(crate) fn dialogue<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
+    let mut text = String::from("EHLO localhost\r\n");
+    for message in messages {
+        let _ = write!(
+            text,
+            "MAIL FROM:<sender@mx1.example>\r\nRCPT TO:<{}>\r\nDATA\r\nSubject: {}\r\n\r\nx\r\n.\r\n",
+            message.recipient(),
+            message.number
+        );
+    }
+    text + "QUIT\r\n"
+}

@@ -1,0 +1,148 @@
+//! The lab with hosts of every manner, a DNS server, and a file system with the mail
+//! servers' packages.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use observer_lab::{Ip, Lab, LabConfig, Scenario, destination};
+
+use crate::post::{Manner, Message, zone};
+
+/// Where smtp-sink listens in the server's namespace.
+const SINK: &str = "198.51.100.2:2500";
+
+/// A child that ends with this value.
+pub(crate) struct Mortal(pub(crate) Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        for _ in 0..50 {
+            if matches!(self.0.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Lab, DNS and a place for files; all gone on drop.
+pub(crate) struct World {
+    _running: Vec<Mortal>,
+    lab: Lab,
+    place: tempfile::TempDir,
+    packages: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new(messages: &[Message]) -> Result<Self> {
+        let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/mta").canonicalize();
+        let packages = packages.context("no .cache/mta: run ./x setup, which fetches Debian's mail servers")?;
+        let place = tempfile::tempdir()?;
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
+        let lab = Lab::up(LabConfig { ports: vec![25], ..LabConfig::default() })?;
+        let mut world = Self { _running: Vec::new(), lab, place, packages };
+        world.furnish()?;
+        world.put("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
+        world.put("etc/hosts", "127.0.0.1 localhost\n")?;
+        world.users()?;
+        world.put("dns.conf", &zone(messages))?;
+        let dns = format!(
+            "dnsmasq --keep-in-foreground --user=root --pid-file= --conf-file={}",
+            world.path("dns.conf").display()
+        );
+        let server = world.lab.server().name().to_owned();
+        world._running = vec![
+            Mortal(world.client(&dns).spawn()?),
+            Mortal(world.within(&server, &format!("smtp-sink -u nobody {SINK} 512")).spawn()?),
+        ];
+        Ok(world)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// Writes a file that is there for the servers alone.
+    pub(crate) fn put(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+
+    /// A shell command in the client's namespace, with the packages.
+    pub(crate) fn client(&self, script: &str) -> Command {
+        self.within(self.lab.client().name(), script)
+    }
+
+    fn within(&self, namespace: &str, script: &str) -> Command {
+        let (packages, place) = (self.packages.display(), self.place.path().display());
+        let script = format!(
+            "mount -t overlay mta -o lowerdir={packages}/usr:/usr /usr\n\
+             mount -t overlay mta -o lowerdir={place}/etc:{packages}/etc:/etc /etc\nexec {script}"
+        );
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            namespace,
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            &script,
+        ]);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        command
+    }
+
+    /// The servers' own users, beside the host's.
+    fn users(&self) -> Result<()> {
+        let passwd = fs::read_to_string("/etc/passwd")?;
+        let nobody = ":/nonexistent:/usr/sbin/nologin\n";
+        self.put("etc/passwd", &format!("{passwd}postfix:x:990:990:{nobody}Debian-exim:x:991:991:{nobody}"))?;
+        let group = fs::read_to_string("/etc/group")?;
+        self.put("etc/group", &format!("{group}postfix:x:990:\npostdrop:x:992:\nDebian-exim:x:991:\n"))
+    }
+
+    /// Routes to hosts of every manner, and their manners.
+    fn furnish(&self) -> Result<()> {
+        let (lab, at) = (&self.lab, |manner: Manner| format!("10.{}.0.0/16", manner.octet()));
+        for manner in Manner::ALL.into_iter().filter(|manner| *manner != Manner::NoRoute) {
+            ip(lab.client().name(), &["route", "add", &at(manner), "via", "192.0.2.1"])?;
+            ip(lab.router().name(), &["route", "add", &at(manner), "via", "198.51.100.2"])?;
+            ip(lab.server().name(), &["route", "add", "local", &at(manner), "dev", "lo"])?;
+        }
+        lab.router().nft(&format!(
+            "table ip mta {{ chain forward {{ type filter hook forward priority 0;\nip daddr {} drop\n\
+             ip daddr {} reject with icmp admin-prohibited\n}}\n}}",
+            at(Manner::Drop),
+            at(Manner::Icmp)
+        ))?;
+        let to = |manner, target: String| format!("ip daddr {} tcp dport 25 dnat to {target}\n", at(manner));
+        let host = |scenario| format!("{}:25", destination(scenario, Ip::V4));
+        lab.server().nft(&format!(
+            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}}}\n}}",
+            to(Manner::Reset, host(Scenario::ResetBeforeBanner)),
+            to(Manner::Close, host(Scenario::ClosedBeforeBanner)),
+            to(Manner::Silent, host(Scenario::Silent)),
+            to(Manner::Work, SINK.to_owned())
+        ))
+    }
+}
+
+fn ip(namespace: &str, args: &[&str]) -> Result<()> {
+    let status = Command::new("ip").args(["-n", namespace]).args(args).status()?;
+    ensure!(status.success(), "ip -n {namespace} {args:?} failed");
+    Ok(())
+}
