@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -21,10 +21,21 @@ pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
 /// Seconds after which a machine has failed.
 const LIMIT: u64 = 1_200;
 
+/// The kernel on which the trials of [`ON_ONE`] run.
+const OLDEST: &str = KERNELS[0];
+
+/// Trials of what users type, of history, readers and probes: the kernel makes no difference
+/// to them, so that one kernel is enough.
+const ON_ONE: &[&str] =
+    &["--skip", "input_", "--skip", "history_", "--skip", "readers_", "--skip", "route", "--skip", "probe_"];
+
 /// Trials that take too long without hardware's help: a million attempts; and what
 /// readers, screens, reports and diagnoses make of attempts, to which the kernel makes
 /// no difference.
 const WITHOUT: &[&str] = &["--skip", "soak", "--skip", "readers_storm", "--skip", "totals", "--skip", "causes"];
+
+/// For the ARM machine, whose build takes long enough.
+const MATRIX: &[&str] = &["--exact", "matrix"];
 
 /// Run the tests that need root on several kernels, in virtual machines
 ///
@@ -58,9 +69,8 @@ pub(crate) struct VmTest {
 
 impl VmTest {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let start = Instant::now();
         let suite = Suite { arch: self.arch, boots: self.boots(), limit: Duration::from_secs(self.limit) };
-        let outcomes = suite.run(|outcome| println!("{outcome}"))?;
+        let (outcomes, took) = suite.run(|outcome| println!("{outcome}"))?;
         let total = total(&outcomes, self.require || cargo::is_ci());
         let ran: Vec<&Tested> = outcomes.iter().filter_map(Outcome::tested).collect();
         let plain: Vec<&Tested> = ran.iter().copied().filter(|tested| tested.boot.setting.is_none()).collect();
@@ -68,7 +78,8 @@ impl VmTest {
         if self.write_readme || is_readmes && plain.iter().map(|tested| tested.boot.series.as_str()).eq(KERNELS) {
             tell_readme(&plain, self.write_readme)?;
         }
-        println!("\n{} of {} machines tested in {:.0} s", ran.len(), outcomes.len(), start.elapsed().as_secs_f64());
+        let seconds = took.as_secs_f64();
+        println!("\n{} of {} machines tested in {seconds:.0} s, without the build", ran.len(), outcomes.len());
         println!("{} passed, {} failed", total.passed, total.failed);
         Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -76,16 +87,12 @@ impl VmTest {
     /// Every kernel and every setting, unless something is chosen.
     fn boots(&self) -> Vec<Boot> {
         let is_all = self.kernel.is_empty() && self.setting.is_empty();
-        let by_default = if self.arch == Arch::X86 { WITHOUT } else { &["--exact", "matrix"] };
-        let arguments = if self.arguments.is_empty() { words(by_default) } else { self.arguments.clone() };
-        if is_all && self.arch != Arch::X86 {
-            return boots(&["6.12"], &arguments, &[]);
+        let given = (!self.arguments.is_empty()).then_some(self.arguments.as_slice());
+        match (is_all, self.arch) {
+            (true, Arch::X86) => boots(&KERNELS, self.arch, given, if given.is_none() { &SETTINGS } else { &[] }),
+            (true, Arch::Arm) => boots(&["6.12"], self.arch, given, &[]),
+            (false, arch) => boots(&self.kernel, arch, given, &self.setting),
         }
-        if is_all {
-            let settings: &[Setting] = if self.arguments.is_empty() { &SETTINGS } else { &[] };
-            return boots(&KERNELS, &arguments, settings);
-        }
-        boots(&self.kernel, &arguments, &self.setting)
     }
 }
 
@@ -96,9 +103,10 @@ fn setting() -> impl TypedValueParser<Value = Setting> {
 
 /// Runs the tests on a few kernels and with every setting, and counts them.
 pub(crate) fn few() -> Result<Tally> {
-    let suite =
-        Suite { arch: Arch::X86, boots: boots(&FEW, &words(WITHOUT), &SETTINGS), limit: Duration::from_secs(LIMIT) };
-    Ok(total(&suite.run(|outcome| println!("{outcome}"))?, cargo::is_ci()))
+    let boots = boots(&FEW, Arch::X86, None, &SETTINGS);
+    let suite = Suite { arch: Arch::X86, boots, limit: Duration::from_secs(LIMIT) };
+    let (outcomes, _) = suite.run(|outcome| println!("{outcome}"))?;
+    Ok(total(&outcomes, cargo::is_ci()))
 }
 
 fn total(outcomes: &[Outcome], is_required: bool) -> Tally {
@@ -127,13 +135,22 @@ fn tell_readme(tested: &[&Tested], is_to_be_written: bool) -> Result<()> {
     Ok(())
 }
 
-fn boots(kernels: &[impl AsRef<str>], arguments: &[String], settings: &[Setting]) -> Vec<Boot> {
-    let plain = kernels.iter().map(|series| Boot::plain(series.as_ref(), arguments));
+/// Machines with these kernels, whose test program gets `given` or, without it, runs what
+/// is worth running there; and machines with these settings.
+fn boots(kernels: &[impl AsRef<str>], arch: Arch, given: Option<&[String]>, settings: &[Setting]) -> Vec<Boot> {
+    let by_default = |series: &str| -> Vec<String> {
+        let words = match arch {
+            Arch::Arm => vec![MATRIX],
+            Arch::X86 if series == OLDEST => vec![WITHOUT],
+            Arch::X86 => vec![WITHOUT, ON_ONE],
+        };
+        words.concat().into_iter().map(str::to_owned).collect()
+    };
+    let plain = kernels.iter().map(AsRef::as_ref).map(|series| match given {
+        Some(arguments) => Boot::plain(series, arguments),
+        None => Boot::plain(series, &by_default(series)),
+    });
     plain.chain(settings.iter().map(|setting| setting.boot())).collect()
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -158,5 +175,15 @@ mod tests {
         assert_eq!(names(&["--kernel", "6.1"]), ["6.1"]);
         assert_eq!(names(&["--setting", "patience"]), ["6.12-patience"]);
         assert_eq!(names(&["--arch", "aarch64"]), ["6.12"]);
+    }
+
+    #[test]
+    fn what_no_kernel_changes_runs_on_one() {
+        let all = boots(&KERNELS, Arch::X86, None, &[]);
+        let runs_input = |boot: &Boot| !boot.arguments.iter().any(|word| word == "input_");
+        assert_eq!(all.iter().filter(|boot| runs_input(boot)).count(), 1);
+        assert!(FEW.contains(&OLDEST));
+        let given = ["storm".to_owned()];
+        assert!(boots(&KERNELS, Arch::X86, Some(&given), &[]).iter().all(|boot| boot.arguments == given));
     }
 }

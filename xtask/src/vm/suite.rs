@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,7 +26,7 @@ const AT_A_TIME: usize = 2;
 
 /// What the tests are told: the matrix is for this program to read, and ten thousand
 /// attempts at once take an emulated processor minutes.
-const ENVIRONMENT: [(&str, &str); 2] = [("OBSERVER_MATRIX_JSON", "1"), ("OBSERVER_STORM_ATTEMPTS", "3000")];
+const ENVIRONMENT: [(&str, &str); 2] = [("OBSERVER_MATRIX_JSON", "1"), ("OBSERVER_STORM_ATTEMPTS", "1000")];
 
 /// Which machines to boot.
 #[derive(Clone, Debug)]
@@ -39,8 +39,9 @@ pub(crate) struct Suite {
 }
 
 impl Suite {
-    /// Runs everything, and hands each outcome to `tell` as it comes.
-    pub(crate) fn run(&self, tell: impl Fn(&Outcome) + Sync) -> Result<Vec<Outcome>> {
+    /// Runs everything, and hands each outcome to `tell` as it comes. Returns all of them,
+    /// and how long the machines took, without the build.
+    pub(crate) fn run(&self, tell: impl Fn(&Outcome) + Sync) -> Result<(Vec<Outcome>, Duration)> {
         let cache = cargo::root().join(".cache/vm");
         let programs = cargo::build_test_programs(self.arch)?;
         let init = cargo::build_xtask(self.arch)?;
@@ -53,7 +54,7 @@ impl Suite {
         let base = image::base(&programs, &init, userland.as_deref()).context("pack the virtual machines' programs")?;
         fs::create_dir_all(cache.join("log")).context("make room for logs")?;
         let bench = Bench { suite: self, programs: &programs, archive: &archive, base: &base, cache: &cache };
-        let next = AtomicUsize::new(0);
+        let (start, next) = (Instant::now(), AtomicUsize::new(0));
         let outcomes = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             while let Some(boot) = self.boots.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -72,7 +73,7 @@ impl Suite {
         })?;
         let mut outcomes = outcomes.into_inner().unwrap_or_else(|poison| poison.into_inner());
         outcomes.sort_by_key(|outcome| self.boots.iter().position(|boot| boot.name() == outcome.boot().name()));
-        Ok(outcomes)
+        Ok((outcomes, start.elapsed()))
     }
 }
 
