@@ -8,8 +8,9 @@ use observer_common::record::{EndCode, FAMILY_V4, FAMILY_V6, end, fact, phase};
 use proptest::prelude::*;
 
 use crate::attempt::{Attempt, Task};
-use crate::event::{Capabilities, Destination, Event, Host, Surroundings};
+use crate::event::{Capabilities, Destination, Event, Host, Mta, Surroundings};
 use crate::label::{Label, Origin, Reason, Verdict, label};
+use crate::mta::{Kind, Said, Status};
 
 pub(crate) const PORT: u16 = 25;
 
@@ -145,13 +146,35 @@ fn suspicious(verdict: Verdict) -> Verdict {
     }
 }
 
+/// Any delivery, with hostile strings, of which none is empty.
+pub(crate) fn any_mta() -> impl Strategy<Value = Mta> {
+    let strings = (prop::option::of(hostile()), prop::option::of(hostile()), prop::option::of(hostile()));
+    let status = prop::sample::select(vec![None, Some(Status::Sent), Some(Status::Deferred), Some(Status::Bounced)]);
+    let kind = prop::sample::select(vec![Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta]);
+    let candidates = prop::option::of(1u32..);
+    (kind, strings, prop::option::of(hostile()), status, any::<bool>(), candidates).prop_map(
+        |(kind, (queue_id, recipient_domain, host), words, status, unlogged, candidates)| Mta {
+            kind,
+            queue_id,
+            recipient_domain,
+            host,
+            status,
+            said: words.is_some().then_some(Said::Refused),
+            words,
+            unlogged,
+            candidates,
+        },
+    )
+}
+
 /// Any event, with hostile strings wherever a string comes from others.
 pub(crate) fn any_event() -> impl Strategy<Value = Event> {
     let numbers = (any::<u64>(), any::<u32>(), any::<u16>(), any::<Option<u8>>(), any::<bool>());
     let times = (prop::option::of(0u64..1 << 40), prop::option::of(0u64..1 << 40));
     let addresses = (prop::option::of(any::<IpAddr>()), any::<IpAddr>(), prop::option::of(any::<IpAddr>()));
     let strings = (hostile(), hostile(), prop::option::of(hostile()));
-    (any_code(), numbers, times, addresses, strings).prop_map(|(code, numbers, times, addresses, strings)| {
+    let rest = (strings, prop::option::of(any_mta()));
+    (any_code(), numbers, times, addresses, rest).prop_map(|(code, numbers, times, addresses, (strings, mta))| {
         let (big, medium, small, ttl, flag) = numbers;
         let attempt = Attempt {
             started_ns: big,
@@ -183,7 +206,7 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
         let around = Surroundings { cgroup: strings.2, destination: flag.then_some(destination), ..surroundings() };
         let verdict = if flag { suspicious(label(&code)) } else { label(&code) };
         let able = Capabilities { syn_drops: flag, ..able() };
-        Event::new(&attempt, verdict, &Host { name: strings.0, ..host() }, able, around)
+        Event { mta, ..Event::new(&attempt, verdict, &Host { name: strings.0, ..host() }, able, around) }
     })
 }
 

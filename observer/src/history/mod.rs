@@ -1,4 +1,4 @@
-//! History: events and per-minute counts in an SQLite file, written by
+//! History: events, per-minute counts and what mail servers log, in an SQLite file, written by
 //! `observer run` and `observer watch --record`, and readable meanwhile.
 //!
 //! - [`Recorder`] writes batches, each in one transaction.
@@ -7,6 +7,7 @@
 //! - [`History`] reads.
 //! - [`schema`] documents the tables.
 
+mod delivery;
 mod entry;
 mod error;
 mod lock;
@@ -18,6 +19,7 @@ mod write;
 
 use std::path::Path;
 
+pub use delivery::{Connect, Delivery};
 pub use entry::{Entry, MinuteKey, minute};
 pub use error::{Error, Result};
 pub use lock::make_directory;

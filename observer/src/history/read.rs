@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 pub use self::rows::Brief;
 use super::entry::{COLUMNS, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
-use super::{Entry, Error, Result, schema};
+use super::{Delivery, Entry, Error, Result, delivery, schema};
 use crate::label::Label;
 use crate::ledger::Outcome;
 
@@ -149,6 +149,28 @@ impl History {
         Ok(handed)
     }
 
+    /// Hands over what the mail server's log says of deliveries, oldest first, until
+    /// `take` breaks: to the destinations asked for, and to recipients of one of these
+    /// domains. Labels, sources and ports are not in a log, and say nothing here.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn deliveries(
+        &self,
+        question: &Question,
+        domains: &[String],
+        mut take: impl FnMut(Delivery) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let of_time = Question { since: question.since, until: question.until, ..Question::default() };
+        let mut condition = of_time.condition("time", nanoseconds);
+        if !question.destinations.is_empty() || !domains.is_empty() {
+            condition.push_str(" AND (observer_to(ip) OR observer_for(recipient_domain))");
+        }
+        self.define_words("observer_for", domains).map_err(|error| error.at(&self.path))?;
+        let sql = format!("SELECT {} FROM delivery WHERE {condition} ORDER BY time, seq", delivery::COLUMNS);
+        self.rows(question, &sql, |row| Ok(take(Delivery::read(row)?))).map(drop)
+    }
+
     /// Outcomes of everything asked for.
     ///
     /// # Errors
@@ -271,6 +293,16 @@ impl History {
             let ValueRef::Text(text) = context.get_raw(0) else { return Ok(false) };
             let ip: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
             Ok(ip.is_some_and(|ip| prefixes.iter().any(|prefix| prefix.contains(&ip))))
+        })?)
+    }
+
+    /// An SQL function that says whether a text is one of these, whatever its case.
+    fn define_words(&self, name: &'static str, words: &[String]) -> Result<()> {
+        let words = words.to_vec();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        Ok(self.connection.create_scalar_function(name, 1, flags, move |context| {
+            let ValueRef::Text(text) = context.get_raw(0) else { return Ok(false) };
+            Ok(words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text)))
         })?)
     }
 

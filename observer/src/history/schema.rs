@@ -38,6 +38,19 @@
 //! | `text` | all of it in a sentence |
 //! | `detail` | the JSON alert |
 //!
+//! # `delivery`: what the mail server's log says, a row for each host that a delivery tried
+//! | column | meaning |
+//! |---|---|
+//! | `time` | the last line about the delivery: nanoseconds since 1970-01-01 UTC |
+//! | `kind` | whose log: `postfix`, `exim`, `opensmtpd` or `kumomta` |
+//! | `queue_id` | the message, by its id within the server |
+//! | `recipient_domain` | domain of the recipients, where they share one |
+//! | `status` | what became of the message this time: `sent`, `deferred` or `bounced` |
+//! | `host`, `ip` | the host, as the server names it |
+//! | `said`, `words` | what the server says of the connection, in JSON events' words and in its own |
+//! | `connect` | the attempt behind it: `seen`, `ambiguous` (one of several), `unseen`, `reused` (of an earlier message), `none` (put off without a connect, so that there is no host), `unlogged` (an attempt without a line) or `unsought` (for want of room) |
+//! | `attempt` | `id` of the attempt |
+//!
 //! # `meta`: about the file
 //! `created_by` and `created_at`, and the version of the schema once more
 //! (`PRAGMA user_version` is the one that counts).
@@ -53,7 +66,7 @@ use super::{Error, Result};
 
 /// The steps from an empty file to the newest schema. Step N leads from version
 /// N to N + 1. Steps that were released are never changed; add new ones.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 /// The schema version that this program writes.
 pub const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -106,6 +119,24 @@ CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
+";
+
+const V2: &str = "
+CREATE TABLE delivery (
+    seq INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    queue_id TEXT,
+    recipient_domain TEXT,
+    status TEXT,
+    host TEXT,
+    ip TEXT,
+    said TEXT NOT NULL,
+    words TEXT NOT NULL,
+    connect TEXT NOT NULL,
+    attempt TEXT
+);
+CREATE INDEX delivery_time ON delivery (time);
 ";
 
 /// The version of an open file; 0 is an empty one.

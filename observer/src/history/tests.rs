@@ -271,8 +271,10 @@ fn an_empty_file_of_version_0_is_migrated_and_others_are_refused() {
     connection.pragma_update(None, "user_version", 4_711).unwrap();
     let error = Recorder::open(&path, Retention::default(), sample::time()).unwrap_err().to_string();
     assert_eq!(error, History::open_read_only(&path).unwrap_err().to_string());
-    let expected = "made by a newer observer (schema version 4711, this one knows up to 1): update observer, or use \
-        another file";
+    let known = schema::VERSION;
+    let expected = format!(
+        "made by a newer observer (schema version 4711, this one knows up to {known}): update observer, or use another file"
+    );
     assert_eq!(error, format!("{}: {expected}", path.display()));
 
     let foreign = directory.path().join("foreign.sqlite");
@@ -283,6 +285,20 @@ fn an_empty_file_of_version_0_is_migrated_and_others_are_refused() {
     ] {
         assert!(error.to_string().ends_with("but not one of observer's: use another file"), "{error}");
     }
+}
+
+/// A file as the first version made it, with an attempt in it.
+#[test]
+fn an_older_file_is_brought_up_to_date_and_keeps_its_rows() {
+    let (_directory, path) = place();
+    recorder(&path).record(&[entry(1, 0)], &[]).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("DROP TABLE delivery; PRAGMA user_version = 1").unwrap();
+    drop(connection);
+    let error = History::open_read_only(&path).unwrap_err().to_string();
+    assert!(error.contains("older"), "{error}");
+    recorder(&path).record_deliveries(&[]).unwrap();
+    assert_eq!(all(&path), [entry(1, 0)]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Entry, MinuteKey, Recorder, Result, Retention};
+use super::{Delivery, Entry, MinuteKey, Recorder, Result, Retention};
 use crate::alert::Alert;
 
 /// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
@@ -39,7 +39,7 @@ pub struct Status {
     pub written: u64,
     /// Attempts whose id was there already.
     pub duplicates: u64,
-    /// Attempts that are not in history, by cause.
+    /// Attempts, alerts and deliveries that are not in history, by cause.
     pub dropped: BTreeMap<&'static str, u64>,
     /// The last error, and when it was; kept after recovery.
     pub last_error: Option<(Timestamp, String)>,
@@ -48,7 +48,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Attempts that are not in history.
+    /// Attempts, alerts and deliveries that are not in history.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.values().sum()
     }
@@ -59,6 +59,7 @@ enum Item {
     Entry(Box<Entry>),
     Uncounted(Vec<(MinuteKey, u64)>),
     Alert(Box<Alert>),
+    Deliveries(Vec<Delivery>),
 }
 
 #[derive(Default)]
@@ -127,23 +128,29 @@ impl Writer {
     /// Hands over an entry, without waiting. False if it was dropped; it is
     /// counted then.
     pub fn offer(&self, entry: Entry) -> bool {
-        self.offer_item(Item::Entry(Box::new(entry)))
+        self.offer_item(Item::Entry(Box::new(entry)), 1)
     }
 
     /// Hands over an alert, as [`Self::offer`] does an entry.
     pub fn offer_alert(&self, alert: Alert) -> bool {
-        self.offer_item(Item::Alert(Box::new(alert)))
+        self.offer_item(Item::Alert(Box::new(alert)), 1)
     }
 
-    fn offer_item(&self, item: Item) -> bool {
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
+    /// Hands over what a log says, as [`Self::offer`] does an entry.
+    pub fn offer_deliveries(&self, deliveries: Vec<Delivery>) -> bool {
+        let count = deliveries.len() as u64;
+        count == 0 || self.offer_item(Item::Deliveries(deliveries), count)
+    }
+
+    fn offer_item(&self, item: Item, count: u64) -> bool {
+        self.shared.pending.fetch_add(count, Ordering::Relaxed);
         if self.send(item) {
             return true;
         }
-        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
+        self.shared.pending.fetch_sub(count, Ordering::Relaxed);
         let mut trouble = self.shared.trouble();
         let cause = trouble.failing.unwrap_or(TOO_SLOW);
-        *trouble.dropped.entry(cause).or_default() += 1;
+        *trouble.dropped.entry(cause).or_default() += count;
         false
     }
 
@@ -205,6 +212,7 @@ struct Worker {
     entries: Vec<Entry>,
     uncounted: Vec<(MinuteKey, u64)>,
     alerts: Vec<Alert>,
+    deliveries: Vec<Delivery>,
     retain_at: Instant,
     failing_since: Option<Instant>,
     failure_said_at: Option<Instant>,
@@ -229,6 +237,7 @@ impl Worker {
             entries: Vec::new(),
             uncounted: Vec::new(),
             alerts: Vec::new(),
+            deliveries: Vec::new(),
             retain_at: Instant::now(),
             failing_since: None,
             failure_said_at: None,
@@ -261,7 +270,7 @@ impl Worker {
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         let deadline = Instant::now() + LINGER;
-        while self.entries.len() < BATCH {
+        while self.entries.len() + self.deliveries.len() < BATCH {
             match self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(item) => self.take(item),
                 Err(RecvTimeoutError::Timeout) => return true,
@@ -276,6 +285,7 @@ impl Worker {
             Item::Entry(entry) => self.entries.push(*entry),
             Item::Uncounted(counts) => self.uncounted.extend(counts),
             Item::Alert(alert) => self.alerts.push(*alert),
+            Item::Deliveries(deliveries) => self.deliveries.extend(deliveries),
         }
     }
 
@@ -283,7 +293,7 @@ impl Worker {
     /// being closed. True if it was.
     fn write(&mut self) -> bool {
         let mut backoff = BACKOFF.0;
-        while !self.entries.is_empty() || !self.uncounted.is_empty() || !self.alerts.is_empty() {
+        while self.has_items() {
             match self.try_write() {
                 Ok(()) => self.recovered(),
                 Err(error) => {
@@ -300,6 +310,10 @@ impl Worker {
         true
     }
 
+    fn has_items(&self) -> bool {
+        !self.entries.is_empty() || !self.uncounted.is_empty() || !self.alerts.is_empty() || !self.deliveries.is_empty()
+    }
+
     fn try_write(&mut self) -> Result<()> {
         let (entries, uncounted) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.uncounted));
         let written = self.recorder().and_then(|recorder| recorder.record(&entries, &uncounted));
@@ -309,7 +323,8 @@ impl Worker {
                 self.shared.written.fetch_add(written.attempts, Ordering::Relaxed);
                 self.shared.duplicates.fetch_add(written.duplicates, Ordering::Relaxed);
                 self.entries = emptied(entries);
-                self.write_alerts()
+                self.write_alerts()?;
+                self.write_deliveries()
             }
             Err(error) => {
                 (self.entries, self.uncounted) = (entries, uncounted);
@@ -328,6 +343,22 @@ impl Worker {
             Ok(()) => self.shared.pending.fetch_sub(alerts.len() as u64, Ordering::Relaxed),
             Err(error) => {
                 self.alerts = alerts;
+                return Err(error);
+            }
+        };
+        Ok(())
+    }
+
+    fn write_deliveries(&mut self) -> Result<()> {
+        if self.deliveries.is_empty() {
+            return Ok(());
+        }
+        let deliveries = std::mem::take(&mut self.deliveries);
+        let written = self.recorder().and_then(|recorder| recorder.record_deliveries(&deliveries));
+        match written {
+            Ok(()) => self.shared.pending.fetch_sub(deliveries.len() as u64, Ordering::Relaxed),
+            Err(error) => {
+                self.deliveries = deliveries;
                 return Err(error);
             }
         };

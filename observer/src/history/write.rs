@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
 
 use super::entry::{COLUMNS, address, nanoseconds};
 use super::lock::{self, Lock};
-use super::{Entry, MinuteKey, Result, schema};
+use super::{Delivery, Entry, MinuteKey, Result, delivery, schema};
 use crate::alert::Alert;
 
 /// Rows that one step of retention deletes.
@@ -138,6 +138,29 @@ impl Recorder {
         Ok(transaction.commit()?)
     }
 
+    /// Writes what a mail server's log says of deliveries, in one transaction.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was written then.
+    pub fn record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+        self.try_record_deliveries(deliveries).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let columns = delivery::COLUMNS;
+            let mut insert = transaction.prepare_cached(&format!(
+                "INSERT INTO delivery ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ))?;
+            for delivery in deliveries {
+                delivery.bind(&mut insert)?;
+                insert.raw_execute()?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
     /// One bounded step of retention: deletes some of what is too old, or too
     /// much. True if there is more to do.
     ///
@@ -159,8 +182,8 @@ impl Recorder {
         Ok(is_more || self.used_bytes()? > self.retention.bytes)
     }
 
-    /// Deletes at most a step of the oldest rows before a time. Minutes go when
-    /// every attempt in them is gone, so that both tables reach back as far.
+    /// Deletes at most a step of the oldest rows before a time. Minutes and
+    /// deliveries go with their attempts, so that all tables reach back as far.
     fn delete_before(&mut self, before: i64) -> Result<bool> {
         let transaction = self.connection.transaction()?;
         let attempts = transaction
@@ -176,10 +199,16 @@ impl Recorder {
                  (SELECT minute FROM minute WHERE minute < ?1 - 59 ORDER BY minute LIMIT ?2))",
             )?
             .execute((end, STEP))?;
+        let of_attempts = first.unwrap_or(i64::MAX).min(before);
+        let deliveries = transaction
+            .prepare_cached(
+                "DELETE FROM delivery WHERE seq IN (SELECT seq FROM delivery WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            )?
+            .execute((of_attempts, STEP))?;
         // There are never many.
-        transaction.execute("DELETE FROM alert WHERE time < ?1", [first.unwrap_or(i64::MAX).min(before)])?;
+        transaction.execute("DELETE FROM alert WHERE time < ?1", [of_attempts])?;
         transaction.commit()?;
-        Ok(attempts >= STEP as usize || minutes >= STEP as usize)
+        Ok([attempts, minutes, deliveries].iter().any(|&deleted| deleted >= STEP as usize))
     }
 
     fn vacuum(&self) -> Result<()> {

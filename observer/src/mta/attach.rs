@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::Line;
 use super::join::delivery::Delivery;
-use super::join::{Attempt, Joiner, Settings, Waiting};
+use super::join::{Attempt, Joiner, Settings, Verdict, Waiting};
 use crate::event::{Event, Mta};
 
 /// Events that wait for their deliveries.
@@ -22,6 +22,7 @@ pub struct Attacher {
     /// Of each event that waits, by its id.
     states: HashMap<String, State>,
     max_waiting: usize,
+    tallies: Tallies,
 }
 
 #[derive(Debug)]
@@ -29,6 +30,33 @@ enum State {
     Open,
     /// It waits behind others alone.
     Settled(Option<Mta>),
+}
+
+/// Attempts whose delivery was looked for, by what was found: see [`Verdict`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// A line of its own.
+    pub joined: u64,
+    /// A delivery that says nothing of it.
+    pub unlogged: u64,
+    /// Several lines or deliveries that fit equally well.
+    pub ambiguous: u64,
+    /// Nothing.
+    pub nothing: u64,
+    /// Not looked for, for want of room.
+    pub unsought: u64,
+}
+
+impl Tallies {
+    fn add(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Joined => &mut self.joined,
+            Verdict::Unlogged => &mut self.unlogged,
+            Verdict::Ambiguous(_) => &mut self.ambiguous,
+            Verdict::Nothing => &mut self.nothing,
+            Verdict::Unsought => &mut self.unsought,
+        } += 1;
+    }
 }
 
 /// What can go on.
@@ -44,7 +72,13 @@ impl Attacher {
     /// One without events.
     pub fn new(settings: Settings) -> Self {
         let max_waiting = settings.max_waiting.max(1);
-        Self { joiner: Joiner::new(settings), waiting: VecDeque::new(), states: HashMap::new(), max_waiting }
+        Self {
+            joiner: Joiner::new(settings),
+            waiting: VecDeque::new(),
+            states: HashMap::new(),
+            max_waiting,
+            tallies: Tallies::default(),
+        }
     }
 
     /// Takes an event.
@@ -65,6 +99,7 @@ impl Attacher {
     pub fn settle(&mut self, until: Timestamp) -> Ready {
         let settled = self.joiner.settle(until);
         for judged in settled.attempts {
+            self.tallies.add(judged.verdict);
             // An event that could not wait has gone.
             if let Some(state) = self.states.get_mut(&judged.id) {
                 *state = State::Settled(judged.mta);
@@ -92,6 +127,11 @@ impl Attacher {
         self.settle(Timestamp::MAX)
     }
 
+    /// What was found so far.
+    pub fn tallies(&self) -> Tallies {
+        self.tallies
+    }
+
     /// How much waits, and what could not.
     pub fn waiting(&self) -> Waiting {
         self.joiner.waiting()
@@ -105,7 +145,7 @@ mod tests {
     use jiff::SignedDuration;
     use jiff::tz::TimeZone;
 
-    use super::{Attacher, Settings};
+    use super::{Attacher, Settings, Tallies};
     use crate::event::Event;
     use crate::label::{Label, Reason};
     use crate::mta::stamp::Clock;
@@ -135,11 +175,12 @@ mod tests {
         let mut attacher = Attacher::new(Settings::default());
         attacher.event(event("a", 0));
         attacher.event(event("b", 3_000));
-        assert!(attacher.settle(sample::time() + Duration::from_secs(4)).events.is_empty());
+        assert!(attacher.settle(sample::time()).events.is_empty());
         attacher.line(line(STEP));
         attacher.line(line(LAST));
         let ready = attacher.settle(sample::time() + Duration::from_secs(5));
         assert_eq!(ready.events.len(), 1);
+        assert_eq!(attacher.tallies(), Tallies { joined: 1, ..Tallies::default() });
         let mta = ready.events[0].mta.as_ref().unwrap();
         assert_eq!((mta.queue_id.as_deref(), mta.recipient_domain.as_deref()), (Some("AAAAAA"), Some("example.net")));
         let rest = attacher.finish();

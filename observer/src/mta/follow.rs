@@ -7,7 +7,7 @@ mod lines;
 mod tests;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,8 +17,16 @@ use self::journal::Journal;
 use super::stamp::Clock;
 use super::{Kind, Line, parse};
 
-/// Searched in PATH.
 const JOURNALCTL: &str = "journalctl";
+/// Where it may be beside PATH.
+const DIRECTORIES: [&str; 2] = ["/usr/bin", "/bin"];
+
+/// Where journalctl is on this host.
+pub fn journalctl() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(DIRECTORIES.map(PathBuf::from));
+    places.map(|place| place.join(JOURNALCTL)).find(|file| file.is_file())
+}
 
 /// Where a log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +89,10 @@ impl Follower {
     pub fn open(kind: Kind, place: &Place, from: From) -> io::Result<Self> {
         let log = match place {
             Place::File(path) => Log::File(LogFile::open(path.clone(), from)?),
-            Place::Journal => Log::Journal(Journal::start(Path::new(JOURNALCTL), from)?),
+            Place::Journal => {
+                let program = journalctl().ok_or(io::ErrorKind::NotFound)?;
+                Log::Journal(Journal::start(&program, from)?)
+            }
         };
         Ok(Self { kind, zone: TimeZone::system(), log, counts: Counts::default() })
     }

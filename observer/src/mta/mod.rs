@@ -11,6 +11,7 @@
 pub mod attach;
 pub mod exim;
 pub mod follow;
+pub mod hash;
 pub mod header;
 pub mod join;
 pub mod kumomta;
@@ -83,6 +84,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// As events write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trying => "trying",
+            Self::Failed => "failed",
+            Self::Sent => "sent",
+            Self::Deferred => "deferred",
+            Self::Bounced => "bounced",
+        }
+    }
+
     /// True where the line is the last word on a recipient for this time.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Sent | Self::Deferred | Self::Bounced)

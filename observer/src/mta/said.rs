@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a line says of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Said {
     /// Nothing: it was good enough, or it is not the matter.
@@ -33,6 +33,24 @@ pub enum Said {
 }
 
 impl Said {
+    /// As events write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Refused => "refused",
+            Self::TimedOut => "timed-out",
+            Self::NetworkUnreachable => "network-unreachable",
+            Self::NoRoute => "no-route",
+            Self::NotPermitted => "not-permitted",
+            Self::LostBeforeGreeting => "lost-before-greeting",
+            Self::NoGreeting => "no-greeting",
+            Self::LostInSession => "lost-in-session",
+            Self::Answered => "answered",
+            Self::Suspended => "suspended",
+            Self::Other => "other",
+        }
+    }
+
     /// True where the words tell of a TCP handshake that was not completed.
     pub const fn is_not_connected(self) -> bool {
         matches!(self, Self::Refused | Self::TimedOut | Self::NetworkUnreachable | Self::NoRoute | Self::NotPermitted)

@@ -116,7 +116,7 @@ impl Delivery {
     }
 
     /// The domain of the recipients for whom this host was tried.
-    pub(super) fn domain_at(&self, ip: Option<IpAddr>) -> Option<&str> {
+    pub fn domain_at(&self, ip: Option<IpAddr>) -> Option<&str> {
         let mut here =
             self.domains.iter().filter(|(_, at)| at.is_some() && *at == ip).map(|(domain, _)| domain.as_str());
         let first = here.next();

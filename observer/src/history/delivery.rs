@@ -1,0 +1,318 @@
+//! What history keeps of a mail server's log: rows of the table `delivery`.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use rusqlite::{Row, Statement};
+use serde::{Deserialize, Serialize};
+
+use super::Result;
+use super::entry::{address, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word};
+use crate::event::Event;
+use crate::mta::join::delivery::{Found, Step};
+use crate::mta::{Kind, Said, Status, join};
+
+/// The columns that [`Delivery::bind`] fills and [`Delivery::read`] reads, in order.
+pub(super) const COLUMNS: &str =
+    "time, kind, queue_id, recipient_domain, status, host, ip, said, words, connect, attempt";
+
+/// A host that a delivery tried, or a delivery that tried none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The last line about it.
+    pub time: Timestamp,
+    /// Whose log.
+    pub kind: Kind,
+    /// The message, by its id within the server.
+    pub queue_id: Option<String>,
+    /// Domain of the recipients, where they share one.
+    pub recipient_domain: Option<String>,
+    /// What became of the message this time.
+    pub status: Option<Status>,
+    /// The host, as the server names it.
+    pub host: Option<String>,
+    /// Its address.
+    pub ip: Option<IpAddr>,
+    /// What the server says of the connection.
+    pub said: Said,
+    /// The same in its own words.
+    pub words: String,
+    /// What connect stands behind it.
+    pub connect: Connect,
+    /// [`Event::id`] of the attempt, where it is one.
+    pub attempt: Option<String>,
+}
+
+/// The connect behind a host that a delivery names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connect {
+    /// One attempt, and no other fits.
+    Seen,
+    /// One of several attempts.
+    Ambiguous,
+    /// None that was seen.
+    Unseen,
+    /// None of its own: the connection was made for an earlier message.
+    Reused,
+    /// The delivery tried no host: it was put off without a connect.
+    None,
+    /// An attempt on which the log has no line.
+    Unlogged,
+    /// None was looked for, for want of room.
+    Unsought,
+}
+
+impl Connect {
+    /// The word in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Ambiguous => "ambiguous",
+            Self::Unseen => "unseen",
+            Self::Reused => "reused",
+            Self::None => "none",
+            Self::Unlogged => "unlogged",
+            Self::Unsought => "unsought",
+        }
+    }
+
+    fn of(found: &Found) -> Self {
+        match found {
+            Found::One(_) => Self::Seen,
+            Found::Many(_) => Self::Ambiguous,
+            Found::Nothing => Self::Unseen,
+            Found::Reused => Self::Reused,
+            Found::Waiting | Found::Unsought => Self::Unsought,
+        }
+    }
+}
+
+impl Delivery {
+    /// A row for each host that a delivery tried, or one if it tried none.
+    pub fn all_of(delivery: &join::delivery::Delivery) -> Vec<Self> {
+        let whole = Self {
+            time: delivery.last,
+            kind: delivery.kind,
+            queue_id: delivery.queue_id.clone(),
+            recipient_domain: delivery.recipient_domain().map(str::to_owned),
+            status: Some(delivery.status).filter(|status| status.is_final()),
+            host: None,
+            ip: None,
+            said: delivery.said,
+            words: delivery.words.clone(),
+            connect: Connect::None,
+            attempt: None,
+        };
+        if delivery.steps.is_empty() {
+            return vec![whole];
+        }
+        let of_step = |step: &Step| Self {
+            recipient_domain: delivery.domain_at(step.relay.ip).map(str::to_owned),
+            host: step.relay.host.clone(),
+            ip: step.relay.ip.map(|ip| ip.to_canonical()),
+            said: step.said,
+            words: step.words.clone(),
+            connect: Connect::of(&step.found),
+            attempt: match &step.found {
+                Found::One(id) => Some(id.clone()),
+                _ => None,
+            },
+            ..whole.clone()
+        };
+        delivery.steps.iter().map(of_step).collect()
+    }
+
+    /// The row of an attempt that its log has no line on; `None` if it has one, or none
+    /// is known to be its.
+    pub fn unlogged(event: &Event) -> Option<Self> {
+        let mta = event.mta.as_ref().filter(|mta| mta.unlogged)?;
+        Some(Self {
+            time: event.time,
+            kind: mta.kind,
+            queue_id: mta.queue_id.clone(),
+            recipient_domain: mta.recipient_domain.clone(),
+            status: mta.status,
+            host: mta.host.clone(),
+            ip: event.dst.ip.map(|ip| ip.to_canonical()),
+            said: Said::Nothing,
+            words: String::new(),
+            connect: Connect::Unlogged,
+            attempt: Some(event.id.clone()),
+        })
+    }
+
+    /// Fills the parameters 1 to 11 of a statement.
+    pub(super) fn bind(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
+        insert.raw_bind_parameter(1, nanoseconds(self.time))?;
+        insert.raw_bind_parameter(2, self.kind.as_str())?;
+        insert.raw_bind_parameter(3, &self.queue_id)?;
+        insert.raw_bind_parameter(4, &self.recipient_domain)?;
+        insert.raw_bind_parameter(5, self.status.map(Status::as_str))?;
+        insert.raw_bind_parameter(6, &self.host)?;
+        insert.raw_bind_parameter(7, address(self.ip))?;
+        insert.raw_bind_parameter(8, self.said.as_str())?;
+        insert.raw_bind_parameter(9, &self.words)?;
+        insert.raw_bind_parameter(10, self.connect.as_str())?;
+        insert.raw_bind_parameter(11, &self.attempt)
+    }
+
+    /// Reads a row of [`COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            time: time_of_nanoseconds(row.get(0)?)?,
+            kind: required_word(row, 1)?,
+            queue_id: text(row, 2)?,
+            recipient_domain: text(row, 3)?,
+            status: word(row, 4)?,
+            host: text(row, 5)?,
+            ip: read_address(row, 6)?,
+            said: required_word(row, 7)?,
+            words: text(row, 8)?.unwrap_or_default(),
+            connect: required_word(row, 9)?,
+            attempt: text(row, 10)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::path::Path;
+
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    use super::super::tests::{entry, place, recorder};
+    use super::super::{History, Question};
+    use super::*;
+    use crate::sample;
+
+    const ALL: [Connect; 7] = [
+        Connect::Seen,
+        Connect::Ambiguous,
+        Connect::Unseen,
+        Connect::Reused,
+        Connect::None,
+        Connect::Unlogged,
+        Connect::Unsought,
+    ];
+
+    fn any_delivery() -> impl Strategy<Value = Delivery> {
+        let connect = prop::sample::select(ALL.to_vec());
+        (sample::any_mta(), connect, prop::option::of(any::<IpAddr>()), 0_i64..3_600).prop_map(
+            |(mta, connect, ip, seconds)| Delivery {
+                time: sample::time() + SignedDuration::from_secs(seconds),
+                kind: mta.kind,
+                queue_id: mta.queue_id,
+                recipient_domain: mta.recipient_domain,
+                status: mta.status,
+                host: mta.host,
+                ip: ip.map(|ip| ip.to_canonical()),
+                said: mta.said.unwrap_or(Said::Nothing),
+                words: mta.words.unwrap_or_default(),
+                connect,
+                attempt: None,
+            },
+        )
+    }
+
+    fn read(path: &Path, question: &Question, domains: &[String]) -> Vec<Delivery> {
+        let mut found = Vec::new();
+        let history = History::open_read_only(path).unwrap();
+        history
+            .deliveries(question, domains, |delivery| {
+                found.push(delivery);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn what_was_written_is_read(mut deliveries in prop::collection::vec(any_delivery(), 0..20)) {
+            let (_directory, path) = place();
+            recorder(&path).record_deliveries(&deliveries).unwrap();
+            deliveries.sort_by_key(|delivery| delivery.time);
+            // NUL ends no text here, and no query.
+            prop_assert_eq!(read(&path, &Question::default(), &[]), deliveries);
+        }
+    }
+
+    fn delivery(domain: &str, ip: &str, seconds: i64) -> Delivery {
+        Delivery {
+            time: sample::time() + SignedDuration::from_secs(seconds),
+            kind: Kind::Exim,
+            queue_id: None,
+            recipient_domain: Some(domain.to_owned()),
+            status: Some(Status::Deferred),
+            host: None,
+            ip: ip.parse().ok(),
+            said: Said::Refused,
+            words: "Connection refused".to_owned(),
+            connect: Connect::Seen,
+            attempt: None,
+        }
+    }
+
+    #[test]
+    fn destinations_and_domains_are_alternatives() {
+        let (_directory, path) = place();
+        let all = [
+            delivery("a.example", "203.0.113.1", 0),
+            delivery("b.example", "203.0.113.2", 1),
+            delivery("B.example", "", 2),
+        ];
+        recorder(&path).record_deliveries(&all).unwrap();
+        let to_first = Question { destinations: vec!["203.0.113.1/32".parse().unwrap()], ..Question::default() };
+        assert_eq!(read(&path, &to_first, &[]), all[..1]);
+        assert_eq!(read(&path, &Question::default(), &["b.example".to_owned()]), all[1..]);
+        assert_eq!(read(&path, &to_first, &["b.example".to_owned()]), all);
+        let late = Question { since: Some(all[2].time), ..Question::default() };
+        assert_eq!(read(&path, &late, &[]), all[2..]);
+    }
+
+    #[test]
+    fn deliveries_go_with_the_attempts_of_their_time() {
+        let (_directory, path) = place();
+        let mut recorder = recorder(&path);
+        recorder.record(&[entry(1, 0), entry(2, 7_200)], &[]).unwrap();
+        recorder.record_deliveries(&[delivery("a.example", "", 0), delivery("b.example", "", 7_200)]).unwrap();
+        let age = recorder.retention().age;
+        let now = sample::time() + SignedDuration::try_from(age).unwrap() + SignedDuration::from_secs(3_600);
+        while recorder.retain(now).unwrap() {}
+        let left = read(&path, &Question::default(), &[]);
+        assert_eq!(left, [delivery("b.example", "", 7_200)]);
+    }
+
+    #[test]
+    fn words_in_the_table_are_those_of_json() {
+        for connect in ALL {
+            assert_eq!(serde_json::to_value(connect).unwrap(), connect.as_str());
+        }
+    }
+
+    #[test]
+    fn an_unlogged_attempt_is_a_row_and_one_with_a_line_is_none() {
+        let mut event = sample::event(crate::label::Label::Connected, None);
+        assert_eq!(Delivery::unlogged(&event), None);
+        let mta = crate::event::Mta {
+            kind: Kind::Postfix,
+            queue_id: Some("4Wx".to_owned()),
+            recipient_domain: None,
+            host: None,
+            status: Some(Status::Sent),
+            said: None,
+            words: None,
+            unlogged: true,
+            candidates: None,
+        };
+        event.mta = Some(crate::event::Mta { unlogged: false, ..mta.clone() });
+        assert_eq!(Delivery::unlogged(&event), None);
+        event.mta = Some(mta);
+        let row = Delivery::unlogged(&event).unwrap();
+        assert_eq!((row.connect, row.attempt, row.ip), (Connect::Unlogged, Some(event.id), event.dst.ip));
+    }
+}
