@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{DEPTH, End, Finding, Flow, Match, cut, owner};
+use super::{DEPTH, End, Finding, Flow, Match, cut, owner, spend};
 
 /// Tables that a SYN on its way out passes, in this order; nat's rules drop nothing.
 const TABLES: [&str; 4] = ["raw", "mangle", "filter", "security"];
@@ -23,7 +23,7 @@ pub(super) fn tables(save: &str) -> Vec<String> {
     save.lines().filter_map(|line| line.strip_prefix('*')).map(|name| name.trim().to_owned()).collect()
 }
 
-pub(super) fn findings(save: &str, flow: &Flow) -> Vec<Finding> {
+pub(super) fn findings(save: &str, flow: &Flow, left: &mut usize) -> Vec<Finding> {
     let tables = parse(save);
     let tool = if flow.dst.is_ipv4() { "iptables" } else { "ip6tables" };
     let mut found = Vec::new();
@@ -31,8 +31,9 @@ pub(super) fn findings(save: &str, flow: &Flow) -> Vec<Finding> {
         let Some(chains) = tables.get(table) else { continue };
         for hook in ["OUTPUT", "POSTROUTING"] {
             let Some(chain) = chains.get(hook) else { continue };
-            let mut walk = Walk { table, tool, chains, flow, found: &mut found };
+            let mut walk = Walk { table, tool, chains, flow, found: &mut found, left };
             if walk.chain(hook, Match::Yes, 0) == End::Through
+                && *walk.left > 0
                 && let Some(policy @ ("DROP" | "REJECT")) = chain.policy
             {
                 walk.find(hook, &format!("policy {policy}"), policy, Match::Yes);
@@ -69,12 +70,17 @@ struct Walk<'a> {
     chains: &'a Chains<'a>,
     flow: &'a Flow,
     found: &'a mut Vec<Finding>,
+    /// Rules that may still be looked at.
+    left: &'a mut usize,
 }
 
 impl Walk<'_> {
     fn chain(&mut self, name: &str, so_far: Match, depth: usize) -> End {
         let Some(chain) = self.chains.get(name).filter(|_| depth < DEPTH) else { return End::Through };
         for rule in &chain.rules {
+            if !spend(self.left) {
+                return End::Through;
+            }
             let (matches, target) = examine(rule, self.flow);
             let matches = so_far.and(matches);
             if matches == Match::No {

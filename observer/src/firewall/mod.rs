@@ -66,10 +66,15 @@ const TEXT: usize = 300;
 pub fn findings(listings: &Listings, flow: &Flow) -> (Vec<Finding>, Vec<String>) {
     let mut unreadable = Vec::new();
     let save = if flow.dst.is_ipv4() { &listings.iptables } else { &listings.ip6tables };
-    let mut found = iptables::findings(save, flow);
-    match nft::findings(&listings.nft_json, &listings.nft_text, &iptables::tables(save), flow) {
+    let mut left = RULES;
+    let mut found = iptables::findings(save, flow, &mut left);
+    match nft::findings(&listings.nft_json, &listings.nft_text, &iptables::tables(save), flow, &mut left) {
         Ok(more) => found.extend(more),
         Err(error) => unreadable.push(format!("nft -j list ruleset: {error}")),
+    }
+    if left == 0 {
+        unreadable
+            .push(format!("the firewall's chains lead into each other: {RULES} rules were followed, and not all"));
     }
     found.sort_by_key(|finding| !finding.is_certain);
     found.truncate(AT_MOST);
@@ -78,6 +83,16 @@ pub fn findings(listings: &Listings, flow: &Flow) -> (Vec<Finding>, Vec<String>)
 
 /// Chains in chains that are followed; the tools themselves forbid loops.
 const DEPTH: usize = 16;
+
+/// Rules that are looked at, each as often as a chain leads to it.
+const RULES: usize = 100_000;
+
+/// False if as many rules have been looked at as there may be.
+fn spend(left: &mut usize) -> bool {
+    let Some(less) = left.checked_sub(1) else { return false };
+    *left = less;
+    true
+}
 
 /// How a walk through a chain ended.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{DEPTH, End, Finding, Flow, Match, cut, owner};
+use super::{DEPTH, End, Finding, Flow, Match, cut, owner, spend};
 
 /// iptables' own tables, which iptables-save lists in words that its users know.
 const OF_IPTABLES: [&str; 5] = ["filter", "mangle", "nat", "raw", "security"];
@@ -30,6 +30,7 @@ pub(super) fn findings(
     text: &str,
     of_iptables: &[String],
     flow: &Flow,
+    left: &mut usize,
 ) -> Result<Vec<Finding>, serde_json::Error> {
     if json.trim().is_empty() {
         return Ok(Vec::new());
@@ -38,8 +39,8 @@ pub(super) fn findings(
     let ruleset = Ruleset::read(&value, text, of_iptables, flow);
     let mut found = Vec::new();
     for &(_, place, policy) in &ruleset.hooks {
-        let mut walk = Walk { ruleset: &ruleset, flow, found: &mut found };
-        if walk.chain(place, Match::Yes, 0) == End::Through && policy == Some("drop") {
+        let mut walk = Walk { ruleset: &ruleset, flow, found: &mut found, left };
+        if walk.chain(place, Match::Yes, 0) == End::Through && *walk.left > 0 && policy == Some("drop") {
             walk.find(place, "policy drop", "drop", Match::Yes);
         }
     }
@@ -104,12 +105,17 @@ struct Walk<'a> {
     ruleset: &'a Ruleset<'a>,
     flow: &'a Flow,
     found: &'a mut Vec<Finding>,
+    /// Rules that may still be looked at.
+    left: &'a mut usize,
 }
 
 impl Walk<'_> {
     fn chain(&mut self, place: Place<'_>, so_far: Match, depth: usize) -> End {
         let rules = self.ruleset.rules.get(&place).filter(|_| depth < DEPTH);
         for rule in rules.into_iter().flatten() {
+            if !spend(self.left) {
+                return End::Through;
+            }
             match self.rule(place, rule, so_far, depth) {
                 Step::Next => {}
                 Step::Return => return End::Through,
@@ -189,7 +195,8 @@ impl Walk<'_> {
             Value::Object(object) => object.get("set").and_then(Value::as_array),
             Value::String(name) if name.starts_with('@') => {
                 let set = self.ruleset.sets.get(&(place.0, place.1, &name[1..]));
-                return set.map_or(Match::No, |elements| self.any(place, &Value::Array((*elements).clone()), is_meant));
+                let Some(elements) = set else { return Match::No };
+                Some(elements)
             }
             _ => None,
         };

@@ -221,3 +221,18 @@ fn any_statement() -> impl Strategy<Value = String> {
         Just("5".to_owned()),
     ]
 }
+
+/// Sixteen chains, each of which leads to the next one ten times over.
+#[test]
+fn chains_that_lead_into_each_other_cost_a_bounded_time() {
+    let mut save = String::from("*filter\n:OUTPUT DROP [0:0]\n");
+    let name = |nth: usize| if nth == 0 { "OUTPUT".to_owned() } else { format!("c{nth}") };
+    (1..16).for_each(|nth| save.push_str(&format!(":{} - [0:0]\n", name(nth))));
+    for nth in 0..15 {
+        (0..10).for_each(|_| save.push_str(&format!("-A {} -j {}\n", name(nth), name(nth + 1))));
+    }
+    let listings = Listings { iptables: save + "COMMIT\n", ..Listings::default() };
+    let (found, unreadable) = findings(&listings, &flow("203.0.113.5"));
+    assert_eq!(found, []);
+    assert!(unreadable[0].contains("lead into each other"), "{unreadable:?}");
+}
