@@ -10,6 +10,8 @@
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
 //! - `readers`: many who read from one `observer run`, and who may not.
+//! - `route`, `probe`: what this host's routing table decides, and what probes and traces
+//!   of the lab's hosts find.
 //! - `causes`: what `observer diagnose` says of causes that were set up.
 //! - `input`: what a user can get wrong, and a closed or full stdout.
 //! - `privilege`: what a host can withhold, and what suffices.
@@ -43,6 +45,8 @@ mod middlebox;
 mod patience;
 #[path = "kernel/privilege.rs"]
 mod privilege;
+#[path = "kernel/probe.rs"]
+mod probe;
 #[path = "kernel/readers.rs"]
 mod readers;
 #[path = "kernel/screen.rs"]
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.extend(probe::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.push(Trial::test("causes", run(causes::every_cause_is_named)));
     trials.push(Trial::test("privilege_given_up", run(confinement::privileges_are_given_up)));
     let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);

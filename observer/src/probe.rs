@@ -1,226 +1,189 @@
-//! Connects to a mail server to see whether it serves this host, from each of this
-//! host's addresses: only when asked, a few times, and never to send a mail.
+//! What one's own SYNs find out: only when somebody asks for it.
+//!
+//! - [`connect`]: one TCP connect for each address and each of our source
+//!   addresses. The banner is awaited and answered with QUIT (RFC 5321 section
+//!   4.1.1.10); never a mail, never a greeting.
+//! - [`trace`]: SYNs with a rising TTL show at which hop the answer is born, and
+//!   datagrams how far away the destination is (RFC 792, RFC 4443: time exceeded).
+//! - [`compare`] is pure: whether it is our address, and whether somebody on the
+//!   way answers in the destination's name.
+//!
+//! None needs a privilege. All is bounded, and [`admit`] refuses what is not meant
+//! for mail.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::label::Label;
+use crate::label::{Label, Origin, Reason};
 use crate::sanitize::sanitize;
-use crate::tool::run;
 
-/// Ports of mail servers; others are probed only if that is forced.
-pub const PORTS: [u16; 4] = [25, 465, 587, 2525];
-/// Destinations of one run.
-pub const DESTINATIONS: usize = 4;
-/// Local addresses that are tried.
-const SOURCES: usize = 8;
-/// Between two connections.
-const PAUSE: Duration = Duration::from_millis(250);
-/// For the handshake, and again for the banner.
-const WITHIN: Duration = Duration::from_secs(10);
-/// For the answer to QUIT.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// Longest reply line, RFC 5321, 4.5.3.1.5.
-const LINE: u64 = 512;
-/// Where the server waits for the client to begin: RFC 8314, 3.3.
-const IMPLICIT_TLS: u16 = 465;
+pub mod compare;
+pub mod connect;
+mod socket;
+mod sources;
+pub mod trace;
 
-/// What came of one connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Probe {
-    /// From.
-    pub source: IpAddr,
-    /// To.
-    pub destination: SocketAddr,
-    /// How it ended. A probe has no kernel programs: what it takes for a refusal may be
-    /// this host's own firewall.
-    pub label: Label,
-    /// How long the handshake took, or the failure, in milliseconds.
-    pub took_ms: u64,
-    /// The first line of the banner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub banner: Option<String>,
-}
-
-/// Connects from every local address of the destination's family, one after the other.
-///
-/// # Errors
-/// If this host's addresses cannot be listed: why, in a line.
-pub fn from_all_sources(destination: SocketAddr) -> Result<Vec<Probe>, String> {
-    let mut probes = Vec::new();
-    for source in sources(destination.ip())? {
-        if !probes.is_empty() {
-            thread::sleep(PAUSE);
-        }
-        probes.push(from(source, destination));
-    }
-    Ok(probes)
-}
-
-/// Global addresses of the same family, as `ip -j address` lists them.
-fn sources(destination: IpAddr) -> Result<Vec<IpAddr>, String> {
-    let family = if destination.is_ipv4() { "-4" } else { "-6" };
-    let json = run("ip", &["-j", family, "address", "show", "up"]).map_err(|error| format!("ip address: {error}"))?;
-    let mut sources = read_addresses(&json)?;
-    if destination.is_loopback() {
-        sources.retain(IpAddr::is_loopback);
-    } else {
-        sources.retain(|source| !source.is_loopback());
-    }
-    sources.truncate(SOURCES);
-    Ok(sources)
-}
-
-fn read_addresses(json: &str) -> Result<Vec<IpAddr>, String> {
-    #[derive(Deserialize)]
-    struct Interface {
-        #[serde(default)]
-        addr_info: Vec<Address>,
-    }
-    #[derive(Deserialize)]
-    struct Address {
-        local: Option<IpAddr>,
-        scope: Option<String>,
-        #[serde(default)]
-        deprecated: bool,
-    }
-    let interfaces: Vec<Interface> = serde_json::from_str(json).map_err(|error| format!("ip address: {error}"))?;
-    let addresses = interfaces.into_iter().flat_map(|interface| interface.addr_info);
-    let usable = addresses.filter(|address| !address.deprecated && address.scope.as_deref() != Some("link"));
-    Ok(usable.filter_map(|address| address.local).collect())
-}
-
-fn from(source: IpAddr, destination: SocketAddr) -> Probe {
-    let start = Instant::now();
-    let connected = connect_from(source, destination);
-    let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (label, banner) = match connected {
-        Ok(_) if destination.port() == IMPLICIT_TLS => (Label::Connected, None),
-        Ok(stream) => greet(stream),
-        Err(error) => (label_of(&error), None),
-    };
-    Probe { source, destination, label, took_ms, banner }
-}
-
-fn connect_from(source: IpAddr, destination: SocketAddr) -> io::Result<TcpStream> {
-    let family = if destination.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    bind(&socket, &SocketAddr::new(source, 0))?;
-    // A connect() that blocks ends with EINPROGRESS then: connect(2), socket(7).
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(WITHIN))?;
-    connect(&socket, &destination)?;
-    Ok(TcpStream::from(socket))
-}
-
-/// Waits for the banner, and leaves politely.
-fn greet(mut stream: TcpStream) -> (Label, Option<String>) {
-    let mut line = Vec::new();
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
-            return (Label::Silent, None);
-        }
-        let mut bytes = [0; 128];
-        match stream.read(&mut bytes) {
-            Ok(0) if line.is_empty() => return (Label::Closed, None),
-            Ok(0) => break,
-            Ok(count) => line.extend_from_slice(&bytes[..count]),
-            Err(error) if is_timeout(&error) => return (Label::Silent, None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return (Label::Reset, None),
-        }
-        if line.contains(&b'\n') || line.len() as u64 >= LINE {
-            break;
-        }
-    }
-    let _ = stream.set_read_timeout(Some(FAREWELL)).and_then(|()| stream.write_all(b"QUIT\r\n"));
-    let _ = stream.take(LINE).read_to_end(&mut Vec::new());
-    let first = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(first);
-    (Label::Connected, Some(sanitize(text.trim_end()).into_owned()))
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn label_of(error: &io::Error) -> Label {
-    match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Label::Refused,
-        Some(libc::ECONNRESET) => Label::Reset,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Label::Unreachable,
-        Some(libc::EINPROGRESS | libc::ETIMEDOUT | libc::EAGAIN) => Label::Timeout,
-        _ => Label::Blocked,
-    }
-}
+pub use self::sources::sources;
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
+mod tests;
 
-    use super::*;
+/// Ports that are probed without being forced: SMTP, submission (RFC 8314), and
+/// the customary alternative.
+pub const PORTS: [u16; 4] = [25, 465, 587, 2525];
+/// Destination addresses in one run: a large operator's MX has about ten.
+pub const MAX_DESTINATIONS: usize = 16;
+/// Source addresses in one run.
+pub const MAX_SOURCES: usize = 8;
+/// Between two SYNs of one run, whatever their destinations.
+pub const PAUSE: Duration = Duration::from_millis(200);
+/// How long a handshake is awaited. An MTA waits longer; by then three SYNs have
+/// been sent.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long the banner is awaited. RFC 5321 section 4.5.3.2.1 has five minutes
+/// for it; servers that delay it on purpose take some ten seconds.
+pub const BANNER_WAIT: Duration = Duration::from_secs(20);
+/// From the first SYN of a run to its end; what is not begun by then is left out.
+pub const MAX_TIME: Duration = Duration::from_secs(180);
+/// Characters of a banner's first line that are kept. RFC 5321 section 4.5.3.1.5:
+/// a reply line has at most 512 octets.
+pub const MAX_BANNER: usize = 512;
 
-    /// A server on loopback that does this with its only connection.
-    fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || serve(listener.accept().unwrap().0));
-        address
+/// What is to be probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Where to.
+    pub destinations: Vec<IpAddr>,
+    /// From which of our addresses; empty: whichever the kernel chooses. A source
+    /// is used for destinations of its own family.
+    pub sources: Vec<IpAddr>,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// Why a plan is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Not one of [`PORTS`], and not forced.
+    Port(u16),
+    /// More than [`MAX_DESTINATIONS`] addresses: this many.
+    Destinations(usize),
+    /// More than [`MAX_SOURCES`] source addresses: this many.
+    Sources(usize),
+    /// Not the address of one host.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "port {port} is not a mail port; it is probed only when forced"),
+            Self::Destinations(count) => write!(f, "{count} addresses are too many, at most {MAX_DESTINATIONS}"),
+            Self::Sources(count) => write!(f, "{count} source addresses are too many, at most {MAX_SOURCES}"),
+            Self::Address(address) => write!(f, "{address} is not the address of a host"),
+        }
     }
+}
 
-    fn probe(destination: SocketAddr) -> (Label, Option<String>) {
-        let probe = from("127.0.0.1".parse().unwrap(), destination);
-        assert_eq!(probe.destination, destination);
-        (probe.label, probe.banner)
+impl std::error::Error for Refused {}
+
+/// Says whether a plan may be carried out. `force` admits any port, and nothing
+/// else: numbers and rates stay bounded.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn admit(plan: &Plan, force: bool) -> Result<(), Refused> {
+    if plan.port == 0 || !(force || PORTS.contains(&plan.port)) {
+        return Err(Refused::Port(plan.port));
     }
-
-    #[test]
-    fn a_banner_is_read_and_answered_with_quit_alone() {
-        let (said, hears) = std::sync::mpsc::channel();
-        let address = server(move |mut stream| {
-            stream.write_all(b"220 mx\x1b[2J ESMTP\r\n220 more\r\n").unwrap();
-            let mut heard = [0; 64];
-            let count = stream.read(&mut heard).unwrap();
-            said.send(heard[..count].to_vec()).unwrap();
-        });
-        assert_eq!(probe(address), (Label::Connected, Some("220 mx\\x1b[2J ESMTP".to_owned())));
-        assert_eq!(hears.recv().unwrap(), b"QUIT\r\n");
+    if plan.destinations.len() > MAX_DESTINATIONS {
+        return Err(Refused::Destinations(plan.destinations.len()));
     }
-
-    #[test]
-    fn failures_have_their_labels() {
-        assert_eq!(probe(server(drop)), (Label::Closed, None));
-        let unread = server(|stream| {
-            // Closing with the other's bytes unread is a RST; there are none, so linger makes it.
-            sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-        });
-        assert_eq!(probe(unread), (Label::Reset, None));
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(probe(closed), (Label::Refused, None));
-        let nowhere = from("203.0.113.77".parse().unwrap(), closed);
-        assert_eq!(nowhere.label, Label::Blocked);
+    if plan.sources.len() > MAX_SOURCES {
+        return Err(Refused::Sources(plan.sources.len()));
     }
+    let is_many = |ip: &IpAddr| {
+        let ip = ip.to_canonical();
+        ip.is_multicast() || ip.is_unspecified() || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
+    };
+    let all = plan.destinations.iter().chain(&plan.sources);
+    all.copied().find(is_many).map_or(Ok(()), |address| Err(Refused::Address(address)))
+}
 
-    #[test]
-    fn an_endless_banner_ends() {
-        let address = server(|mut stream| while stream.write_all(&[b'x'; 1_024]).is_ok() {});
-        let (label, banner) = probe(address);
-        assert_eq!((label, banner.is_some_and(|banner| banner.len() < 1_024)), (Label::Connected, true));
+/// An ICMP error that answered a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Icmp {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// Its sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+}
+
+/// The outcome of one connect, in the words that events use.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Probe {
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The source address that was asked for, or else the one that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// What a person reads first.
+    pub label: Label,
+    /// The mechanism; absent for `connected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Who said no; absent for `connected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// True for what was actively said no to.
+    pub active_refusal: bool,
+    /// From the SYN to the handshake or the failure, in milliseconds.
+    pub connect_ms: f64,
+    /// From the handshake to the banner, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banner_ms: Option<f64>,
+    /// The banner's first line, made visible, at most [`MAX_BANNER`] characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub banner: Option<String>,
+    /// The reply code of the banner: 220, 421, 554 (RFC 5321 section 4.3.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<u16>,
+    /// The ICMP error, if one came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<Icmp>,
+}
+
+impl Probe {
+    /// True if the other side greeted: a banner of the 200s.
+    pub fn is_welcome(&self) -> bool {
+        self.label == Label::Connected && self.reply.is_none_or(|reply| (200..300).contains(&reply))
     }
+}
 
-    #[test]
-    fn addresses_are_read() {
-        let json = r#"[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","scope":"host"}]},{},
-            {"ifname":"eth0","addr_info":[{"local":"192.0.2.10","scope":"global"},{"local":"fe80::1","scope":"link"},
-            {"local":"192.0.2.11","scope":"global","deprecated":true}]}]"#;
-        let expected: Vec<IpAddr> = ["127.0.0.1", "192.0.2.10"].iter().map(|text| text.parse().unwrap()).collect();
-        assert_eq!(read_addresses(json), Ok(expected));
-        assert!(read_addresses("[").is_err() && read_addresses("{}").is_err());
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.destination)?;
+        if let Some(source) = self.source {
+            write!(f, " from {source}")?;
+        }
+        write!(f, ": {}", self.label.as_str())?;
+        if let Some(reason) = self.reason {
+            write!(f, " ({})", reason.as_str())?;
+        }
+        write!(f, " after {:.1} ms", self.connect_ms)?;
+        if let Some(from) = self.icmp.and_then(|icmp| icmp.from) {
+            write!(f, ", says {from}")?;
+        }
+        match &self.banner {
+            Some(banner) => write!(f, ": {}", sanitize(banner)),
+            None => Ok(()),
+        }
     }
 }

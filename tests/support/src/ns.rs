@@ -76,7 +76,7 @@ impl Namespace {
     }
 
     /// Runs `work` on a thread that has entered the namespace.
-    fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 enter(&self.path())?;
