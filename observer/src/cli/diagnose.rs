@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::value;
-use crate::history::DEFAULT_PATH;
+use super::{KernelArgs, SourceArgs, value};
 use crate::report::Moment;
 
 pub(super) const ABOUT: &str = "Say why connections fail, and what to do about it: the likely causes, ranked, each with \
     what speaks for and against it, the next step, how to check it by hand, and what would make it surer. From what \
-    `observer run` has recorded. Nothing is sent anywhere unless \
+    `observer run` has recorded, of attempts and of the mail server's log, or from a capture. Nothing is sent anywhere unless \
     --probe or --dns asks for it; a host name is looked up as every program does.";
 
 pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without DEST, every destination that fails is \
@@ -20,6 +20,7 @@ pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without
     observer diagnose                                      what is wrong right now\n  \
     observer diagnose mx.example.net\n  \
     observer diagnose 203.0.113.5 --since yesterday\n  \
+    observer diagnose --live 2m                            without a history\n  \
     observer diagnose mx.example.net --probe               is it our address?\n  \
     observer diagnose example.net --dns                    all exchangers of a domain\n  \
     observer diagnose 203.0.113.5 --evidence evidence.txt  a text for their postmaster";
@@ -36,10 +37,16 @@ pub struct DiagnoseArgs {
     /// Port of the attempts
     #[arg(short, long, value_name = "PORT", value_parser = value::port, default_value = "25")]
     pub port: u16,
-    /// History to read
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH)]
-    pub history: PathBuf,
-    /// Also connect to DEST now, once from each of this host's addresses: wait for the banner, say QUIT, send no mail
+    /// History to read [default: that of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub history: Option<PathBuf>,
+    /// Configuration of `observer run`, for its [history] and [diagnose] [default: /etc/observer/observer.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Capture for so long instead, such as 60s; needs the privileges of `observer watch`
+    #[arg(long, value_name = "TIME", value_parser = value::duration, conflicts_with_all = ["since", "history"])]
+    pub live: Option<Duration>,
+    /// Also connect to DEST now, once from each of this host's addresses: wait for the banner, say QUIT, send no mail; and where that fails, see by SYNs with a rising TTL at which hop the answer is born
     #[arg(long, requires = "destination")]
     pub probe: bool,
     /// Probe a port that is none of a mail server's (25, 465, 587, 2525)
@@ -48,6 +55,9 @@ pub struct DiagnoseArgs {
     /// Ask DNS too: what a domain's exchangers are, and the names of both ends' addresses
     #[arg(long, requires = "destination")]
     pub dns: bool,
+    /// Ask DNS nothing, whatever the configuration says
+    #[arg(long, conflicts_with_all = ["dns", "domain", "dnsbl"])]
+    pub no_dns: bool,
     /// The recipients' domain whose mail went to DEST: is DEST one of its exchangers now? [implies --dns]
     #[arg(long, value_name = "DOMAIN", requires = "destination")]
     pub domain: Option<String>,
@@ -60,6 +70,12 @@ pub struct DiagnoseArgs {
     /// Name the operators of the destinations, from this MaxMind DB file, such as GeoLite2-ASN.mmdb
     #[arg(long, value_name = "FILE", requires = "destination")]
     pub asn_file: Option<PathBuf>,
+    /// Where events come from, with --live.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// What to ask of the kernel, with --live.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// Write one JSON object for each diagnosis, observer.diagnosis.v1
     #[arg(long)]
     pub json: bool,

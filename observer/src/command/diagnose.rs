@@ -1,24 +1,29 @@
 //! `observer diagnose`: gathers the evidence, which history has.
 
+mod capture;
 mod dns;
+mod probing;
 
 use std::cell::OnceCell;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
 use self::dns::Dns;
+use super::configuration;
 use super::report::unreadable;
 use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::{Cause, Diagnosis, Evidence, Operator, Seen, diagnose};
+use crate::config::Config;
+use crate::diagnose::{Cause, Diagnosis, Evidence, Mail, Operator, Seen, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
-use crate::history::{self, DestinationTotals, Entry, History, Question};
+use crate::history::{self, Connect, DestinationTotals, Entry, History, Question};
 use crate::probe;
 use crate::route::Route;
 use crate::sanitize::sanitize;
@@ -36,33 +41,50 @@ const DETAILS: u64 = 50_000;
 const OTHERS: usize = 2_000;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
-    let now = ZonedDateTime::now();
-    let dns = Dns::begin(args)?;
-    let of_domain = dns.as_ref().filter(|_| args.domain.is_none()).and_then(Dns::networks);
-    let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port), Ok);
-    let asked = args.destination.as_deref().map(look_up).transpose()?;
     if args.probe && !args.force && !probe::PORTS.contains(&args.port) {
         let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port);
         return Err(Failure::usage(&text));
     }
-    let operators = args.asn_file.as_deref().map(AsnDatabase::open);
+    let config = configuration::load_to_read(args.config.as_deref())?;
+    let dns = Dns::begin(args, &config.diagnose)?;
+    let of_domain = dns.as_ref().filter(|_| args.domain.is_none()).and_then(Dns::networks);
+    let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port), Ok);
+    let asked = args.destination.as_deref().map(look_up).transpose()?;
+    let asn_file = args.asn_file.as_ref().or(config.diagnose.asn_file.as_ref()).filter(|_| asked.is_some());
+    let operators = asn_file.map(|file| AsnDatabase::open(file)).transpose();
+    let captured = args.live.map(|duration| capture::capture(args, duration)).transpose()?;
+    let path = match &captured {
+        Some(captured) => captured.path.clone(),
+        None => history_path(args, &config),
+    };
+    let now = ZonedDateTime::now();
     let inquiry = Inquiry {
         port: args.port,
         is_probing: args.probe,
+        is_forced: args.force,
         dns,
-        operators: operators.transpose().map_err(|error| Failure::new("--asn-file", error))?,
-        since: since(args, &now)?,
+        operators: operators.map_err(|error| Failure::new("cannot name operators", error))?,
+        since: captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?,
         now: now.timestamp(),
         listings: OnceCell::new(),
         totals: OnceCell::new(),
         rejected: OnceCell::new(),
     };
-    let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
+    let history = History::open_read_only(&path).map_err(|error| unreadable(&error, &path))?;
     let diagnosed = match &asked {
         Some(networks) => inquiry.ask(&history, args.destination.as_deref().unwrap_or_default(), networks),
         None => history.snapshot(|history| inquiry.ask_of_all(history)),
     };
-    let diagnoses = diagnosed.map_err(|error| unreadable(&error, &args.history))?;
+    put(args, &diagnosed.map_err(|error| unreadable(&error, &path))?, inquiry.since)
+}
+
+/// As typed, or as `observer run` has it.
+fn history_path(args: &DiagnoseArgs, config: &Config) -> PathBuf {
+    let configured = config.history.as_ref().map(|history| history.path.clone());
+    args.history.clone().or(configured).unwrap_or_else(|| history::DEFAULT_PATH.into())
+}
+
+fn put(args: &DiagnoseArgs, diagnoses: &[Diagnosis], since: Timestamp) -> Result<(), Failure> {
     if let (Some(file), Some(diagnosis)) = (&args.evidence, diagnoses.first()) {
         fs::write(file, diagnosis::letter(diagnosis))
             .map_err(|error| Failure::new(&format!("cannot write {}", file.display()), error))?;
@@ -74,7 +96,7 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     }
     let texts: Vec<String> = diagnoses.iter().map(diagnosis::render).collect();
     if texts.is_empty() {
-        return print(format!("nothing has failed since {:.0}\n", inquiry.since).as_bytes());
+        return print(format!("nothing has failed since {since:.0}\n").as_bytes());
     }
     print(texts.join("\n").as_bytes())
 }
@@ -117,6 +139,8 @@ fn networks(asked: &str, port: u16) -> Result<Vec<IpNet>, Failure> {
 struct Inquiry {
     port: u16,
     is_probing: bool,
+    /// Other people's ports, too.
+    is_forced: bool,
     dns: Option<Dns>,
     operators: Option<AsnDatabase>,
     since: Timestamp,
@@ -140,7 +164,7 @@ impl Inquiry {
             name_operators(operators, &mut evidence);
         }
         if self.is_probing {
-            self.probe(networks, &mut evidence);
+            probing::probe(networks, self.port, self.is_forced, &mut evidence);
         }
         Ok(vec![diagnose(&evidence, self.now)])
     }
@@ -204,23 +228,6 @@ impl Inquiry {
         Question { since: Some(self.since), ..Question::default() }
     }
 
-    /// Connects to the destinations that are addresses by themselves, as far as there
-    /// are few.
-    fn probe(&self, networks: &[IpNet], evidence: &mut Evidence) {
-        let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
-        let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
-        if hosts.len() > probe::DESTINATIONS || hosts.len() < networks.len() {
-            let at_most = probe::DESTINATIONS;
-            evidence.not_seen.push(format!("probes go to at most {at_most} addresses, and to no networks"));
-        }
-        for host in hosts.into_iter().take(probe::DESTINATIONS) {
-            match probe::from_all_sources(SocketAddr::new(host, self.port)) {
-                Ok(probes) => evidence.probes.extend(probes),
-                Err(error) => evidence.not_seen.push(error),
-            }
-        }
-    }
-
     /// What this host decides now, of the destination that fails most.
     fn look_around(&self, evidence: &mut Evidence) {
         let failing = evidence.subject.destinations.iter().filter(|(_, share)| share.failed() > 0);
@@ -265,9 +272,32 @@ impl Inquiry {
                 evidence.elsewhere.add_facts(entry);
             }
         }
+        self.gather_mail(history, &of_subject, &mut evidence.mail)?;
         self.gather_before(history, of_subject, &mut evidence.before)?;
         self.look_around(&mut evidence);
         Ok(evidence)
+    }
+
+    /// Deliveries that tried these destinations, and what was put off for the same domains.
+    fn gather_mail(&self, history: &History, question: &Question, mail: &mut Mail) -> history::Result<()> {
+        let mut details = 0;
+        history.deliveries(question, &[], |delivery| {
+            mail.add(&delivery);
+            details += 1;
+            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let domains: Vec<String> = mail.domains.keys().cloned().collect();
+        if domains.is_empty() {
+            return Ok(());
+        }
+        let without_host = Question { destinations: Vec::new(), ..question.clone() };
+        history.deliveries(&without_host, &domains, |delivery| {
+            if delivery.connect == Connect::None {
+                mail.add(&delivery);
+                details += 1;
+            }
+            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
     }
 
     fn gather_before(&self, history: &History, question: Question, before: &mut Seen) -> history::Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Mail;
 use crate::dns;
 use crate::dns::asn::AutonomousSystem;
 use crate::event::Endpoint;
@@ -14,6 +15,8 @@ use crate::firewall::Finding;
 use crate::history::{DestinationTotals, Entry};
 use crate::label::{Label, Origin, Reason};
 use crate::probe::Probe;
+use crate::probe::compare::Born;
+use crate::probe::trace::Trace;
 use crate::route::Route;
 
 /// Addresses, sources and senders that are told apart; what comes after the first so
@@ -43,12 +46,25 @@ pub struct Evidence {
     pub route: Option<Route>,
     /// What probes found, if they were asked for.
     pub probes: Vec<Probe>,
+    /// Where the answers to SYNs are born, if probes were asked for and one failed.
+    pub traced: Vec<Traced>,
     /// Who operates the destinations' networks, if a database was named.
     pub operators: Vec<Operator>,
+    /// What the mail server's log says of deliveries there.
+    pub mail: Mail,
     /// What is remarkable in DNS, if it was asked.
     pub dns: Vec<dns::finding::Finding>,
     /// What could not be looked at, and why.
     pub not_seen: Vec<String>,
+}
+
+/// SYNs with a rising TTL, and what they tell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Traced {
+    /// The hops.
+    pub trace: Trace,
+    /// Where the answer is born.
+    pub born: Born,
 }
 
 /// The autonomous system of a destination.

@@ -5,6 +5,7 @@
 
 mod cause;
 mod evidence;
+mod mail;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::cause::Cause;
-pub use self::evidence::{Durations, Ending, Evidence, Operator, Seen, Share, Times};
+pub use self::evidence::{Durations, Ending, Evidence, Operator, Seen, Share, Times, Traced};
+pub use self::mail::Mail;
 use self::rules::RULES;
 use crate::dns::finding::Finding;
 
@@ -56,9 +58,15 @@ pub struct Diagnosis {
     /// What probes found, if they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<crate::probe::Probe>,
+    /// Where the answers to SYNs are born, if probes were asked for and one failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traced: Vec<Traced>,
     /// Who operates the destinations' networks, if a database was named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<Operator>,
+    /// What the mail server's log says, if one was read.
+    #[serde(skip_serializing_if = "Mail::is_empty")]
+    pub mail: Mail,
     /// What is remarkable in DNS, if it was asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<Finding>,
@@ -144,8 +152,7 @@ impl Confidence {
 /// Weighs the evidence.
 pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
     let subject = &evidence.subject;
-    let mut causes =
-        if subject.all.failed() == 0 && !is_misdirected(evidence) { Vec::new() } else { findings(evidence) };
+    let mut causes = if troubles(evidence) == 0 && !is_misdirected(evidence) { Vec::new() } else { findings(evidence) };
     causes.sort_by_key(|finding| (-finding.score, finding.cause));
     let is_open = matches!(causes.as_slice(), [first, second, ..] if first.score - second.score < APART);
     if is_open {
@@ -170,7 +177,9 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         causes,
         is_open,
         probes: evidence.probes.clone(),
+        traced: evidence.traced.clone(),
         operators: evidence.operators.clone(),
+        mail: evidence.mail.clone(),
         dns: evidence.dns.clone(),
         not_seen: evidence.not_seen.clone(),
     }
@@ -204,6 +213,11 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     lines.into_iter().filter_map(finding).collect()
 }
 
+/// Attempts that failed, and answers that said no.
+fn troubles(evidence: &Evidence) -> u64 {
+    evidence.subject.all.failed() + evidence.mail.answered_no()
+}
+
 /// Whether mail cannot arrive, whatever connections do.
 fn is_misdirected(evidence: &Evidence) -> bool {
     evidence.dns.iter().any(|finding| matches!(finding, Finding::NullMx { .. } | Finding::NoSuchDomain { .. }))
@@ -211,7 +225,7 @@ fn is_misdirected(evidence: &Evidence) -> bool {
 
 fn confidence(score: i32, evidence: &Evidence) -> Confidence {
     match score {
-        _ if evidence.subject.all.failed() < ENOUGH && !is_misdirected(evidence) => Confidence::Possible,
+        _ if troubles(evidence) < ENOUGH && !is_misdirected(evidence) => Confidence::Possible,
         85.. => Confidence::Certain,
         60.. => Confidence::Likely,
         _ => Confidence::Possible,

@@ -13,7 +13,8 @@ use crate::dns::finding::Finding as Dns;
 use crate::firewall::Finding;
 use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
-use crate::probe::Probe;
+use crate::mta::Said;
+use crate::probe::compare::{Born, BySource, by_source};
 use crate::route::Route;
 use crate::sanitize::sanitize;
 
@@ -37,6 +38,32 @@ const SOME: u64 = 3;
 const SEVERAL: usize = 3;
 /// Connections in a day that a receiver may take for much from one address.
 const MANY: u64 = 50;
+
+/// In answers that refuse an address, in lower case.
+const BLOCK_WORDS: [&str; 10] = [
+    "blocked",
+    "blocklist",
+    "block list",
+    "blacklist",
+    "black list",
+    "spamhaus",
+    "dnsbl",
+    "reputation",
+    "not allowed to send",
+    "on our deny list",
+];
+/// In answers that refuse a rate.
+const LIMIT_WORDS: [&str; 9] = [
+    "too many",
+    "rate limit",
+    "ratelimit",
+    "throttl",
+    "too busy",
+    "too fast",
+    "concurrent connections",
+    "temporarily overloaded",
+    "connection limit",
+];
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -283,11 +310,11 @@ pub(super) const RULES: &[Rule] = &[
         weight: 60,
         source: "the same destination, tried from each local address within seconds",
         holds: |e| {
-            let failed = e.probes.iter().find(|probe| probe.label != Label::Connected)?;
-            let same = |probe: &&Probe| probe.destination == failed.destination && probe.label == Label::Connected;
-            let served = e.probes.iter().find(same)?;
-            let (label, from, other) = (failed.label.as_str(), failed.source, served.source);
-            Some(format!("probed now, it serves {other}, while from {from} the outcome is {label}"))
+            e.probes.chunk_by(|one, other| one.destination == other.destination).find_map(|of_one| {
+                let BySource::Ours { welcome, unwelcome } = by_source(of_one) else { return None };
+                let (welcome, unwelcome) = (list(&welcome), list(&unwelcome));
+                Some(format!("probed now, it serves {welcome}, and not {unwelcome}"))
+            })
         },
     },
     Rule {
@@ -296,7 +323,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 20,
         source: "the same destination, tried from each local address within seconds",
         holds: |e| {
-            let sources: BTreeSet<_> = e.probes.iter().map(|probe| probe.source).collect();
+            let sources: BTreeSet<_> = e.probes.iter().filter_map(|probe| probe.source).collect();
             let is_all = e.probes.iter().all(|probe| probe.label == Label::Refused);
             (sources.len() > 1 && is_all)
                 .then(|| format!("probed now, it refuses all {} local addresses", sources.len()))
@@ -315,6 +342,54 @@ pub(super) const RULES: &[Rule] = &[
         weight: -30,
         source: "a firewall that lets a probe through does not drop all, or no longer",
         holds: served_now,
+    },
+    Rule {
+        name: "probe-is-greeted-with-a-no",
+        cause: Cause::AddressBlocked,
+        weight: 50,
+        source: "RFC 5321, 3.1: 554 instead of a greeting refuses this client, whatever it wants",
+        holds: |e| {
+            let refused = e.probes.iter().find(|probe| probe.reply.is_some_and(|reply| reply >= 500))?;
+            Some(format!("probed now, {refused}"))
+        },
+    },
+    Rule {
+        name: "probe-is-put-off",
+        cause: Cause::RateLimited,
+        weight: 40,
+        source: "RFC 5321, 3.8: 421 instead of a greeting: not now",
+        holds: |e| {
+            let put_off = e.probes.iter().find(|probe| probe.reply.is_some_and(|reply| (400..500).contains(&reply)))?;
+            Some(format!("probed now, {put_off}"))
+        },
+    },
+    Rule {
+        name: "answer-is-born-on-the-way",
+        cause: Cause::MiddleboxForges,
+        weight: 60,
+        source: "RFC 791: a SYN whose TTL does not reach the destination is answered in its name all the same",
+        holds: |e| traced(e, |born| matches!(born, Born::OnTheWay { .. })),
+    },
+    Rule {
+        name: "answer-is-born-at-the-end",
+        cause: Cause::MiddleboxForges,
+        weight: -40,
+        source: "as above: no answer before the TTL reaches the destination",
+        holds: |e| traced(e, |born| matches!(born, Born::AtTheEnd { .. })),
+    },
+    Rule {
+        name: "answer-is-born-at-the-destination",
+        cause: Cause::ServerDown,
+        weight: 10,
+        source: "as above: no answer before the TTL reaches the destination",
+        holds: |e| resets(e).and_then(|_| traced(e, |born| matches!(born, Born::AtTheEnd { .. }))),
+    },
+    Rule {
+        name: "silence-behind-a-router",
+        cause: Cause::RemoteFirewallDrops,
+        weight: 10,
+        source: "RFC 1812, 5.3.1: routers say when a TTL runs out, and behind the last that does there is silence",
+        holds: |e| silent(e).and_then(|_| traced(e, |born| matches!(born, Born::Silence { hop: 2.., .. }))),
     },
     Rule {
         name: "domain-takes-no-mail",
@@ -374,6 +449,20 @@ pub(super) const RULES: &[Rule] = &[
                 _ => false,
             })
         },
+    },
+    Rule {
+        name: "answer-names-a-block",
+        cause: Cause::AddressBlocked,
+        weight: 75,
+        source: "RFC 5321, 4.2 and RFC 3463, 3.8: the other side's answer, as the mail server logged it",
+        holds: |e| answer(e, &BLOCK_WORDS),
+    },
+    Rule {
+        name: "answer-names-a-limit",
+        cause: Cause::RateLimited,
+        weight: 75,
+        source: "RFC 5321, 4.2 and 3.8: the other side's answer, as the mail server logged it",
+        holds: |e| answer(e, &LIMIT_WORDS),
     },
     Rule {
         name: "refused-after-volume",
@@ -585,9 +674,30 @@ fn dns(e: &Evidence, is_meant: impl Fn(&Dns) -> bool) -> Option<String> {
     e.dns.iter().find(|finding| is_meant(finding)).map(|finding| sanitize(&finding.to_string()).into_owned())
 }
 
+/// Where the answer to a SYN is born, if it is there.
+fn traced(e: &Evidence, is_meant: impl Fn(&Born) -> bool) -> Option<String> {
+    let traced = e.traced.iter().find(|traced| is_meant(&traced.born))?;
+    Some(format!("traced now, {}: {}", traced.trace.destination, traced.born))
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What the other side answered, if one of these words is in it.
+fn answer(e: &Evidence, words: &[&str]) -> Option<String> {
+    let answer = e.mail.words.get(&Said::Answered)?;
+    let lower = answer.to_lowercase();
+    let count = e.mail.answered_no();
+    words
+        .iter()
+        .any(|word| lower.contains(word))
+        .then(|| format!("{count} times it answered, last: {}", sanitize(answer)))
+}
+
 fn served_now(e: &Evidence) -> Option<String> {
-    let served = e.probes.iter().find(|probe| probe.label == Label::Connected)?;
-    Some(format!("probed now from {}, {} greets: {}", served.source, served.destination, served.banner.as_deref()?))
+    let served = e.probes.iter().find(|probe| probe.is_welcome())?;
+    Some(format!("probed now, it greets: {served}"))
 }
 
 /// `nft inet filter output, of ufw: tcp dport 25 drop`.

@@ -11,6 +11,8 @@ use crate::event::Evidence as Facts;
 use crate::history::Entry;
 use crate::label::{Label, Origin, Reason};
 
+mod looked_up;
+
 const START: i64 = 1_795_000_000;
 
 /// An attempt.
@@ -95,10 +97,15 @@ fn evidence(subject: &[(usize, Kind)], elsewhere: Seen) -> Evidence {
     Evidence { asked: "mx.example.net".to_owned(), port: 25, subject: seen(subject), elsewhere, ..Evidence::default() }
 }
 
+fn works() -> Seen {
+    others(5, CONNECTED)
+}
+
 /// What a cause looks like, and what must come of it: the first cause, or the first
 /// two where they cannot be told apart.
-fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
-    let works = || others(5, CONNECTED);
+type Case = (&'static str, Evidence, Vec<Cause>);
+
+fn cases() -> Vec<Case> {
     let from_other = |kind| Kind { src: "192.0.2.20", ..kind };
     let alternate = |kind: Kind| [(1, CONNECTED), (2, kind)].repeat(10);
     let case = |name, subject: &[(usize, Kind)], elsewhere, causes: &[Cause]| {
@@ -255,11 +262,17 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
         owner: None,
     };
     let probe = |source: &str, label| crate::probe::Probe {
-        source: source.parse().unwrap(),
+        source: source.parse().ok(),
         destination: "203.0.113.5:25".parse().unwrap(),
         label,
-        took_ms: 30,
+        reason: None,
+        origin: None,
+        active_refusal: label == Label::Refused,
+        connect_ms: 30.0,
+        banner_ms: None,
         banner: (label == Label::Connected).then(|| "220 mx.example.net".to_owned()),
+        reply: (label == Label::Connected).then_some(220),
+        icmp: None,
     };
     let mut one_blocked = evidence(&[(9, RST)], works());
     one_blocked.probes = vec![probe("192.0.2.10", Label::Refused), probe("192.0.2.20", Label::Connected)];
@@ -297,6 +310,7 @@ fn cases() -> Vec<(&'static str, Evidence, Vec<Cause>)> {
     no_route.route = Some(crate::route::Route::Refused { why: "Network is unreachable".to_owned() });
     cases.push(("no route, still", no_route, vec![Cause::RouteFault]));
     cases.push(("submission works", submission, vec![Cause::PortBlockedOutbound]));
+    cases.extend(looked_up::cases());
     cases
 }
 

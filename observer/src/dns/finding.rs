@@ -174,7 +174,8 @@ fn of_host(host: &Host, is_exchanger: bool, findings: &mut Vec<Finding>) {
         findings.push(Finding::MxIsCname { exchanger: exchanger(), target: target.clone() });
     }
     match host.has_address() {
-        Some(false) if host.name.parse::<Ipv4Addr>().is_ok() => {
+        // No top-level domain is a number, whatever a name server says of it.
+        Some(false) | None if host.name.parse::<Ipv4Addr>().is_ok() => {
             findings.push(Finding::MxIsAddress { exchanger: exchanger() });
         }
         Some(false) => findings.push(Finding::MxHasNoAddress { exchanger: exchanger() }),

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnose::{Count, Diagnosis, LikelyCause, Line};
+use crate::diagnose::{Count, Diagnosis, LikelyCause, Line, Mail};
 use crate::label::Origin;
 use crate::sanitize::sanitize;
 
 /// Columns of a terminal that a mail has too.
 const WIDTH: usize = 78;
+/// Domains that are named.
+const DOMAINS: usize = 4;
 
 /// The diagnosis in words, likeliest cause first. Ends with a newline.
 pub fn render(diagnosis: &Diagnosis) -> String {
@@ -40,21 +42,17 @@ pub fn render(diagnosis: &Diagnosis) -> String {
         cause(&mut text, finding);
     }
     for probe in &diagnosis.probes {
-        let (label, banner) = (probe.label.as_str(), probe.banner.as_deref().unwrap_or("no banner"));
-        let line = format!(
-            "{} from {}: {label} after {} ms, {}",
-            probe.destination,
-            probe.source,
-            probe.took_ms,
-            sanitize(banner)
-        );
-        paragraph(&mut text, "probed     ", &line);
+        paragraph(&mut text, "probed     ", &probe.to_string());
+    }
+    for traced in &diagnosis.traced {
+        paragraph(&mut text, "traced     ", &format!("{}; {}", traced.trace, traced.born));
     }
     for operator in &diagnosis.operators {
         let (number, organisation) =
             (operator.system.number, operator.system.organisation.as_deref().unwrap_or("no name"));
         paragraph(&mut text, "operator   ", &format!("{}: AS{number}, {}", operator.address, sanitize(organisation)));
     }
+    mail_log(&mut text, &diagnosis.mail);
     for finding in &diagnosis.dns {
         paragraph(&mut text, "DNS        ", &sanitize(&finding.to_string()));
     }
@@ -63,6 +61,30 @@ pub fn render(diagnosis: &Diagnosis) -> String {
         paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
     }
     text
+}
+
+/// What the mail server's log adds.
+fn mail_log(text: &mut String, mail: &Mail) {
+    let Some(kind) = mail.kind.filter(|_| !mail.is_empty()) else { return };
+    let mut line = format!("{}: {} tries, {} of them matched with an attempt", kind.as_str(), mail.tried, mail.matched);
+    if mail.unlogged > 0 {
+        line.push_str(&format!("; {} attempts without a line", mail.unlogged));
+    }
+    if mail.without_connect > 0 {
+        line.push_str(&format!("; {} deliveries put off without a connect", mail.without_connect));
+    }
+    paragraph(text, "mail log   ", &line);
+    let domains = mail.top_domains();
+    if !domains.is_empty() {
+        let shown: Vec<_> = domains.iter().take(DOMAINS).map(|domain| sanitize(domain)).collect();
+        let more = domains.len().saturating_sub(DOMAINS);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        paragraph(text, "           ", &format!("mail for {}{more}", shown.join(", ")));
+    }
+    for (said, words) in &mail.words {
+        let count = mail.said.get(said).copied().unwrap_or(0);
+        paragraph(text, "           ", &format!("{count} {}, last: {}", said.as_str(), sanitize(words)));
+    }
 }
 
 fn since(diagnosis: &Diagnosis) -> String {

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::format::{Entry, Format};
+use crate::format::{Entry, Format, text};
+use crate::wire::Delivery;
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;
@@ -55,6 +56,17 @@ impl<W: Write> Writer<W> {
     pub fn alert(&mut self, alert: &Alert) -> io::Result<Shown> {
         self.format.append(Entry::Alert(alert), self.is_coloured, &mut self.pending)?;
         self.send(true)
+    }
+
+    /// Takes what the mail server's log says of an attempt. Only text has a line for it.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn delivery(&mut self, delivery: &Delivery) -> io::Result<Shown> {
+        if self.format == Format::Text {
+            text::append_delivery(delivery, self.is_coloured, &mut self.pending);
+        }
+        Ok(Shown::Yes)
     }
 
     /// Writes what is pending; to be called after each batch.

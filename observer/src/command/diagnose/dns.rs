@@ -9,7 +9,8 @@ use tokio::runtime::Runtime;
 use super::super::Failure;
 use super::super::live::runtime;
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::Evidence;
+use crate::config;
+use crate::diagnose::{Evidence, Mail};
 use crate::dns::finding::{Finding, of_listing, of_mail, of_names};
 use crate::dns::{DomainMail, Resolver, Settings, Zone};
 
@@ -30,14 +31,16 @@ pub(super) struct Dns {
 
 impl Dns {
     /// Asks about the domain, if there is one; `None` if DNS is not to be asked.
-    pub(super) fn begin(args: &DiagnoseArgs) -> Result<Option<Self>, Failure> {
-        if !args.dns && args.domain.is_none() && args.dnsbl.is_empty() {
+    pub(super) fn begin(args: &DiagnoseArgs, config: &config::Diagnose) -> Result<Option<Self>, Failure> {
+        let is_configured = config.dns && args.destination.is_some() && !args.no_dns;
+        if !is_configured && !args.dns && args.domain.is_none() && args.dnsbl.is_empty() {
             return Ok(None);
         }
-        let zones: Result<Vec<Zone>, String> = args.dnsbl.iter().map(|zone| Zone::new(zone, Vec::new())).collect();
+        let (dnsbl, servers) = (or(&args.dnsbl, &config.dnsbl), or(&args.name_server, &config.name_servers));
+        let zones: Result<Vec<Zone>, String> = dnsbl.iter().map(|zone| Zone::new(zone, Vec::new())).collect();
         let zones = zones.map_err(|error| Failure::usage(&format!("--dnsbl: {error}")))?;
         let settings =
-            Settings { servers: args.name_server.clone(), timeout: TIMEOUT, deadline: DEADLINE, ..Settings::default() };
+            Settings { servers: servers.to_vec(), timeout: TIMEOUT, deadline: DEADLINE, ..Settings::default() };
         let runtime = runtime()?;
         let resolver = {
             let _guard = runtime.enter();
@@ -63,10 +66,22 @@ impl Dns {
         is_told.then_some(networks)
     }
 
+    /// Of the domain for which the mail server tried that destination most.
+    fn of_logged_domain(&self, destination: Option<IpAddr>, log: &Mail) -> Vec<Finding> {
+        // A hash is no name.
+        let domain = log.top_domains().into_iter().find(|domain| domain.contains('.'));
+        let mail = domain.map(|domain| self.runtime.block_on(self.resolver.domain_mail(domain)));
+        mail.map(|mail| of_mail(&mail, destination)).unwrap_or_default()
+    }
+
     /// Adds what is remarkable: of the domain, of the destinations, of our addresses.
     pub(super) fn ask(&self, destination: Option<IpAddr>, evidence: &mut Evidence) {
-        let mut findings = self.mail.as_ref().map(|mail| of_mail(mail, destination)).unwrap_or_default();
         let (subject, inquiry) = (&evidence.subject, self.resolver.inquiry());
+        let mut findings = match (&self.mail, destination) {
+            (Some(mail), _) => of_mail(mail, destination),
+            (None, Some(_)) => self.of_logged_domain(destination, &evidence.mail),
+            (None, None) => Vec::new(),
+        };
         self.runtime.block_on(async {
             let ends = subject.destinations.keys().take(ADDRESSES).chain(subject.sources.keys().take(ADDRESSES));
             for &address in ends {
@@ -81,6 +96,11 @@ impl Dns {
         evidence.not_seen.extend(unknown.iter().map(ToString::to_string));
         evidence.dns = known;
     }
+}
+
+/// What was typed, or else what was configured.
+fn or<'a, T>(typed: &'a [T], configured: &'a [T]) -> &'a [T] {
+    if typed.is_empty() { configured } else { typed }
 }
 
 #[cfg(test)]
@@ -110,7 +130,7 @@ mod tests {
         let server = server.to_string();
         let typed = ["observer", "diagnose"].into_iter().chain(words.iter().copied()).chain(["--name-server", &server]);
         match Cli::from_args(typed).unwrap().command {
-            Command::Diagnose(args) => Dns::begin(&args).unwrap(),
+            Command::Diagnose(args) => Dns::begin(&args, &config::Diagnose::default()).unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,146 @@
+//! Attempts of the next minutes, where nothing was recorded: as history, in a directory
+//! that is removed at the end.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::super::Failure;
+use super::super::live::{Live, Sink, Stop, runtime, say, settings};
+use super::super::remote::{Reads, Remote};
+use crate::cli::DiagnoseArgs;
+use crate::event::{Event, Mta};
+use crate::history::{Delivery, Entry, Recorder, Retention};
+use crate::wire::{self, Request};
+
+/// Entries of one transaction.
+const BATCH: usize = 1_000;
+
+/// What was captured.
+pub(super) struct Captured {
+    /// The history.
+    pub(super) path: PathBuf,
+    /// When it began.
+    pub(super) since: Timestamp,
+    _place: TempDir,
+}
+
+/// Captures until `duration` is over, or Ctrl-C comes: from `observer run`, or with hooks
+/// of its own.
+pub(super) fn capture(args: &DiagnoseArgs, duration: Duration) -> Result<Captured, Failure> {
+    runtime()?.block_on(async {
+        let request = Request { successes: true, ..Request::default() };
+        let mut capture = Capture::begin()?;
+        match Remote::connect(&args.source, &request).await? {
+            Some(remote) => follow(remote, args, duration, &mut capture).await?,
+            None => attach(args, duration, &mut capture).await?,
+        }
+        capture.end()
+    })
+}
+
+async fn follow(
+    mut remote: Remote,
+    args: &DiagnoseArgs,
+    duration: Duration,
+    capture: &mut Capture,
+) -> Result<(), Failure> {
+    remote.ensure_watched(&[args.port])?;
+    let mut stop = Stop::new(Some(duration))?;
+    say(&format!("reading {} for {duration:?}, as observer run sees it; Ctrl-C ends it", remote.scope(&[])));
+    remote.until(&mut stop, capture).await?;
+    remote.finish(capture).await.map(drop)
+}
+
+async fn attach(args: &DiagnoseArgs, duration: Duration, capture: &mut Capture) -> Result<(), Failure> {
+    let ports = [args.port];
+    let mut live = Live::attach(&settings(&ports, true, &args.kernel))?;
+    // Attached first: the time asked for is time that is seen.
+    let mut stop = Stop::new(Some(duration))?;
+    say(&format!("capturing outbound TCP connections {} for {duration:?}; Ctrl-C ends it", live.scope(&ports)));
+    live.until(&mut stop, capture).await?;
+    live.finish(capture)
+}
+
+struct Capture {
+    recorder: Recorder,
+    entries: Vec<Entry>,
+    deliveries: Vec<Delivery>,
+    since: Timestamp,
+    place: TempDir,
+}
+
+impl Capture {
+    fn begin() -> Result<Self, Failure> {
+        let place = tempfile::tempdir().map_err(|error| failed(&error))?;
+        let since = Timestamp::now();
+        let path = place.path().join("history.sqlite");
+        let recorder = Recorder::open(&path, Retention::default(), since).map_err(|error| failed(&error))?;
+        Ok(Self { recorder, entries: Vec::new(), deliveries: Vec::new(), since, place })
+    }
+
+    fn write(&mut self, least: usize) -> Result<(), Failure> {
+        if self.entries.len() >= least {
+            self.recorder.record(&self.entries, &[]).map_err(|error| failed(&error))?;
+            self.entries.clear();
+        }
+        if self.deliveries.len() >= least {
+            self.recorder.record_deliveries(&self.deliveries).map_err(|error| failed(&error))?;
+            self.deliveries.clear();
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Captured, Failure> {
+        self.write(1)?;
+        Ok(Captured { path: self.recorder.path().to_owned(), since: self.since, _place: self.place })
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new("cannot keep what is captured", error)
+}
+
+impl Reads for Capture {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        Sink::event(self, event)
+    }
+
+    fn delivery(&mut self, delivery: &wire::Delivery) -> Result<(), Failure> {
+        let Mta { kind, queue_id, recipient_domain, host, status, said, words, unlogged, .. } = delivery.mta.clone();
+        let connect = if unlogged { crate::history::Connect::Unlogged } else { crate::history::Connect::Seen };
+        self.deliveries.push(Delivery {
+            time: delivery.time,
+            kind,
+            queue_id,
+            recipient_domain,
+            status,
+            host,
+            ip: delivery.dst.ip.map(|ip| ip.to_canonical()),
+            said: said.unwrap_or(crate::mta::Said::Nothing),
+            words: words.unwrap_or_default(),
+            connect,
+            attempt: Some(delivery.id.clone()),
+        });
+        Ok(())
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        Sink::batch_end(self)
+    }
+}
+
+impl Sink for Capture {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+        self.entries.push(Entry::from(event));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        self.write(BATCH)?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
