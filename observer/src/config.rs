@@ -9,6 +9,7 @@ mod read;
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::filter::Filter;
 use crate::format::{Entry, Format};
 use crate::history::Retention;
 use crate::label::Label;
+use crate::mta;
+use crate::mta::follow::Place;
 use crate::sink::target::Target;
 use crate::spool::Limits;
 
@@ -37,6 +40,10 @@ pub struct Config {
     pub socket: Option<Socket>,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<Metrics>,
+    /// The mail server's log; `None`: it is not read.
+    pub mta: Option<MtaLog>,
+    /// What `observer diagnose` does unasked.
+    pub diagnose: Diagnose,
     /// Directory of the spools.
     pub spool: PathBuf,
     /// Where events are sent.
@@ -61,6 +68,8 @@ impl Default for Config {
             history: Some(History::default()),
             socket: Some(Socket::default()),
             metrics: None,
+            mta: None,
+            diagnose: Diagnose::default(),
             spool: SPOOL.into(),
             sinks: Vec::new(),
         }
@@ -134,27 +143,32 @@ impl Config {
 
     /// Files that sinks read later: secrets, certificates.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.sinks.iter().flat_map(|sink| sink.target.files())
+        let of_log = self.mta.iter().filter_map(|mta| mta.domain_key.as_deref());
+        self.sinks.iter().flat_map(|sink| sink.target.files()).chain(of_log)
     }
 
     /// Secrets that others can read, or that are not there.
     fn warnings(&self) -> Vec<Problem> {
-        let mut warnings = Vec::new();
-        for sink in &self.sinks {
-            for path in sink.target.secrets() {
-                let place = path.display().to_string();
-                let text = match path.metadata() {
-                    Err(error) => format!("sink {} cannot read it: {error}", sink.name),
-                    Ok(file) if file.permissions().mode() & 0o007 != 0 => {
-                        format!("the secret of sink {} can be read by everyone: chmod o= {place}", sink.name)
-                    }
-                    Ok(_) => continue,
-                };
-                warnings.push(Problem { place, text });
-            }
-        }
-        warnings
+        let of_sink = |sink: &SinkConfig| {
+            let owner = format!("sink {}", sink.name);
+            sink.target.secrets().into_iter().map(|path| (owner.clone(), path.to_owned())).collect::<Vec<_>>()
+        };
+        let of_log = self.mta.iter().filter_map(|mta| Some(("[mta]".to_owned(), mta.domain_key.clone()?)));
+        let secrets = self.sinks.iter().flat_map(of_sink).chain(of_log);
+        secrets.filter_map(|(owner, path)| warning(&owner, &path)).collect()
     }
+}
+
+fn warning(owner: &str, secret: &Path) -> Option<Problem> {
+    let place = secret.display().to_string();
+    let text = match secret.metadata() {
+        Err(error) => format!("{owner} cannot read it: {error}"),
+        Ok(file) if file.permissions().mode() & 0o007 != 0 => {
+            format!("the secret of {owner} can be read by everyone: chmod o= {place}")
+        }
+        Ok(_) => return None,
+    };
+    Some(Problem { place, text })
 }
 
 fn read_all(file: Option<&Path>) -> Result<(Vec<PathBuf>, Vec<String>), Problem> {
@@ -277,7 +291,33 @@ pub enum Listen {
     /// A unix socket, for root and the socket's group.
     Unix(PathBuf),
     /// A loopback address and port.
-    Tcp(std::net::SocketAddr),
+    Tcp(SocketAddr),
+}
+
+/// The mail server's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MtaLog {
+    /// Whose it is.
+    pub kind: mta::Kind,
+    /// Where it is.
+    pub log: Place,
+    /// The key with which recipients' domains are hashed; `None`: they are not.
+    pub domain_key: Option<PathBuf>,
+    /// The server's process ids are not those of this host.
+    pub has_own_process_ids: bool,
+}
+
+/// What `observer diagnose` does unasked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnose {
+    /// Ask DNS whenever a destination is named.
+    pub dns: bool,
+    /// Lists to ask about this host's addresses, when DNS is asked.
+    pub dnsbl: Vec<String>,
+    /// Name servers to ask; none: those of /etc/resolv.conf.
+    pub name_servers: Vec<SocketAddr>,
+    /// A MaxMind DB file that names the operators of networks.
+    pub asn_file: Option<PathBuf>,
 }
 
 /// A sink.

@@ -26,7 +26,7 @@ use durations::Durations;
 use exposition::{Exposition, Kind};
 
 pub use exposition::CONTENT_TYPE;
-pub use reading::{HistoryMetrics, HookMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics};
+pub use reading::{HistoryMetrics, HookMetrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics};
 
 /// What is kept from one reading to the next, so that no counter ever falls.
 #[derive(Debug)]
@@ -77,6 +77,9 @@ impl Metrics {
         }
         if let Some(readers) = &reading.readers {
             readers.write(&mut out);
+        }
+        if let Some(mta) = reading.mta {
+            mta.write(&mut out);
         }
         out.render()
     }

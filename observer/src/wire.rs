@@ -1,12 +1,13 @@
 //! What `observer run` and its readers say to each other on the unix socket: one
 //! JSON object a line. A reader first sends a [`Request`]; it gets a [`Hello`],
-//! and then events, alerts and [`Account`]s as they come, and a [`Lost`] where it
+//! and then events, deliveries, alerts and [`Account`]s as they come, and a [`Lost`] where it
 //! was too slow for some. When it closes its writing half it gets a [`Summary`].
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::event::Event;
+use crate::event::{Endpoint, Event, Mta};
 
 /// Longest request that is read.
 pub const REQUEST_MAX: u64 = 4_096;
@@ -96,6 +97,19 @@ pub struct Summary {
     pub too_slow: u64,
 }
 
+/// What the mail server's log says of an attempt whose event was sent before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// [`Event::id`].
+    pub id: String,
+    /// [`Event::time`].
+    pub time: Timestamp,
+    /// [`Event::dst`].
+    pub dst: Endpoint,
+    /// What it says.
+    pub mta: Mta,
+}
+
 /// Why a reader is not served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -113,6 +127,8 @@ pub enum Line {
     Refusal(Refusal),
     /// An attempt that ended.
     Event(Box<Event>),
+    /// What the mail server's log says of an attempt.
+    Delivery(Box<Delivery>),
     /// How far failures reach has changed.
     Alert(Box<Alert>),
     /// The ledger in numbers.
@@ -126,7 +142,7 @@ pub enum Line {
 }
 
 /// The kinds of [`Line`] as they are written.
-const KINDS: [&str; 8] = ["hello", "refusal", "event", "alert", "account", "lost", "end", "summary"];
+const KINDS: [&str; 9] = ["hello", "refusal", "event", "delivery", "alert", "account", "lost", "end", "summary"];
 
 impl Line {
     /// Reads a line. `None` if it is of a kind that only later versions know, which

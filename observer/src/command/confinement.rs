@@ -1,10 +1,12 @@
 //! What `observer run` gives up once it has attached: its capabilities, see
 //! capabilities(7), and by Landlock the right to write outside the directories of its
-//! configuration and to execute anything, see landlock(7). Threads that start later
+//! configuration and to execute anything but journalctl, if the journal is read, see landlock(7). Threads that start later
 //! inherit both, so it comes before the first of them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, DirBuilder};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,10 +16,12 @@ use landlock::{
     ABI, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
     Scope, path_beneath_rules,
 };
+use object::read::elf::{ElfFile64, ProgramHeader as _};
 
 use super::Failure;
+use super::mta_log;
 use super::socket::make_passable;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, MtaLog};
 use crate::history::make_directory;
 use crate::sink::target::Target;
 
@@ -39,8 +43,9 @@ impl Confinement {
     /// If the kernel refuses to take rights away. One without Landlock is no error.
     pub(super) fn enter(config: &Config, is_enough: impl Fn() -> bool) -> Result<Self, Failure> {
         let writable = directories(config);
-        let is_restricted =
-            restrict(&writable, config).map_err(|error| Failure::new("cannot restrict writing by Landlock", error))?;
+        let executable = config.mta.as_ref().map(executables).unwrap_or_default();
+        let is_restricted = restrict(&writable, &executable, config)
+            .map_err(|error| Failure::new("cannot restrict writing by Landlock", error))?;
         let capabilities = drop_capabilities(rustix::process::geteuid().is_root(), is_enough)
             .map_err(|error| Failure::new("cannot give up capabilities", error))?;
         Ok(Self { capabilities, writable: is_restricted.then_some(writable) })
@@ -117,15 +122,33 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
+/// Programs that are started later, each with the dynamic linker that it names, which the
+/// kernel opens for execution too. Libraries need no such right.
+fn executables(log: &MtaLog) -> Vec<PathBuf> {
+    let programs = mta_log::programs(log);
+    let linkers: Vec<_> = programs.iter().filter_map(|program| dynamic_linker(program)).collect();
+    programs.into_iter().chain(linkers).collect()
+}
+
+/// The program header `PT_INTERP`, elf(5).
+fn dynamic_linker(program: &Path) -> Option<PathBuf> {
+    let bytes = fs::read(program).ok()?;
+    let elf = ElfFile64::<object::Endianness>::parse(bytes.as_slice()).ok()?;
+    let mut headers = elf.elf_program_headers().iter();
+    let name = headers.find_map(|header| header.interpreter(elf.endian(), elf.data()).ok().flatten())?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
+}
+
 /// Whether the kernel restricts.
-fn restrict(writable: &[PathBuf], config: &Config) -> Result<bool, RulesetError> {
+fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Result<bool, RulesetError> {
     let write = AccessFs::from_write(ABI::V6);
     let mut ruleset = Ruleset::default()
         .handle_access(write | AccessFs::Execute)?
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::Signal)?
         .create()?
-        .add_rules(path_beneath_rules(writable, write))?;
+        .add_rules(path_beneath_rules(writable, write))?
+        .add_rules(path_beneath_rules(executable, AccessFs::Execute))?;
     if let Some(Listen::Tcp(address)) = config.metrics.as_ref().map(|metrics| &metrics.listen) {
         ruleset = ruleset.add_rule(NetPort::new(address.port(), AccessNet::BindTcp))?;
     }

@@ -8,6 +8,7 @@ mod doctor;
 mod live;
 pub mod metrics;
 mod minutes;
+mod mta_log;
 mod outlets;
 mod readers;
 mod record;

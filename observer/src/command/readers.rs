@@ -24,7 +24,7 @@ use crate::label::Label;
 use crate::ledger::{Counters, Ledger};
 use crate::metrics::ReaderMetrics;
 use crate::ui::summary;
-use crate::wire::{Account, Hello, Line, Lost, REQUEST_MAX, Refusal, Request, Summary};
+use crate::wire::{Account, Delivery, Hello, Line, Lost, REQUEST_MAX, Refusal, Request, Summary};
 
 /// Readers at a time: each remembers the kernel's counters of when it came.
 const MAX_READERS: usize = 16;
@@ -56,6 +56,7 @@ enum Kind {
     Success,
     Alert,
     Account,
+    Delivery,
     /// Nothing comes after it.
     End,
 }
@@ -67,7 +68,7 @@ impl Kind {
 
     fn is_wanted(self, request: &Request) -> bool {
         match self {
-            Self::Failure | Self::End => true,
+            Self::Failure | Self::Delivery | Self::End => true,
             Self::Success => request.successes,
             Self::Alert => request.alerts,
             Self::Account => request.accounts,
@@ -123,6 +124,13 @@ impl Readers {
         let kind = if event.label == Label::Connected { Kind::Success } else { Kind::Failure };
         self.tell(kind, || Line::Event(Box::new(event.clone())));
         self.events += 1;
+    }
+
+    /// Hands to those who read what the mail server's log says of an event.
+    pub(super) fn delivery(&self, event: &Event) {
+        let Some(mta) = &event.mta else { return };
+        let (id, time, dst, mta) = (event.id.clone(), event.time, event.dst, mta.clone());
+        self.tell(Kind::Delivery, || Line::Delivery(Box::new(Delivery { id, time, dst, mta })));
     }
 
     /// Hands an alert to those who read.

@@ -12,7 +12,7 @@ use super::live::{Live, Sink, say};
 use super::uncounted::{Counts, Uncounted};
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::history::{Entry, Reconciler, Recorder, Retention, Status, Writer};
+use crate::history::{Delivery, Entry, Reconciler, Recorder, Retention, Status, Writer};
 
 /// For the last counts to find room in the writer's queue.
 const LAST_COUNTS_WITHIN: Duration = Duration::from_millis(300);
@@ -59,6 +59,11 @@ impl Record {
     /// Records an alert.
     pub(super) fn alert(&self, alert: &Alert) {
         self.writer.offer_alert(alert.clone());
+    }
+
+    /// Records what the mail server's log says of deliveries.
+    pub(super) fn deliveries(&self, deliveries: Vec<Delivery>) {
+        self.writer.offer_deliveries(deliveries);
     }
 
     /// False if the writer has no room.

@@ -16,7 +16,7 @@ use crate::alert::Alert;
 use crate::cli::SourceArgs;
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::wire::{Account, Hello, Line, Request, Summary};
+use crate::wire::{Account, Delivery, Hello, Line, Request, Summary};
 
 /// For the summary, when all events have been read.
 const SUMMARY_WITHIN: Duration = Duration::from_secs(2);
@@ -31,6 +31,10 @@ pub(super) trait Reads {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure>;
     /// Takes an alert.
     fn alert(&mut self, _: &Alert) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// Takes what the mail server's log says of an attempt.
+    fn delivery(&mut self, _: &Delivery) -> Result<(), Failure> {
         Ok(())
     }
     /// Takes the ledger in numbers.
@@ -143,6 +147,7 @@ impl Remote {
         match line {
             Line::Event(event) => return reads.event(&event),
             Line::Alert(alert) => reads.alert(&alert)?,
+            Line::Delivery(delivery) => reads.delivery(&delivery)?,
             Line::Account(account) => reads.account(account),
             Line::Lost(lost) => reads.lost(lost.events),
             Line::Hello(_) | Line::Refusal(_) | Line::End | Line::Summary(_) => {}

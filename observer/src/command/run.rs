@@ -15,6 +15,7 @@ use super::confinement::Confinement;
 use super::live::{Live, Sink, Stop, list, runtime, say, settings_of};
 use super::metrics::MetricsServer;
 use super::minutes::MinuteCounts;
+use super::mta_log::{self, MtaLog};
 use super::outlets::Outlets;
 use super::readers::Readers;
 use super::record::Record;
@@ -24,9 +25,11 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::event::Event;
 use crate::format::Entry;
+use crate::history::Delivery;
 use crate::ledger::Counters;
 use crate::metrics::{HookMetrics, Metrics, Reading};
 use crate::minute::Minute;
+use crate::mta::attach::Ready;
 use crate::wire::{Account, Hello};
 
 /// For the sinks to spool or write what waits, and to deliver some of it. History
@@ -74,6 +77,7 @@ struct Daemon<'a> {
     record: Option<Record>,
     alerts: Alerts,
     minutes: MinuteCounts,
+    mta_log: Option<MtaLog>,
     outlets: Outlets,
     readers: Option<Readers>,
     metrics: Option<MetricsServer>,
@@ -93,6 +97,7 @@ impl<'a> Daemon<'a> {
         let open = |history: &crate::config::History| Record::open(&history.path, history.retention, max_outcomes);
         let record = config.history.as_ref().map(open).transpose()?;
         let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
+        let mta_log = config.mta.as_ref().map(MtaLog::start).transpose()?;
         let readers = readers(&config, live);
         let metrics = metrics(&config)?;
         let status = purpose(&config, live);
@@ -104,6 +109,7 @@ impl<'a> Daemon<'a> {
             record,
             alerts: Alerts::new(max_outcomes),
             minutes: MinuteCounts::new(max_outcomes),
+            mta_log,
             outlets,
             readers,
             metrics,
@@ -135,13 +141,31 @@ impl<'a> Daemon<'a> {
         format!("configuration loaded again, {count} {sinks}{rest}")
     }
 
+    /// Hands on events with what the log says of them.
+    fn pass_on(&mut self, ready: Ready) {
+        let mut rows: Vec<Delivery> = ready.deliveries.iter().flat_map(Delivery::all_of).collect();
+        for event in &ready.events {
+            self.outlets.offer(Entry::Event(event));
+            rows.extend(Delivery::unlogged(event));
+            if let Some(readers) = &self.readers {
+                readers.delivery(event);
+            }
+        }
+        if !ready.events.is_empty() {
+            self.outlets.flush();
+        }
+        if let Some(record) = &self.record {
+            record.deliveries(rows);
+        }
+    }
+
     fn tell_minutes(&mut self, minutes: &[Minute]) {
         minutes.iter().for_each(|minute| self.outlets.offer(Entry::Minute(minute)));
     }
 
     fn answer_metrics(&mut self, live: &Live) -> Result<(), Failure> {
         let Some(metrics) = &mut self.metrics else { return Ok(()) };
-        let (outlets, readers, record) = (&self.outlets, &self.readers, &self.record);
+        let (outlets, readers, record, mta_log) = (&self.outlets, &self.readers, &self.record, &self.mta_log);
         metrics.tick(|| {
             // Outcomes before totals: what ends between is in flight, not twice.
             let outcomes = live.outcomes()?;
@@ -155,12 +179,16 @@ impl<'a> Daemon<'a> {
                 sinks: outlets.metrics(),
                 history: record.as_ref().map(|record| (&record.status()).into()),
                 readers: readers.as_ref().map(Readers::metrics),
+                mta: mta_log.as_ref().map(MtaLog::metrics),
             })
         })
     }
 
     async fn finish(mut self, live: &Live) -> Result<(), Failure> {
         Service::stopping();
+        if let Some(ready) = self.mta_log.take().map(MtaLog::finish) {
+            self.pass_on(ready);
+        }
         if let Some(readers) = self.readers.take() {
             readers.finish(live).await?;
         }
@@ -182,8 +210,10 @@ fn purpose(config: &Config, live: &Live) -> String {
         1 => format!(", to the sink {}", config.sinks[0].name),
         count => format!(", to {count} sinks"),
     };
+    let log = config.mta.as_ref().map(|mta| format!(", with {}", mta_log::named(mta.kind, &mta.log)));
     let scope = live.scope(&config.ports);
-    format!("recording outbound TCP connections {scope}{}{sinks}", history.unwrap_or_default())
+    let (history, log) = (history.unwrap_or_default(), log.unwrap_or_default());
+    format!("recording outbound TCP connections {scope}{history}{sinks}{log}")
 }
 
 /// Recording is worth more than being read: without a socket it goes on.
@@ -219,7 +249,10 @@ impl Sink for Daemon<'_> {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         self.alerts.add(event);
         self.minutes.add(event);
-        self.outlets.offer(Entry::Event(event));
+        match &mut self.mta_log {
+            Some(log) => log.event(event.clone()),
+            None => self.outlets.offer(Entry::Event(event)),
+        }
         if let Some(readers) = &mut self.readers {
             readers.event(event);
         }
@@ -247,6 +280,9 @@ impl Sink for Daemon<'_> {
             if let Some(record) = &self.record {
                 record.alert(&alert);
             }
+        }
+        if let Some(ready) = self.mta_log.as_mut().map(|log| log.tick(live.is_drained())) {
+            self.pass_on(ready);
         }
         let minutes = self.minutes.tick(live)?;
         self.tell_minutes(&minutes);

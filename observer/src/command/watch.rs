@@ -1,10 +1,11 @@
 //! `observer watch`.
 
 use std::io;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
 
 use anstream::ColorChoice;
+use lru::LruCache;
 
 use super::Failure;
 use super::alerts::Alerts;
@@ -17,7 +18,10 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::history::Retention;
 use crate::ui::watch::{Shown, Writer};
-use crate::wire::Request;
+use crate::wire::{Delivery, Request};
+
+/// Events shown that are remembered until their deliveries come.
+const LATEST: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
 pub(super) fn run(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     runtime()?.block_on(watch(args, color))
@@ -30,7 +34,8 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     let request = Request { successes: filter.wants_successes(), alerts: args.output.alerts, accounts: false };
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
-    let screen = Screen { writer, filter, limit: args.output.count.map(NonZeroU64::get), shown: 0 };
+    let limit = args.output.count.map(NonZeroU64::get);
+    let screen = Screen { writer, filter, limit, shown: 0, latest: LruCache::new(LATEST) };
     match Remote::connect(&args.source, &request).await? {
         Some(remote) => follow(remote, screen, &mut stop, args).await,
         None => attach(screen, &mut stop, args).await,
@@ -85,6 +90,8 @@ struct Screen<W: io::Write> {
     filter: Filter,
     limit: Option<u64>,
     shown: u64,
+    /// Ids of the latest events, whose deliveries may come.
+    latest: LruCache<String, ()>,
 }
 
 impl<W: io::Write> Screen<W> {
@@ -104,12 +111,20 @@ impl<W: io::Write> Reads for Screen<W> {
             return Ok(ControlFlow::Continue(()));
         }
         self.shown += 1;
+        self.latest.put(event.id.clone(), ());
         self.write(|writer| writer.event(event))
     }
 
     fn alert(&mut self, alert: &Alert) -> Result<(), Failure> {
         // That the reader is gone is found again by the next flush.
         self.write(|writer| writer.alert(alert)).map(drop)
+    }
+
+    fn delivery(&mut self, delivery: &Delivery) -> Result<(), Failure> {
+        if self.latest.pop(&delivery.id).is_none() {
+            return Ok(());
+        }
+        self.write(|writer| writer.delivery(delivery)).map(drop)
     }
 
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {

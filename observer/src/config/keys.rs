@@ -105,6 +105,50 @@ const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "mta",
+        about: "The mail server's log, so that an event says which delivery stands behind an attempt: queue id, recipients' \
+                domain, MX host, the server's own words; and history what was put off without a connect. Off unless `kind` \
+                says whose log it is. Local parts of addresses are never kept. Events reach sinks up to 10 seconds later.",
+        keys: &[
+            key("kind", "\"postfix\"", "postfix, exim, opensmtpd or kumomta. No default."),
+            key(
+                "log",
+                "\"journal\"",
+                "journal, or a file such as /var/log/mail.log, which may be rotated. Needed with `kind`. The service's user \
+                 must be allowed to read it: SupplementaryGroups=adm (files) or systemd-journal in the unit. No default.",
+            ),
+            key(
+                "domain_key_file",
+                "\"/etc/observer/domains.key\"",
+                "Keep and send recipients' domains as keyed hashes only: a file with the key, or the name of a systemd \
+                 credential. The same key makes the same hashes on every host. Default: domains as they are.",
+            ),
+            key(
+                "own_process_ids",
+                "false",
+                "The mail server runs in a container with process ids of its own, which are then not compared.",
+            ),
+        ],
+    },
+    Section {
+        name: "diagnose",
+        about: "What `observer diagnose` does unasked; its options of the same names do it once. It asks nobody anything else.",
+        keys: &[
+            key("dns", "false", "Ask DNS whenever a destination is named."),
+            key(
+                "dnsbl",
+                "[]",
+                "Lists to ask about this host's addresses when DNS is asked, such as a DNSBL that its terms let you ask.",
+            ),
+            key("name_servers", "[]", "Name servers to ask, ADDR or ADDR:PORT. Default: those of /etc/resolv.conf."),
+            key(
+                "asn_file",
+                "\"/var/lib/GeoIP/GeoLite2-ASN.mmdb\"",
+                "A MaxMind DB file that names the operators of the destinations' networks. No default.",
+            ),
+        ],
+    },
+    Section {
         name: "spool",
         about: "What waits for sinks whose receiver is away or slow.",
         keys: &[key("directory", "\"/var/lib/observer/spool\"", "A directory for each sink is made below it.")],

@@ -7,13 +7,16 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::document::{Documents, Section};
-use super::{Config, History, Kernel, Kinds, Listen, Metrics, SinkConfig, Socket};
+use super::{Config, Diagnose, History, Kernel, Kinds, Listen, Metrics, MtaLog, SinkConfig, Socket};
 use crate::cli::value;
+use crate::dns::Zone;
 use crate::filter::Filter;
 use crate::format::Format;
 use crate::format::rfc5424::DOCUMENTATION_PEN;
 use crate::history::Retention;
 use crate::label::Label;
+use crate::mta;
+use crate::mta::follow::Place;
 use crate::sink::target::{
     ClientCertificate, FileTarget, HttpProtocol, HttpTarget, JOURNAL_SOCKET, JournaldTarget, NatsTarget, Remote,
     SyslogReceiver, SyslogTarget, Target, Tls,
@@ -42,6 +45,8 @@ pub(super) fn config(documents: &Documents<'_>, surroundings: &Surroundings) -> 
         history: history(root.section("history")),
         socket: socket(root.section("socket")),
         metrics: metrics(root.section("metrics")),
+        mta: mta(root.section("mta"), surroundings),
+        diagnose: diagnose(root.section("diagnose")),
         spool: spool(root.section("spool")),
         sinks: sinks(&root.section("sink"), surroundings),
     };
@@ -106,6 +111,40 @@ fn metrics(section: Section<'_, '_>) -> Option<Metrics> {
     let destinations = section.value("destinations", 0, number::<usize, 10_000>);
     section.finish("");
     listen.map(|listen| Metrics { listen, destinations })
+}
+
+fn mta(section: Section<'_, '_>, surroundings: &Surroundings) -> Option<MtaLog> {
+    let kind = section.optional("kind", choice::<mta::Kind>);
+    let log = section.optional("log", log_place);
+    let domain_key = section.optional("domain_key_file", |text| secret(text, surroundings));
+    let has_own_process_ids = section.flag("own_process_ids", false);
+    if kind.is_some() != log.is_some() {
+        section.lacks("[mta] needs both \"kind\" and \"log\": whose log it is, and where");
+    }
+    section.finish("");
+    Some(MtaLog { kind: kind?, log: log?, domain_key, has_own_process_ids })
+}
+
+fn diagnose(section: Section<'_, '_>) -> Diagnose {
+    let diagnose = Diagnose {
+        dns: section.flag("dns", false),
+        dnsbl: section.list("dnsbl", zone).unwrap_or_default(),
+        name_servers: section.list("name_servers", value::name_server).unwrap_or_default(),
+        asn_file: section.optional("asn_file", absolute),
+    };
+    section.finish("");
+    diagnose
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    Zone::new(text, Vec::new()).map(|_| text.to_owned())
+}
+
+fn log_place(text: &str) -> Result<Place, String> {
+    match text {
+        "journal" => Ok(Place::Journal),
+        path => absolute(path).map(Place::File).map_err(|error| format!("{error}; or say journal")),
+    }
 }
 
 fn spool(section: Section<'_, '_>) -> PathBuf {

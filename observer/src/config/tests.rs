@@ -45,6 +45,16 @@ fn every_value_has_its_meaning() {
         [metrics]
         listen = "[::1]:9625"
         destinations = 20
+        [mta]
+        kind = "exim"
+        log = "/var/log/exim4/mainlog"
+        domain_key_file = "/etc/observer/domains.key"
+        own_process_ids = true
+        [diagnose]
+        dns = true
+        dnsbl = "bl.example"
+        name_servers = ["192.0.2.53", "[2001:db8::53]:5353"]
+        asn_file = "/srv/asn.mmdb"
         [spool]
         directory = "/srv/spool"
         "#,
@@ -58,6 +68,18 @@ fn every_value_has_its_meaning() {
         history: Some(History { retention, ..history }),
         socket: None,
         metrics: Some(Metrics { listen: Listen::Tcp("[::1]:9625".parse().unwrap()), destinations: 20 }),
+        mta: Some(MtaLog {
+            kind: mta::Kind::Exim,
+            log: Place::File("/var/log/exim4/mainlog".into()),
+            domain_key: Some("/etc/observer/domains.key".into()),
+            has_own_process_ids: true,
+        }),
+        diagnose: Diagnose {
+            dns: true,
+            dnsbl: vec!["bl.example".to_owned()],
+            name_servers: vec!["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:5353".parse().unwrap()],
+            asn_file: Some("/srv/asn.mmdb".into()),
+        },
         spool: "/srv/spool".into(),
         sinks: Vec::new(),
     };
@@ -84,8 +106,9 @@ fn the_default_file_means_the_default() {
     let lines = file.lines().take_while(|line| !line.starts_with("#[sink."));
     let plain: Vec<_> = lines.map(|line| uncommented(line).unwrap_or(line)).collect();
     let config = read(&plain.join("\n")).unwrap();
-    assert!(config.metrics.is_some());
-    assert_eq!(Config { metrics: None, ..config }, Config::default());
+    assert!(config.metrics.is_some() && config.mta.is_some());
+    let diagnose = Diagnose { asn_file: None, ..config.diagnose };
+    assert_eq!(Config { metrics: None, mta: None, diagnose, ..config }, Config::default());
 }
 
 /// A line that is a key or a section, commented out.

@@ -55,6 +55,9 @@ pub fn append(event: &Event, out: &mut Vec<u8>) {
     labelled("cs2", "origin", event.origin.map(Origin::as_str), out);
     labelled("cs3", "cgroup", event.process.as_ref().and_then(|process| process.cgroup.as_deref()), out);
     labelled("cs4", "evidence", evidence(event), out);
+    let mta = event.mta.as_ref();
+    labelled("cs5", "recipientDomain", mta.and_then(|mta| mta.recipient_domain.as_deref()), out);
+    labelled("cs6", "queueId", mta.and_then(|mta| mta.queue_id.as_deref()), out);
     labelled("cfp1", "handshakeMs", event.handshake.map(milliseconds), out);
     pair("msg", first(&phrase(event), MESSAGE_LEN), out);
     out.push(b'\n');

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::severity::Severity;
 use super::text::destination;
 use crate::alert::Alert;
-use crate::event::{Event, Evidence, milliseconds};
+use crate::event::{Event, Evidence, Mta, milliseconds};
 
 /// Appends the event as one line.
 ///
@@ -47,6 +47,7 @@ pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> 
             message.put("_process_cgroup", &process.cgroup)?;
             message.put("_process_netns", process.netns)?;
         }
+        mta(message, event.mta.as_ref())?;
         let Some(known) = &event.destination else { return Ok(()) };
         message.put("_destination_attempts", known.attempts)?;
         message.put("_destination_established", known.established)?;
@@ -55,6 +56,19 @@ pub fn append_event(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> 
         message.put("_destination_first_failed", known.first_failed)?;
         message.put("_destination_streak", known.streak)
     })
+}
+
+fn mta(message: &mut Object<'_>, mta: Option<&Mta>) -> serde_json::Result<()> {
+    let Some(mta) = mta else { return Ok(()) };
+    message.put("_mta_kind", mta.kind)?;
+    message.put("_mta_queue_id", &mta.queue_id)?;
+    message.put("_mta_recipient_domain", &mta.recipient_domain)?;
+    message.put("_mta_host", &mta.host)?;
+    message.put("_mta_status", mta.status)?;
+    message.put("_mta_said", mta.said)?;
+    message.put("_mta_words", &mta.words)?;
+    message.put("_mta_unlogged", mta.unlogged.then_some("true"))?;
+    message.put("_mta_candidates", mta.candidates)
 }
 
 fn evidence(message: &mut Object<'_>, evidence: &Evidence) -> serde_json::Result<()> {

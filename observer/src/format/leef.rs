@@ -11,6 +11,7 @@ use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
+use crate::mta::Status;
 use crate::scope::Scope;
 
 /// Appends the event as one line.
@@ -40,6 +41,14 @@ pub fn append(event: &Event, out: &mut Vec<u8>) {
         pair("process", &process.comm, out);
         pair("pid", process.pid, out);
         optional("cgroup", process.cgroup.as_deref(), out);
+    }
+    if let Some(mta) = &event.mta {
+        pair("mta", mta.kind.as_str(), out);
+        optional("queueId", mta.queue_id.as_deref(), out);
+        optional("recipientDomain", mta.recipient_domain.as_deref(), out);
+        optional("mxHost", mta.host.as_deref(), out);
+        optional("deliveryStatus", mta.status.map(Status::as_str), out);
+        optional("mtaWords", mta.words.as_deref(), out);
     }
     optional("streak", event.destination.as_ref().map(|known| known.streak), out);
     pair("msg", phrase(event), out);

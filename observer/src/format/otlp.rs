@@ -16,6 +16,7 @@ use super::text::destination;
 use crate::alert::Alert;
 use crate::event::{Event, Evidence, milliseconds};
 use crate::label::{Label, Origin, Reason};
+use crate::mta::Status;
 
 /// Appends the event as one line.
 ///
@@ -54,6 +55,13 @@ fn put_event(event: &Event, attributes: &mut Attributes<'_>) -> serde_json::Resu
     attributes.double("observer.handshake_ms", event.handshake.map(milliseconds))?;
     attributes.number("observer.syn_retransmits", Some(event.syn_retransmits))?;
     attributes.evidence(&event.evidence)?;
+    let mta = event.mta.as_ref();
+    attributes.text("observer.mta.kind", mta.map(|mta| mta.kind.as_str()))?;
+    attributes.text("observer.mta.queue_id", mta.and_then(|mta| mta.queue_id.as_deref()))?;
+    attributes.text("observer.mta.recipient_domain", mta.and_then(|mta| mta.recipient_domain.as_deref()))?;
+    attributes.text("observer.mta.host", mta.and_then(|mta| mta.host.as_deref()))?;
+    attributes.text("observer.mta.status", mta.and_then(|mta| mta.status).map(Status::as_str))?;
+    attributes.text("observer.mta.words", mta.and_then(|mta| mta.words.as_deref()))?;
     attributes.number("observer.streak", event.destination.as_ref().map(|known| known.streak))
 }
 

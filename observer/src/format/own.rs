@@ -20,6 +20,7 @@ pub(super) fn put(event: &Event, object: &mut Object<'_>) -> serde_json::Result<
         object.put("cgroup", process.and_then(|process| process.cgroup.as_ref()))?;
         object.put("netns", process.map(|process| process.netns))
     })?;
+    object.put("mta", &event.mta)?;
     object.put("destination", &event.destination)
 }
 

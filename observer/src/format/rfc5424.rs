@@ -16,6 +16,7 @@ use super::text::destination;
 use crate::alert::Alert;
 use crate::event::Event;
 use crate::label::{Origin, Reason};
+use crate::mta::Status;
 use crate::sanitize::sanitize;
 
 /// IANA's number for documentation (RFC 5612), until somebody has one of their own.
@@ -50,6 +51,14 @@ pub fn append(event: &Event, enterprise: u32, out: &mut Vec<u8>) {
         parameter("comm", &process.comm, out);
         optional("cgroup", process.cgroup.as_deref(), out);
         parameter("netns", process.netns, out);
+    }
+    if let Some(mta) = &event.mta {
+        parameter("mta", mta.kind.as_str(), out);
+        optional("queue_id", mta.queue_id.as_deref(), out);
+        optional("recipient_domain", mta.recipient_domain.as_deref(), out);
+        optional("mx_host", mta.host.as_deref(), out);
+        optional("delivery_status", mta.status.map(Status::as_str), out);
+        optional("mta_words", mta.words.as_deref(), out);
     }
     if let Some(known) = &event.destination {
         parameter("attempts", known.attempts, out);

@@ -234,7 +234,9 @@ fn flat(name: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
             drop(into.insert(name.to_owned(), words.join(",").into()));
         }
         Value::Bool(value) => drop(into.insert(name.to_owned(), value.to_string().into())),
-        value => drop(into.insert(name.replace("_id", "_event_id"), value.clone())),
+        // The name is the sender's own.
+        value if name == "_id" => drop(into.insert("_event_id".to_owned(), value.clone())),
+        value => drop(into.insert(name.to_owned(), value.clone())),
     }
 }
 

@@ -7,12 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use anstyle::{AnsiColor, Style};
 
 use crate::alert::Alert;
-use crate::event::{Endpoint, Event};
+use crate::event::{Endpoint, Event, Mta};
 use crate::format::phrase::{phrase, task_name};
 use crate::format::record::Record;
 use crate::label::Label;
 use crate::sanitize::sanitize;
 use crate::scope::Change;
+use crate::wire::Delivery;
 
 /// Width of the longest label.
 const LABEL_WIDTH: usize = 11;
@@ -30,11 +31,29 @@ pub fn append(event: &Event, is_coloured: bool, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail.
     let _ = writeln!(
         out,
-        "{time} {style}{label:<LABEL_WIDTH$}{style:#} {destination:<DESTINATION_WIDTH$} {}{}  {dim}{}{}{dim:#}",
+        "{time} {style}{label:<LABEL_WIDTH$}{style:#} {destination:<DESTINATION_WIDTH$} {}{}  {dim}{}{}{}{dim:#}",
         phrase(event),
         streak(event),
         process(event),
         source(&event.src),
+        delivery(event.mta.as_ref()),
+    );
+}
+
+/// Appends what the mail server's log says of an attempt as a line, newline included.
+pub fn append_delivery(delivery: &Delivery, is_coloured: bool, out: &mut Vec<u8>) {
+    let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
+    let time = delivery.time.strftime("%H:%M:%S.%3fZ");
+    let (mta, destination) = (&delivery.mta, destination(&delivery.dst));
+    let host = mta.host.as_ref().map(|host| format!(" at {}", sanitize(host))).unwrap_or_default();
+    let words = mta.words.as_ref().map(|words| format!(": {}", sanitize(words))).unwrap_or_default();
+    let unlogged = if mta.unlogged { ", without a line on this attempt" } else { "" };
+    let _ = writeln!(
+        out,
+        "{time} {dim}{:<LABEL_WIDTH$} {destination:<DESTINATION_WIDTH$} {}{}{host}{unlogged}{words}{dim:#}",
+        "delivery",
+        mta.kind.as_str(),
+        message(mta),
     );
 }
 
@@ -96,6 +115,27 @@ fn process(event: &Event) -> String {
 
 fn source(end: &Endpoint) -> String {
     end.ip.map(|ip: IpAddr| format!(" from {ip}")).unwrap_or_default()
+}
+
+/// `, 4Wxyz for example.net deferred`.
+fn delivery(mta: Option<&Mta>) -> String {
+    let text = mta.map(message).unwrap_or_default();
+    if text.is_empty() { text } else { format!(",{text}") }
+}
+
+/// ` 4Wxyz for example.net deferred`, as far as it is known.
+fn message(mta: &Mta) -> String {
+    let mut text = String::new();
+    if let Some(queue_id) = &mta.queue_id {
+        text.push_str(&format!(" {}", sanitize(queue_id)));
+    }
+    if let Some(domain) = &mta.recipient_domain {
+        text.push_str(&format!(" for {}", sanitize(domain)));
+    }
+    if let Some(status) = mta.status {
+        text.push_str(&format!(" {}", status.as_str()));
+    }
+    text
 }
 
 #[cfg(test)]

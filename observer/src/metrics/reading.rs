@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use super::exposition::{Exposition, Kind};
 use crate::kernel::hooks::{Group, HookReport, Status};
 use crate::ledger::Counters;
+use crate::mta::attach::Tallies;
+use crate::mta::follow::Counts;
+use crate::mta::join::Waiting;
 
 /// All of it, at one time.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Reading {
     pub history: Option<HistoryMetrics>,
     /// Of the socket for readers, if there is one.
     pub readers: Option<ReaderMetrics>,
+    /// Of the mail server's log, if one is read.
+    pub mta: Option<MtaMetrics>,
 }
 
 /// A kernel program.
@@ -179,5 +184,60 @@ impl ReaderMetrics {
         out.family("observer_readers_connected", Kind::Gauge, help).put([], self.connected);
         let help = "Events that readers of the socket lost because they were slow.";
         out.family("observer_readers_events_lost", Kind::Counter, help).put([], self.events_lost);
+    }
+}
+
+/// How reading the mail server's log goes, and what was found in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MtaMetrics {
+    /// True if the log can be read.
+    pub is_read: bool,
+    /// What was read.
+    pub counts: Counts,
+    /// What became of attempts.
+    pub tallies: Tallies,
+    /// What waits, and what could not.
+    pub waiting: Waiting,
+}
+
+impl MtaMetrics {
+    pub(super) fn write(self, out: &mut Exposition) {
+        let help = "1 if the mail server's log can be read, 0 if not.";
+        out.family("observer_mta_log_up", Kind::Gauge, help).put([], u64::from(self.is_read));
+        let mut count = |name, help, value: u64| out.family(name, Kind::Counter, help).put([], value);
+        count("observer_mta_log_lines", "Lines of the mail server's log that were read.", self.counts.lines);
+        let help = "Lines of the mail server's log that tell of a delivery.";
+        count("observer_mta_log_delivery_lines", help, self.counts.deliveries);
+        let help = "Lines of the mail server's log of which only the beginning was looked at.";
+        count("observer_mta_log_lines_cut", help, self.counts.too_long);
+        let opened = [
+            ("rotated", self.counts.rotations),
+            ("truncated", self.counts.truncations),
+            ("journalctl ended", self.counts.restarts),
+        ];
+        let help = "Times that the mail server's log was begun anew, by cause.";
+        out.family("observer_mta_log_reopened", Kind::Counter, help).put_causes("cause", opened);
+        let Tallies { joined, unlogged, ambiguous, nothing, unsought } = self.tallies;
+        let found = [
+            ("line", joined),
+            ("delivery without a line", unlogged),
+            ("several", ambiguous),
+            ("nothing", nothing),
+            ("not looked for", unsought),
+        ];
+        let help = "Attempts by what the mail server's log has on them.";
+        out.family("observer_mta_attempts", Kind::Counter, help).put_causes("found", found);
+        let waiting = [
+            ("attempts", self.waiting.attempts),
+            ("lines", self.waiting.mentions),
+            ("deliveries", self.waiting.deliveries),
+        ];
+        let family =
+            out.family("observer_mta_waiting", Kind::Gauge, "What waits to be matched with the mail server's log.");
+        for (what, count) in waiting {
+            family.put([("what", what)], count as u64);
+        }
+        let help = "Lines and deliveries that were not matched for want of room.";
+        out.family("observer_mta_unmatched", Kind::Counter, help).put([], self.waiting.early_lines);
     }
 }

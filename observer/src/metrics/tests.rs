@@ -54,6 +54,7 @@ fn reading(counters: Counters) -> Reading {
         sinks: Vec::new(),
         history: None,
         readers: None,
+        mta: None,
     }
 }
 

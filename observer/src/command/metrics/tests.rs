@@ -32,6 +32,7 @@ fn reading(attempts: u64) -> Reading {
         sinks: Vec::new(),
         history: None,
         readers: None,
+        mta: None,
     }
 }
 

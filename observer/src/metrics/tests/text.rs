@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernel::hooks::{Group, HOOKS, HookReport, Status};
 use crate::label::{Label, Reason};
+use crate::mta::attach::Tallies;
+use crate::mta::follow::Counts;
+use crate::mta::join::Waiting;
 use crate::sample::{any_event, hostile};
 
 #[test]
@@ -16,6 +19,12 @@ fn everything_that_is_told() {
     let dropped = BTreeMap::from([("disk full".to_owned(), 6)]);
     reading.history = Some(HistoryMetrics { written: 36, dropped, is_failing: true });
     reading.readers = Some(ReaderMetrics { connected: 2, events_lost: 9 });
+    reading.mta = Some(MtaMetrics {
+        is_read: true,
+        counts: Counts { lines: 900, deliveries: 60, too_long: 1, rotations: 2, truncations: 0, restarts: 0 },
+        tallies: Tallies { joined: 20, unlogged: 4, ambiguous: 2, nothing: 3, unsought: 1 },
+        waiting: Waiting { attempts: 5, mentions: 6, deliveries: 7, early_attempts: 1, early_lines: 8 },
+    });
     let text = metrics.render(&reading).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
@@ -23,7 +32,7 @@ fn everything_that_is_told() {
 #[test]
 fn nothing_is_told_of_what_there_is_not() {
     let text = Metrics::new(time(), 0).render(&reading(counters(&[]))).unwrap();
-    for absent in ["observer_sink", "observer_history", "observer_readers", "observer_destination"] {
+    for absent in ["observer_sink", "observer_history", "observer_readers", "observer_mta", "observer_destination"] {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
 }

@@ -1,0 +1,236 @@
+//! The mail server's log beside the kernel's events: a thread reads it, and each event
+//! goes on with what it says of the delivery behind it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Failure;
+use super::live::say;
+use crate::config;
+use crate::event::Event;
+use crate::metrics::MtaMetrics;
+use crate::mta::attach::{Attacher, Ready};
+use crate::mta::follow::{Counts, Follower, From, Place};
+use crate::mta::hash::DomainKey;
+use crate::mta::join::Settings;
+use crate::mta::{Kind, Line};
+
+/// Between two looks at a log that has nothing new.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Between two attempts to read a log that cannot be read.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+/// Chunks that wait: each has some 300 lines at most.
+const CHUNKS: usize = 64;
+/// A line is in the log so long after its time, at most: a syslog daemon is between.
+const ARRIVES_WITHIN: SignedDuration = SignedDuration::from_secs(2);
+/// Events wait so long for a log that is not read.
+const WAITS_FOR_LOG: SignedDuration = SignedDuration::from_secs(3);
+
+/// Lines that the thread has read.
+struct Heard {
+    lines: Vec<Line>,
+    /// When nothing more was in the log; `None`: there may be more.
+    until: Option<Timestamp>,
+}
+
+/// What the thread says of itself.
+#[derive(Default)]
+struct State {
+    counts: Counts,
+    /// Why the log cannot be read.
+    trouble: Option<String>,
+}
+
+/// The log, and the events that wait for it.
+pub(super) struct MtaLog {
+    attacher: Attacher,
+    heard: Receiver<Heard>,
+    read_until: Timestamp,
+    settled_until: Timestamp,
+    state: Arc<Mutex<State>>,
+    place: String,
+    /// The trouble that was said.
+    said: Option<String>,
+}
+
+impl MtaLog {
+    /// Begins to read at the end of the log.
+    ///
+    /// # Errors
+    /// If the key for domains cannot be read, or no thread can be started. That the log
+    /// cannot be read is said, and tried again.
+    pub(super) fn start(config: &config::MtaLog) -> Result<Self, Failure> {
+        let key = config.domain_key.as_deref().map(DomainKey::read).transpose().map_err(|error| {
+            let file = config.domain_key.clone().unwrap_or_default();
+            Failure::new(&format!("cannot read the key for domains, {}", file.display()), error)
+        })?;
+        let (tell, heard) = sync_channel(CHUNKS);
+        let state = Arc::new(Mutex::new(State::default()));
+        let reader = Reader { kind: config.kind, place: config.log.clone(), key, tell, state: Arc::clone(&state) };
+        thread::Builder::new()
+            .name("mta-log".to_owned())
+            .spawn(move || reader.run())
+            .map_err(|error| Failure::new("cannot start a thread", error))?;
+        let settings = Settings { are_pids_ours: !config.has_own_process_ids, ..Settings::default() };
+        Ok(Self {
+            attacher: Attacher::new(settings),
+            heard,
+            read_until: Timestamp::now(),
+            settled_until: Timestamp::MIN,
+            state,
+            place: named(config.kind, &config.log),
+            said: None,
+        })
+    }
+
+    /// Takes an event.
+    pub(super) fn event(&mut self, event: Event) {
+        self.attacher.event(event);
+    }
+
+    /// What can go on; to be called at every tick. `is_drained` tells that all events up
+    /// to now have come.
+    pub(super) fn tick(&mut self, is_drained: bool) -> Ready {
+        self.hear();
+        self.say_trouble();
+        let now = Timestamp::now();
+        let until = self.read_until.max(before(now, WAITS_FOR_LOG));
+        if is_drained {
+            self.settled_until = self.settled_until.max(before(until, ARRIVES_WITHIN));
+        }
+        self.attacher.settle(self.settled_until)
+    }
+
+    /// All that is left.
+    pub(super) fn finish(mut self) -> Ready {
+        self.hear();
+        self.attacher.finish()
+    }
+
+    /// What was read and joined.
+    pub(super) fn metrics(&self) -> MtaMetrics {
+        let state = lock(&self.state);
+        MtaMetrics {
+            is_read: state.trouble.is_none(),
+            counts: state.counts,
+            tallies: self.attacher.tallies(),
+            waiting: self.attacher.waiting(),
+        }
+    }
+
+    fn hear(&mut self) {
+        for Heard { lines, until } in self.heard.try_iter() {
+            lines.into_iter().for_each(|line| self.attacher.line(line));
+            self.read_until = until.unwrap_or(self.read_until);
+        }
+    }
+
+    fn say_trouble(&mut self) {
+        let trouble = lock(&self.state).trouble.clone();
+        if trouble == self.said {
+            return;
+        }
+        match &trouble {
+            Some(trouble) => say(&format!("cannot read {}: {trouble}", self.place)),
+            None => say(&format!("{} is read again", self.place)),
+        }
+        self.said = trouble;
+    }
+}
+
+fn before(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Counts are worth reading whatever happened to the thread.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `the log of postfix, /var/log/mail.log`.
+pub(super) fn named(kind: Kind, place: &Place) -> String {
+    match place {
+        Place::File(path) => format!("the log of {}, {}", kind.as_str(), path.display()),
+        Place::Journal => format!("the log of {} in the journal", kind.as_str()),
+    }
+}
+
+/// The thread.
+struct Reader {
+    kind: Kind,
+    place: Place,
+    key: Option<DomainKey>,
+    tell: SyncSender<Heard>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Reader {
+    /// Reads until nobody listens any more.
+    fn run(&self) {
+        let mut follower: Option<Follower> = None;
+        let mut try_at = Instant::now();
+        loop {
+            if follower.is_none() && Instant::now() >= try_at {
+                try_at = Instant::now() + TRY_EVERY;
+                follower = match Follower::open(self.kind, &self.place, From::End) {
+                    Ok(open) => Some(open),
+                    Err(error) => {
+                        lock(&self.state).trouble = Some(self.cause(&error));
+                        None
+                    }
+                };
+            }
+            let (heard, is_more) = match &mut follower {
+                Some(open) => self.read(open),
+                None => (Heard { lines: Vec::new(), until: None }, false),
+            };
+            if self.tell.send(heard).is_err() {
+                return;
+            }
+            if !is_more {
+                thread::sleep(LOOK_EVERY);
+            }
+        }
+    }
+
+    fn read(&self, follower: &mut Follower) -> (Heard, bool) {
+        let now = Timestamp::now();
+        let mut lines = Vec::new();
+        let read = follower.poll(now, |mut line| {
+            if let Some(key) = &self.key {
+                key.hide(&mut line);
+            }
+            lines.push(line);
+        });
+        let mut state = lock(&self.state);
+        state.counts = follower.counts();
+        state.trouble = read.as_ref().err().map(|error| self.cause(error));
+        let is_more = matches!(read, Ok(true));
+        (Heard { lines, until: matches!(read, Ok(false)).then_some(now) }, is_more)
+    }
+
+    fn cause(&self, error: &io::Error) -> String {
+        let cure = match (error.kind(), &self.place) {
+            (io::ErrorKind::PermissionDenied, Place::File(_)) => {
+                ": let observer read it, such as by SupplementaryGroups=adm in its unit"
+            }
+            (io::ErrorKind::NotFound, Place::Journal) => ": journalctl is not installed, or not in PATH",
+            _ => "",
+        };
+        format!("{error}{cure}; trying again")
+    }
+}
+
+/// The programs that reading the log starts: journalctl, if it is the journal.
+pub(super) fn programs(config: &config::MtaLog) -> Vec<PathBuf> {
+    match config.log {
+        Place::File(_) => Vec::new(),
+        Place::Journal => crate::mta::follow::journalctl().into_iter().collect(),
+    }
+}
