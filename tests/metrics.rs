@@ -16,7 +16,9 @@ use observer::command::metrics::MetricsServer;
 use observer::config::Listen;
 use observer::event::Event;
 use observer::ledger::Counters;
-use observer::metrics::{HistoryMetrics, HookMetrics, Metrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics};
+use observer::metrics::{
+    HistoryMetrics, HookMetrics, Metrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics,
+};
 use observer_common::address::Address;
 use observer_common::record::{DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 use observer_common::stat;
@@ -117,6 +119,7 @@ fn reading() -> Reading {
         sinks: vec![sink("siem", Some(spool)), sink("file\"} 1\n", None)],
         history: Some(HistoryMetrics { written: 36, dropped: causes("disk full"), is_failing: true }),
         readers: Some(ReaderMetrics { connected: 2, events_lost: 9 }),
+        mta: Some(MtaMetrics { is_read: true, ..MtaMetrics::default() }),
     }
 }
 

@@ -4,13 +4,16 @@
 //! - `postfix`, `exim`: a thousand messages, to hosts that refuse, drop, reject by
 //!   ICMP, reset or close before the banner, stay silent, work, or have no route, alone
 //!   and one after the other. Each attempt that belongs to a message has to be found,
-//!   and none may be given to another.
+//!   and none may be given to another; `observer run` has to tell the same while it runs.
+//! - `exchangers`: domains whose mail goes to the wrong place or to none, by DNS.
 //!
 //! Truth is the address: each message has hosts of its own. The servers run in the
 //! lab's namespaces, with a file system that has their packages laid over the host's.
 
 #[path = "mta/compare.rs"]
 mod compare;
+#[path = "mta/exchangers.rs"]
+mod exchangers;
 #[path = "mta/post.rs"]
 mod post;
 #[path = "mta/server.rs"]
@@ -34,12 +37,13 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let trials = vec![
-        Trial::test("postfix", || run(server::Server::Postfix)),
-        Trial::test("exim", || run(server::Server::Exim)),
+        Trial::test("exchangers", || run(exchangers::wrong_exchangers_are_named)),
+        Trial::test("postfix", || run(|| compare::trial(server::Server::Postfix))),
+        Trial::test("exim", || run(|| compare::trial(server::Server::Exim))),
     ];
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-fn run(server: server::Server) -> Result<(), libtest_mimic::Failed> {
-    compare::trial(server).map_err(|error| format!("{error:?}").into())
+fn run(trial: impl FnOnce() -> anyhow::Result<()>) -> Result<(), libtest_mimic::Failed> {
+    trial().map_err(|error| format!("{error:?}").into())
 }

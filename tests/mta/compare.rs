@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use observer::event::Event;
+use observer::history::{Connect, History, Question};
 use observer::mta::Line;
 use observer::mta::follow::{Follower, From, Place};
 use observer::mta::join::delivery::Found;
 use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::post::{ALONE, LOCAL_PART, Manner, Message, messages};
+use crate::exchangers::the_log_names_the_domain;
+use crate::post::{ALONE, LOCAL_PART, Manner, Message, messages, zone};
 use crate::server::Server;
 use crate::world::World;
 
@@ -26,8 +29,8 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 
 pub(crate) fn trial(server: Server) -> Result<()> {
     let messages = messages();
-    let world = World::new(&messages)?;
-    let mut observer = Observer::start(&world)?;
+    let mut world = World::new(&zone(&messages))?;
+    let mut observer = Observer::start(&world, server)?;
     let running = server.start(&world, &messages)?;
     let lines = until_done(server, &world, messages.len())?;
     std::thread::sleep(AFTERWARDS);
@@ -39,23 +42,41 @@ pub(crate) fn trial(server: Server) -> Result<()> {
     let settled = joiner.finish();
     let text = format!("{lines:?}{settled:?}");
     ensure!(!text.contains(LOCAL_PART), "a local part was kept");
-    Comparison { messages: &messages, events: &events, ids: ids(server, &world, &messages)? }.check(&settled)
+    let comparison = Comparison { messages: &messages, events: &events, ids: ids(server, &world, &messages)? };
+    comparison.check(&settled)?;
+    comparison.check_live(&settled)?;
+    recorded(&world, &settled)?;
+    let refused =
+        messages.iter().find(|message| message.hosts == [Manner::Refuse]).context("a message that is refused")?;
+    the_log_names_the_domain(&mut world, refused.ip(Manner::Refuse), &refused.domain)
 }
 
-/// A running `observer watch`.
+/// A running `observer run` that reads the server's log.
 struct Observer(std::process::Child);
 
 impl Observer {
-    fn start(world: &World) -> Result<Self> {
+    fn start(world: &World, server: Server) -> Result<Self> {
+        let (directory, log) = (world.path("").display().to_string(), server.log(world));
+        world.put(
+            "observer.toml",
+            &format!(
+                "[history]\npath = '{directory}history.sqlite'\n[socket]\nenabled = false\n\
+                 [mta]\nkind = '{}'\nlog = '{}'\n\
+                 [sink.events]\ntype = 'file'\npath = '{directory}events.json'\nsend = ['failures', 'successes']\n",
+                server.kind().as_str(),
+                log.display()
+            ),
+        )?;
         let child = Command::new(env!("CARGO_BIN_EXE_observer"))
-            .args(["watch", "--standalone", "--successes", "--format", "json"])
+            .args(["run", "--config"])
+            .arg(world.path("observer.toml"))
             .stdin(Stdio::null())
-            .stdout(File::create(world.path("events.json"))?)
+            .stdout(Stdio::null())
             .stderr(File::create(world.path("observer.err"))?)
             .spawn()?;
         let observer = Self(child);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !std::fs::read_to_string(world.path("observer.err"))?.contains("watching") {
+        while !std::fs::read_to_string(world.path("observer.err"))?.contains("recording") {
             ensure!(Instant::now() < deadline, "observer did not start");
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -64,7 +85,10 @@ impl Observer {
 
     fn stop(&mut self, world: &World) -> Result<Vec<Event>> {
         kill_process(Pid::from_child(&self.0), Signal::INT)?;
-        self.0.wait()?;
+        let status = self.0.wait()?;
+        let said = std::fs::read_to_string(world.path("observer.err"))?;
+        ensure!(status.success() && said.contains("balances"), "observer ended with {status}: {said}");
+        ensure!(!said.contains("cannot read"), "{said}");
         let text = std::fs::read_to_string(world.path("events.json"))?;
         text.lines().map(|line| serde_json::from_str(line).context("an event")).collect()
     }
@@ -76,6 +100,28 @@ impl Drop for Observer {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// History has each delivery's steps, and those that were put off without a connect.
+fn recorded(world: &World, settled: &Settled) -> Result<()> {
+    let path = world.path("history.sqlite");
+    let history = History::open_read_only(&path)?;
+    let mut rows: BTreeMap<Connect, usize> = BTreeMap::new();
+    history.deliveries(&Question::default(), &[], |row| {
+        *rows.entry(row.connect).or_default() += 1;
+        ControlFlow::Continue(())
+    })?;
+    let of_log: usize = settled.deliveries.iter().map(|delivery| delivery.steps.len().max(1)).sum();
+    let in_history: usize = rows.iter().filter(|(connect, _)| **connect != Connect::Unlogged).map(|(_, n)| n).sum();
+    println!("history: {rows:?}");
+    ensure!(in_history == of_log, "{in_history} rows of {of_log} hosts and deliveries without");
+    ensure!(rows.get(&Connect::None).is_some_and(|count| *count > 0), "nothing was put off without a connect");
+    let bytes = std::fs::read(path)?;
+    ensure!(
+        !bytes.windows(LOCAL_PART.len()).any(|window| window == LOCAL_PART.as_bytes()),
+        "a local part is in history"
+    );
+    Ok(())
 }
 
 /// Follows the log until each message has its last word.
@@ -210,6 +256,23 @@ impl Comparison<'_> {
                 row.wrong += u32::from(!is_right || !is_domain);
             }
         }
+        Ok(())
+    }
+
+    /// What the daemon found while it ran is what all together tell, and never more.
+    fn check_live(&self, settled: &Settled) -> Result<()> {
+        let live: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
+        let (mut same, mut other, mut missed) = (0, 0, 0);
+        for judged in &settled.attempts {
+            let event = live.get(judged.id.as_str()).context("an attempt of no event")?;
+            match (&event.mta, &judged.mta) {
+                (found, expected) if found == expected => same += 1,
+                (None, Some(_)) => missed += 1,
+                _ => other += 1,
+            }
+        }
+        println!("while it ran: {same} attempts as afterwards, {missed} without their delivery, {other} otherwise");
+        ensure!(missed == 0 && other == 0, "{missed} attempts without their delivery, {other} with another one");
         Ok(())
     }
 

@@ -104,8 +104,7 @@ pub(crate) fn messages() -> Vec<Message> {
 
 /// dnsmasq's configuration: MX and A records of all domains.
 pub(crate) fn zone(messages: &[Message]) -> String {
-    let mut text =
-        String::from("no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n");
+    let mut text = String::new();
     let mut seen = std::collections::HashSet::new();
     for message in messages.iter().filter(|message| seen.insert(&message.domain)) {
         for (nth, manner) in message.hosts.iter().enumerate() {

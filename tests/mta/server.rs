@@ -41,7 +41,8 @@ impl Server {
         match self {
             Self::Postfix => {
                 postfix(world)?;
-                let master = Mortal(world.client("postfix start-fg").spawn()?);
+                let master =
+                    Mortal(world.client("sh -c \"postfix check && exec /usr/lib/postfix/sbin/master -s\"").spawn()?);
                 wait_for(&world.path("spool/public/pickup"))?;
                 hand_in(world, "sendmail -bs", "postfix sendmail", messages.iter())?;
                 Ok(vec![master])

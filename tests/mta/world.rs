@@ -5,14 +5,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Ip, Lab, LabConfig, Scenario, destination};
 
-use crate::post::{Manner, Message, zone};
+use crate::post::Manner;
 
 /// Where smtp-sink listens in the server's namespace.
 const SINK: &str = "198.51.100.2:2500";
+
+/// What is the same for all zones.
+const DNS: &str = "no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n";
 
 /// A child that ends with this value.
 pub(crate) struct Mortal(pub(crate) Child);
@@ -34,35 +38,54 @@ impl Drop for Mortal {
 
 /// Lab, DNS and a place for files; all gone on drop.
 pub(crate) struct World {
-    _running: Vec<Mortal>,
+    dns: Option<Mortal>,
+    _sink: Option<Mortal>,
     lab: Lab,
     place: tempfile::TempDir,
     packages: PathBuf,
 }
 
 impl World {
-    pub(crate) fn new(messages: &[Message]) -> Result<Self> {
+    /// `zone` is dnsmasq's configuration of its names.
+    pub(crate) fn new(zone: &str) -> Result<Self> {
         let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/mta").canonicalize();
         let packages = packages.context("no .cache/mta: run ./x setup, which fetches Debian's mail servers")?;
         let place = tempfile::tempdir()?;
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let lab = Lab::up(LabConfig { ports: vec![25], ..LabConfig::default() })?;
-        let mut world = Self { _running: Vec::new(), lab, place, packages };
+        let mut world = Self { dns: None, _sink: None, lab, place, packages };
         world.furnish()?;
         world.put("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
         world.put("etc/hosts", "127.0.0.1 localhost\n")?;
         world.users()?;
-        world.put("dns.conf", &zone(messages))?;
-        let dns = format!(
-            "dnsmasq --keep-in-foreground --user=root --pid-file= --conf-file={}",
-            world.path("dns.conf").display()
-        );
-        let server = world.lab.server().name().to_owned();
-        world._running = vec![
-            Mortal(world.client(&dns).spawn()?),
-            Mortal(world.within(&server, &format!("smtp-sink -u nobody {SINK} 512")).spawn()?),
-        ];
+        world.serve_names(zone)?;
+        let sink = format!("smtp-sink -u nobody {SINK} 512");
+        world._sink = Some(Mortal(world.within(world.lab.server().name(), &sink).spawn()?));
         Ok(world)
+    }
+
+    /// Serves these names, and no longer others.
+    pub(crate) fn serve_names(&mut self, zone: &str) -> Result<()> {
+        self.dns = None;
+        self.put("dns.conf", &format!("{DNS}{zone}"))?;
+        let conf = self.path("dns.conf");
+        let dns = format!("dnsmasq --keep-in-foreground --user=root --pid-file= --conf-file={}", conf.display());
+        self.dns = Some(Mortal(self.client(&dns).spawn()?));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let listens = || {
+            Command::new("ip")
+                .args(["netns", "exec", self.lab.client().name(), "ss", "-Hlnu", "sport", "=", "53"])
+                .output()
+        };
+        while listens()?.stdout.is_empty() {
+            ensure!(Instant::now() < deadline, "dnsmasq does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
