@@ -7,6 +7,8 @@
 //! - `syslog-ng`: the same for syslog-ng.
 //! - `journal`: the same for systemd-journald, read back with journalctl, and for
 //!   systemd-journal-remote behind it.
+//! - `mail_journal`: the other way round: a mail server's lines in a systemd-journald come
+//!   to observer, and with them the deliveries behind attempts.
 //! - `prometheus`: what Prometheus has scraped is what the events and the ledger say.
 //! - `tenzir`: the same for Tenzir, in seven formats and protocols. Only `./x receivers`
 //!   runs it, because Tenzir is large.
@@ -32,6 +34,8 @@ mod delivery;
 mod http;
 #[path = "receivers/journal.rs"]
 mod journal;
+#[path = "receivers/mail_journal.rs"]
+mod mail_journal;
 #[path = "receivers/nats.rs"]
 mod nats;
 #[path = "receivers/outage.rs"]
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
         Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),
         Trial::test("journal", run(delivery::the_journal_gets_every_event_with_every_field)),
+        Trial::test("mail_journal", run(mail_journal::deliveries_come_from_the_journal)),
         Trial::test("prometheus", run(prometheus::prometheus_has_the_ledger)),
         Trial::test("stream", run(stream::a_stream_has_each_event_once)),
         Trial::test("expired", run(delivery::an_expired_certificate_costs_a_delay)),

@@ -1,5 +1,6 @@
 //! How fast history is written and read: `cargo run --release -p observer
-//! --example history_bench [EVENTS]`. The file goes to TMPDIR.
+//! --example history_bench [EVENTS [FILE]]`. The file goes to TMPDIR and is removed, unless it
+//! is named: then `observer diagnose --history FILE` and others can be tried on it.
 //!
 //! CPU time is shown beside wall-clock time: on a machine that is busy with
 //! something else, it is the figure that can be compared.
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,7 +32,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let events: u64 = std::env::args().nth(1).map_or(Ok(1_000_000), |count| count.parse())?;
     let directory = tempfile::tempdir()?;
-    let path = directory.path().join("history.sqlite");
+    let path = std::env::args().nth(2).map_or_else(|| directory.path().join("history.sqlite"), PathBuf::from);
     let end = Timestamp::now();
     let idle = resident_mb()?;
 

@@ -37,7 +37,8 @@ fn routes_are_named() -> Result<()> {
             ensure!(matches!(route, Route::Refused { .. }), "{scenario:?} {ip:?}: {route:?}");
         }
         let route = ask(ip, Scenario::Success)?;
-        let (interface, gateway, source) = ("wan0".to_owned(), Some(router(ip)), Some(sources(ip)[0]));
+        // The lab has no next hop: its router answers for all.
+        let (interface, gateway, source) = ("wan0".to_owned(), None, Some(sources(ip)[0]));
         ensure!(route == Route::Goes { interface, gateway, source }, "{route:?}");
     }
     Ok(())

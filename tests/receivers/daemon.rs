@@ -71,7 +71,12 @@ impl Place {
 impl Daemon {
     /// Starts it with the configuration of this place, and waits until it records.
     pub(crate) fn start(place: &Place) -> Result<Self> {
-        let mut child = mortal(Command::new(env!("CARGO_BIN_EXE_observer")))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_observer")), place)
+    }
+
+    /// As [`Self::start`], by a command that becomes observer.
+    pub(crate) fn start_by(observer: Command, place: &Place) -> Result<Self> {
+        let mut child = mortal(observer)
             .args(["run", "--config"])
             .arg(place.path("observer.toml"))
             .stdin(Stdio::null())
@@ -100,6 +105,16 @@ impl Daemon {
     pub(crate) fn wait_for(&self, text: &str, at_most: Duration) -> Result<()> {
         wait(at_most, || Ok(self.said().contains(text)))
             .with_context(|| format!("it did not say '{text}': {}", self.said()))
+    }
+
+    /// The processes that it has started.
+    pub(crate) fn children(&self) -> Result<Vec<Pid>> {
+        let mut children = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(task?.path().join("children"))?;
+            children.extend(text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)));
+        }
+        Ok(children)
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {

@@ -27,7 +27,7 @@ pub(crate) const PACKAGES: &str = "journal";
 const CONFIGURATION: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=1G\nRuntimeKeepFree=1M\nRateLimitIntervalSec=0\n\
      SplitMode=none\nAudit=\nReadKMsg=no\nForwardToSyslog=no\nForwardToWall=no\n";
 /// With $1 as /run and $2 as /etc.
-const IN_NAMESPACE: &str = "mount --bind \"$1\" /run && mount --bind \"$2\" /etc && exec \"$3\"";
+const IN_NAMESPACE: &str = "mount --bind \"$1\" /run && mount --bind \"$2\" /etc && shift 2 && exec \"$@\"";
 
 /// The fields of an entry. The journal keeps no order among values of one name, and
 /// none of them twice.
@@ -54,6 +54,21 @@ impl Journald {
     /// Of its native protocol.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("run/systemd/journal/socket")
+    }
+
+    /// Where syslog(3) would send to.
+    pub(crate) fn syslog_socket(&self) -> PathBuf {
+        self.directory.join("run/systemd/journal/dev-log")
+    }
+
+    /// A program for which this is the journal of the host, with journalctl in its PATH.
+    pub(crate) fn inside(&self, program: &str) -> Result<Command> {
+        let journalctl = unpacked::program(PACKAGES, "journalctl")?;
+        let directory = Path::new(journalctl.get_program()).parent().context("no directory")?.display().to_string();
+        let mut command = in_namespace(&self.directory);
+        command.arg(program).env("PATH", format!("{directory}:/usr/sbin:/usr/bin:/sbin:/bin"));
+        command.envs(journalctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Ok(command)
     }
 
     /// Its files.
@@ -140,12 +155,19 @@ impl Drop for Journald {
 
 fn spawn(directory: &Path) -> Result<Child> {
     let journald = unpacked::program(PACKAGES, "systemd-journald")?;
-    let mut command = mortal(Command::new("unshare"));
-    command.args(["--mount", "--propagation", "private", "sh", "-c", IN_NAMESPACE, "sh"]);
-    command.args([directory.join("run"), directory.join("etc")]).arg(journald.get_program());
+    let mut command = mortal(in_namespace(directory));
+    command.arg(journald.get_program());
     command.envs(journald.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().context("unshare, of the Debian package util-linux")
+}
+
+/// Becomes the program that is its next argument.
+fn in_namespace(directory: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", IN_NAMESPACE, "sh"]);
+    command.args([directory.join("run"), directory.join("etc")]);
+    command
 }
 
 /// Reads with journalctl what observer wrote. `option` says what the path is.

@@ -33,6 +33,8 @@ pub(super) struct Confinement {
     capabilities: CapsHashSet,
     /// Directories that may be written to; `None`: Landlock does not restrict.
     writable: Option<Vec<PathBuf>>,
+    /// Whether journalctl may be started.
+    reads_journal: bool,
 }
 
 impl Confinement {
@@ -48,7 +50,8 @@ impl Confinement {
             .map_err(|error| Failure::new("cannot restrict writing by Landlock", error))?;
         let capabilities = drop_capabilities(rustix::process::geteuid().is_root(), is_enough)
             .map_err(|error| Failure::new("cannot give up capabilities", error))?;
-        Ok(Self { capabilities, writable: is_restricted.then_some(writable) })
+        let reads_journal = !executable.is_empty();
+        Ok(Self { capabilities, writable: is_restricted.then_some(writable), reads_journal })
     }
 
     /// A directory that `config` writes to and this process no longer may.
@@ -68,13 +71,14 @@ impl fmt::Display for Confinement {
             kept => write!(f, "keeping {}", kept.join(" and "))?,
         }
         match self.writable.as_deref() {
-            None => f.write_str("; this kernel has no Landlock to restrict where it writes"),
-            Some([]) => f.write_str(", writing no files"),
+            None => f.write_str("; this kernel has no Landlock to restrict where it writes")?,
+            Some([]) => f.write_str(", writing no files")?,
             Some(writable) => {
                 let names: Vec<_> = writable.iter().map(|path| path.display().to_string()).collect();
-                write!(f, ", writing to {} only", names.join(" and "))
+                write!(f, ", writing to {} only", names.join(" and "))?;
             }
         }
+        if self.reads_journal { f.write_str(", starting journalctl") } else { Ok(()) }
     }
 }
 
@@ -148,7 +152,9 @@ fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Re
         .scope(Scope::Signal)?
         .create()?
         .add_rules(path_beneath_rules(writable, write))?
-        .add_rules(path_beneath_rules(executable, AccessFs::Execute))?;
+        .add_rules(path_beneath_rules(executable, AccessFs::Execute))?
+        // Where a program that is started has its stderr.
+        .add_rules(path_beneath_rules(["/dev/null"].iter().filter(|_| !executable.is_empty()), AccessFs::WriteFile))?;
     if let Some(Listen::Tcp(address)) = config.metrics.as_ref().map(|metrics| &metrics.listen) {
         ruleset = ruleset.add_rule(NetPort::new(address.port(), AccessNet::BindTcp))?;
     }
