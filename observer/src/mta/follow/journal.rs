@@ -32,6 +32,8 @@ pub(super) struct Journal {
     child: Child,
     output: ChildStdout,
     lines: Lines,
+    /// When the first journalctl was started, for a second one.
+    since: String,
     cursor: Option<String>,
     started: Instant,
     chunk: Vec<u8>,
@@ -40,14 +42,16 @@ pub(super) struct Journal {
 impl Journal {
     /// As the program journalctl does.
     pub(super) fn start(program: &Path, from: From) -> io::Result<Self> {
-        let entries = match from {
-            From::End => 0,
-            From::Back(bytes) => bytes.div_ceil(ENTRY),
+        let since = format!("--since=@{}", Timestamp::now().as_second());
+        let begin = match from {
+            // With --lines=0, systemd 252 leaves out the first entry of an empty journal.
+            From::End => "--since=now".to_owned(),
+            From::Back(bytes) => format!("--lines={}", bytes.div_ceil(ENTRY)),
         };
-        let (child, output) = follow(program, &format!("--lines={entries}"))?;
+        let (child, output) = follow(program, &begin)?;
         let (lines, chunk) = (Lines::new(ENTRY_MAX), vec![0; CHUNK]);
         let program = program.to_owned();
-        Ok(Self { program, child, output, lines, cursor: None, started: Instant::now(), chunk })
+        Ok(Self { program, child, output, lines, since, cursor: None, started: Instant::now(), chunk })
     }
 
     pub(super) fn poll(&mut self, counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
@@ -76,7 +80,8 @@ impl Journal {
         end(&mut self.child);
         self.started = Instant::now();
         counts.restarts += 1;
-        let from = self.cursor.as_ref().map_or("--lines=0".to_owned(), |cursor| format!("--after-cursor={cursor}"));
+        let after = self.cursor.as_ref().map(|cursor| format!("--after-cursor={cursor}"));
+        let from = after.unwrap_or_else(|| self.since.clone());
         (self.child, self.output) = follow(&self.program, &from)?;
         self.lines = Lines::new(ENTRY_MAX);
         Ok(false)
