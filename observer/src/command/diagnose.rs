@@ -3,6 +3,7 @@
 mod capture;
 mod dns;
 mod probing;
+mod recorded;
 
 use std::cell::OnceCell;
 use std::fs;
@@ -14,16 +15,17 @@ use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
 use self::dns::Dns;
+use self::recorded::Recorded;
 use super::configuration;
 use super::report::unreadable;
 use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
 use crate::config::Config;
-use crate::diagnose::{Cause, Diagnosis, Evidence, Mail, Operator, Seen, diagnose};
+use crate::diagnose::{Cause, Diagnosis, Evidence, Operator, Seen, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
-use crate::history::{self, Connect, DestinationTotals, Entry, History, Question};
+use crate::history::{self, DestinationTotals, Entry, History, Question};
 use crate::probe;
 use crate::route::Route;
 use crate::sanitize::sanitize;
@@ -31,12 +33,8 @@ use crate::ui::diagnosis;
 
 /// Looked back without DEST, and with one.
 const HOURS: (i64, i64) = (1, 24);
-/// What was before, for comparison.
-const DAYS_BEFORE: i64 = 7;
 /// Destinations that are diagnosed one by one.
 const AT_MOST: usize = 20;
-/// Attempts of which details are read: enough for shares and medians.
-const DETAILS: u64 = 50_000;
 /// Attempts to other destinations that are looked at for who rejected them.
 const OTHERS: usize = 2_000;
 
@@ -155,7 +153,14 @@ struct Inquiry {
 impl Inquiry {
     /// Of what was asked about. Probes take their time, and history is not held meanwhile.
     fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Vec<Diagnosis>> {
-        let mut evidence = history.snapshot(|history| self.gather(history, asked, networks))?;
+        let mut evidence = match networks {
+            // A domain that takes no mail has no addresses, and no filter is no restriction.
+            [] => Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() },
+            _ => history.snapshot(|history| {
+                let recorded = Recorded::read(history, self.since, self.port, networks)?;
+                self.gather(history, &recorded, asked, networks)
+            })?,
+        };
         if let Some(dns) = &self.dns {
             let single = asked.parse::<IpAddr>().ok().map(|address| address.to_canonical());
             dns.ask(single, &mut evidence);
@@ -181,10 +186,12 @@ impl Inquiry {
         }
         failing.sort_unstable_by(|a, b| b.cmp(a));
         failing.truncate(AT_MOST);
-        let diagnosed = |networks: &[IpNet]| Ok(diagnose(&self.gather(history, &names(networks), networks)?, self.now));
+        let hosts: Vec<IpNet> = failing.iter().map(|(_, address)| IpNet::from(*address)).collect();
+        let recorded = Recorded::read(history, self.since, self.port, &hosts)?;
+        let diagnosed =
+            |networks: &[IpNet]| Ok(diagnose(&self.gather(history, &recorded, &names(networks), networks)?, self.now));
         let mut groups: Vec<(Diagnosis, Vec<IpNet>)> = Vec::new();
-        for (_, address) in failing {
-            let network = IpNet::from(address);
+        for network in hosts {
             let diagnosis: Diagnosis = diagnosed(&[network])?;
             match groups.iter_mut().find(|(first, _)| cause(first) == cause(&diagnosis)) {
                 Some((_, networks)) => networks.push(network),
@@ -246,19 +253,15 @@ impl Inquiry {
         evidence.not_seen.extend(failed.iter().cloned().chain(unreadable));
     }
 
-    fn gather(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Evidence> {
-        let of_subject = Question { destinations: networks.to_vec(), ports: vec![self.port], ..self.question() };
+    fn gather(
+        &self,
+        history: &History,
+        recorded: &Recorded,
+        asked: &str,
+        networks: &[IpNet],
+    ) -> history::Result<Evidence> {
         let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
-        // A domain that takes no mail has no addresses, and no filter is no restriction.
-        if networks.is_empty() {
-            return Ok(evidence);
-        }
-        let mut details = 0;
-        history.attempts(&of_subject, |entry| {
-            evidence.subject.add(&entry);
-            details += 1;
-            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+        recorded.add_attempts(networks, &mut evidence.subject);
         let is_meant = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
         for totals in self.totals(history)? {
             match totals.destination.port() == self.port {
@@ -272,40 +275,10 @@ impl Inquiry {
                 evidence.elsewhere.add_facts(entry);
             }
         }
-        self.gather_mail(history, &of_subject, &mut evidence.mail)?;
-        self.gather_before(history, of_subject, &mut evidence.before)?;
+        recorded.add_deliveries(networks, &mut evidence.mail);
+        recorded.add_before(networks, &mut evidence.before);
         self.look_around(&mut evidence);
         Ok(evidence)
-    }
-
-    /// Deliveries that tried these destinations, and what was put off for the same domains.
-    fn gather_mail(&self, history: &History, question: &Question, mail: &mut Mail) -> history::Result<()> {
-        let mut details = 0;
-        history.deliveries(question, &[], |delivery| {
-            mail.add(&delivery);
-            details += 1;
-            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        let domains: Vec<String> = mail.domains.keys().cloned().collect();
-        if domains.is_empty() {
-            return Ok(());
-        }
-        let without_host = Question { destinations: Vec::new(), ..question.clone() };
-        history.deliveries(&without_host, &domains, |delivery| {
-            if delivery.connect == Connect::None {
-                mail.add(&delivery);
-                details += 1;
-            }
-            if details < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })
-    }
-
-    fn gather_before(&self, history: &History, question: Question, before: &mut Seen) -> history::Result<()> {
-        let since = Some(back(self.since, 24 * DAYS_BEFORE));
-        history.destinations(&Question { since, until: Some(self.since), ..question }, |totals| {
-            before.add_totals(&totals);
-            ControlFlow::Continue(())
-        })
     }
 }
 
