@@ -5,6 +5,8 @@
 //! CPU time is shown beside wall-clock time: on a machine that is busy with
 //! something else, it is the figure that can be compared.
 
+mod measure;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use observer::event::{Endpoint, Event, Evidence, Process, SCHEMA};
 use observer::history::{Entry, History, Question, Recorder, Retention, Writer};
 use observer::label::{Label, Origin, Reason};
-use rustix::time::{ClockId, clock_gettime};
+
+use self::measure::{cpu_time, resident_kib};
 
 /// Rows of one transaction, as the writer thread makes them.
 const BATCH: u64 = 4_096;
@@ -128,19 +131,6 @@ fn row(what: &str, unit: &str, value: f64) {
     println!("{what:<28} {value:>12.1} {unit}");
 }
 
-/// CPU time of this process, in the kernel and out of it.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// The resident memory of this process.
-fn resident_mb() -> Outcome<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1_024.0)
-}
-
 /// Failures of four kinds and successes, to many destinations, with all that an
 /// event commonly carries.
 fn event(number: u64, events: u64, end: Timestamp) -> Event {
@@ -185,4 +175,9 @@ fn event(number: u64, events: u64, end: Timestamp) -> Event {
         mta: None,
         destination: None,
     }
+}
+
+/// The resident memory of this process.
+fn resident_mb() -> Outcome<f64> {
+    Ok(resident_kib()? as f64 / 1_024.0)
 }

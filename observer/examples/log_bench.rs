@@ -6,6 +6,8 @@
 //! wall-clock time: on a machine that is busy with something else, it is the figure
 //! that can be compared.
 
+mod measure;
+
 use std::error::Error;
 use std::io::{BufWriter, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +18,8 @@ use jiff::{SignedDuration, Timestamp};
 use observer::mta::follow::{Follower, From, Place};
 use observer::mta::join::{Attempt, Joiner, Settings, Verdict};
 use observer::mta::{Kind, Line};
-use rustix::time::{ClockId, clock_gettime};
+
+use self::measure::{cpu_time, resident_kib};
 
 /// Lines of one delivery: a connect that failed, what became of two recipients, and two that
 /// tell nothing of deliveries.
@@ -164,15 +167,7 @@ fn row(what: &str, unit: &str, value: f64) {
     println!("{what:<28} {value:>12.1} {unit}");
 }
 
-/// CPU time of this process, in the kernel and out of it.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 /// The resident memory of this process.
 fn resident_mb() -> Outcome<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1_024.0)
+    Ok(resident_kib()? as f64 / 1_024.0)
 }

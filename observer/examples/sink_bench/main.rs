@@ -9,6 +9,8 @@
 //! second by the clock and by CPU time of this process, its receivers' included but for
 //! rsyslogd's, and resident memory.
 
+#[path = "../measure/mod.rs"]
+mod measure;
 mod receivers;
 
 use std::net::SocketAddr;
@@ -22,9 +24,10 @@ use observer::config::{Surroundings, parse};
 use observer::event::Event;
 use observer::format::{Entry, Format};
 use observer::sink::{Outlet, end_all};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::receivers::Server;
+
+use self::measure::{cpu_time, resident_kib};
 
 const FORMATTED: u32 = 200_000;
 const DELIVERED: u64 = 500_000;
@@ -104,14 +107,14 @@ fn start_receiver(name: &str, directory: &Path) -> Result<(Option<Server>, Strin
 fn format_all(event: &Event) -> Result<()> {
     println!("format       events/s (clock)  events/s (CPU)  bytes");
     for &format in Format::value_variants() {
-        let (start, cpu) = (Instant::now(), cpu());
+        let (start, cpu) = (Instant::now(), cpu_time());
         let mut out = Vec::with_capacity(4_096);
         for _ in 0..FORMATTED {
             out.clear();
             format.append(Entry::Event(event), false, &mut out)?;
         }
         let rate = |spent: Duration| f64::from(FORMATTED) / spent.as_secs_f64();
-        let (clock, cpu) = (rate(start.elapsed()), rate(self::cpu() - cpu));
+        let (clock, cpu) = (rate(start.elapsed()), rate(cpu_time() - cpu));
         println!("{:<12} {clock:>16.0}  {cpu:>14.0}  {:>5}", format.name(), out.len());
     }
     Ok(())
@@ -124,7 +127,7 @@ fn deliver(name: &str, sink: &str, event: &Event, events: u64, directory: &Path)
     let config = parse(&[("bench", &text)], &Surroundings::default()).map_err(|problems| anyhow!("{problems:?}"))?;
     let config = config.sinks.into_iter().next().context("no sink")?;
     let mut outlet = Outlet::start(config, directory).map_err(anyhow::Error::msg)?;
-    let (start, cpu) = (Instant::now(), cpu());
+    let (start, cpu) = (Instant::now(), cpu_time());
     let mut peak = 0;
     let offered = events.div_ceil(BATCH) * BATCH;
     for batch in 0..offered / BATCH {
@@ -136,10 +139,10 @@ fn deliver(name: &str, sink: &str, event: &Event, events: u64, directory: &Path)
         }
         outlet.flush();
         if batch % 64 == 0 {
-            peak = resident_kb()?.max(peak);
+            peak = resident_kib()?.max(peak);
         }
         if batch > 0 && batch % (1_000_000 / BATCH) == 0 {
-            println!("after {} events, {} KiB resident", batch * BATCH, resident_kb()?);
+            println!("after {} events, {} KiB resident", batch * BATCH, resident_kib()?);
         }
     }
     while outlet.status().delivered < offered {
@@ -148,22 +151,11 @@ fn deliver(name: &str, sink: &str, event: &Event, events: u64, directory: &Path)
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    let (clock, cpu) = (start.elapsed(), self::cpu() - cpu);
+    let (clock, cpu) = (start.elapsed(), cpu_time() - cpu);
     let rate = |spent: Duration| offered as f64 / spent.as_secs_f64();
     end_all(std::slice::from_mut(&mut outlet), Duration::from_secs(2));
     println!("{name:<13} {:>17.0}  {:>14.0}  {peak:>12}", rate(clock), rate(cpu));
     Ok(())
-}
-
-fn cpu() -> Duration {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
-}
-
-fn resident_kb() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 const EVENT: &str = include_str!("../../../tests/fixtures/event-v1/refused-icmp-admin-prohibited.json");
