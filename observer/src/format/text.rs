@@ -47,10 +47,11 @@ pub fn append_delivery(delivery: &Delivery, is_coloured: bool, out: &mut Vec<u8>
     let (mta, destination) = (&delivery.mta, destination(&delivery.dst));
     let host = mta.host.as_ref().map(|host| format!(" at {}", sanitize(host))).unwrap_or_default();
     let words = mta.words.as_ref().map(|words| format!(": {}", sanitize(words))).unwrap_or_default();
+    let end = mta.status.map(|status| format!("; in the end {}", status.as_str())).unwrap_or_default();
     let unlogged = if mta.unlogged { ", without a line on this attempt" } else { "" };
     let _ = writeln!(
         out,
-        "{time} {dim}{:<LABEL_WIDTH$} {destination:<DESTINATION_WIDTH$} {}{}{host}{unlogged}{words}{dim:#}",
+        "{time} {dim}{:<LABEL_WIDTH$} {destination:<DESTINATION_WIDTH$} {}{}{host}{unlogged}{words}{end}{dim:#}",
         "delivery",
         mta.kind.as_str(),
         message(mta),
@@ -119,11 +120,15 @@ fn source(end: &Endpoint) -> String {
 
 /// `, 4Wxyz for example.net deferred`.
 fn delivery(mta: Option<&Mta>) -> String {
-    let text = mta.map(message).unwrap_or_default();
+    let Some(mta) = mta else { return String::new() };
+    let mut text = message(mta);
+    if let Some(status) = mta.status {
+        text.push_str(&format!(" {}", status.as_str()));
+    }
     if text.is_empty() { text } else { format!(",{text}") }
 }
 
-/// ` 4Wxyz for example.net deferred`, as far as it is known.
+/// ` 4Wxyz for example.net`, as far as it is known.
 fn message(mta: &Mta) -> String {
     let mut text = String::new();
     if let Some(queue_id) = &mta.queue_id {
@@ -131,9 +136,6 @@ fn message(mta: &Mta) -> String {
     }
     if let Some(domain) = &mta.recipient_domain {
         text.push_str(&format!(" for {}", sanitize(domain)));
-    }
-    if let Some(status) = mta.status {
-        text.push_str(&format!(" {}", status.as_str()));
     }
     text
 }
