@@ -323,8 +323,8 @@ impl Worker {
                 self.shared.written.fetch_add(written.attempts, Ordering::Relaxed);
                 self.shared.duplicates.fetch_add(written.duplicates, Ordering::Relaxed);
                 self.entries = emptied(entries);
-                self.write_alerts()?;
-                self.write_deliveries()
+                self.write_rows(|worker| &mut worker.alerts, Recorder::record_alerts)?;
+                self.write_rows(|worker| &mut worker.deliveries, Recorder::record_deliveries)
             }
             Err(error) => {
                 (self.entries, self.uncounted) = (entries, uncounted);
@@ -333,36 +333,22 @@ impl Worker {
         }
     }
 
-    fn write_alerts(&mut self) -> Result<()> {
-        if self.alerts.is_empty() {
+    /// Writes rows of one kind; they are kept if that fails.
+    fn write_rows<T>(
+        &mut self,
+        of: impl Fn(&mut Self) -> &mut Vec<T>,
+        write: impl Fn(&mut Recorder, &[T]) -> Result<()>,
+    ) -> Result<()> {
+        let rows = std::mem::take(of(self));
+        if rows.is_empty() {
             return Ok(());
         }
-        let alerts = std::mem::take(&mut self.alerts);
-        let written = self.recorder().and_then(|recorder| recorder.record_alerts(&alerts));
-        match written {
-            Ok(()) => self.shared.pending.fetch_sub(alerts.len() as u64, Ordering::Relaxed),
-            Err(error) => {
-                self.alerts = alerts;
-                return Err(error);
-            }
-        };
-        Ok(())
-    }
-
-    fn write_deliveries(&mut self) -> Result<()> {
-        if self.deliveries.is_empty() {
-            return Ok(());
+        let written = self.recorder().and_then(|recorder| write(recorder, &rows));
+        match &written {
+            Ok(()) => drop(self.shared.pending.fetch_sub(rows.len() as u64, Ordering::Relaxed)),
+            Err(_) => *of(self) = rows,
         }
-        let deliveries = std::mem::take(&mut self.deliveries);
-        let written = self.recorder().and_then(|recorder| recorder.record_deliveries(&deliveries));
-        match written {
-            Ok(()) => self.shared.pending.fetch_sub(deliveries.len() as u64, Ordering::Relaxed),
-            Err(error) => {
-                self.deliveries = deliveries;
-                return Err(error);
-            }
-        };
-        Ok(())
+        written
     }
 
     fn recorder(&mut self) -> Result<&mut Recorder> {
