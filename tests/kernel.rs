@@ -12,7 +12,8 @@
 //! - `readers`: many who read from one `observer run`, and who may not.
 //! - `route`, `probe`: what this host's routing table decides, and what probes and traces
 //!   of the lab's hosts find.
-//! - `causes`: what `observer diagnose` says of causes that were set up.
+//! - `causes`, `live_diagnosis`: what `observer diagnose` says of causes that were set up,
+//!   from a history and from a capture.
 //! - `input`: what a user can get wrong, and a closed or full stdout.
 //! - `privilege`: what a host can withhold, and what suffices.
 //!
@@ -37,6 +38,8 @@ mod confinement;
 mod history;
 #[path = "kernel/input.rs"]
 mod input;
+#[path = "kernel/live_diagnosis.rs"]
+mod live_diagnosis;
 #[path = "kernel/matrix.rs"]
 mod matrix;
 #[path = "kernel/middlebox.rs"]
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(probe::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.push(Trial::test("live_diagnosis", run(live_diagnosis::what_is_captured_is_diagnosed)));
     trials.push(Trial::test("causes", run(causes::every_cause_is_named)));
     trials.push(Trial::test("privilege_given_up", run(confinement::privileges_are_given_up)));
     let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);

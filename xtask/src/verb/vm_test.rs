@@ -26,8 +26,10 @@ const OLDEST: &str = KERNELS[0];
 
 /// Trials of what users type, of history, readers and probes: the kernel makes no difference
 /// to them, so that one kernel is enough.
-const ON_ONE: &[&str] =
-    &["--skip", "input_", "--skip", "history_", "--skip", "readers_", "--skip", "route", "--skip", "probe_"];
+const ON_ONE: &[&str] = &[
+    "--skip", "input_", "--skip", "history_", "--skip", "readers_", "--skip", "route", "--skip", "probe_", "--skip",
+    "live_",
+];
 
 /// Trials that take too long without hardware's help: a million attempts; and what
 /// readers, screens, reports and diagnoses make of attempts, to which the kernel makes
