@@ -40,7 +40,7 @@ pub struct DiagnoseArgs {
     /// History to read [default: that of the configuration]
     #[arg(long, value_name = "PATH")]
     pub history: Option<PathBuf>,
-    /// Configuration of `observer run`, for its [history] and [diagnose] [default: /etc/observer/observer.toml]
+    /// Configuration of `observer run`, for its sections history and diagnose [default: /etc/observer/observer.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Capture for so long instead, such as 60s; needs the privileges of `observer watch`
