@@ -1,8 +1,12 @@
 //! The causes that can be told, and what to do about each.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use serde::Serialize;
 
 use super::Evidence;
+use super::evidence::Share;
 
 /// Why connections fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -197,14 +201,14 @@ impl Cause {
 
     /// `text` with what is known of this evidence filled in.
     pub(super) fn fill(text: &str, evidence: &Evidence) -> String {
-        let first = |mut addresses: Vec<String>| {
-            if addresses.is_empty() { "ADDRESS".to_owned() } else { addresses.swap_remove(0) }
+        // One that fails, if any does.
+        let first = |addresses: &BTreeMap<IpAddr, Share>| {
+            let failing = addresses.iter().find(|(_, share)| share.failed() > 0);
+            failing
+                .or_else(|| addresses.first_key_value())
+                .map_or("ADDRESS".to_owned(), |(address, _)| address.to_string())
         };
-        let failing = |(address, share): (&std::net::IpAddr, &super::evidence::Share)| {
-            (share.failed() > 0).then(|| address.to_string())
-        };
-        let dst = first(evidence.subject.destinations.iter().filter_map(failing).collect());
-        let src = first(evidence.subject.sources.iter().filter_map(failing).collect());
+        let (dst, src) = (first(&evidence.subject.destinations), first(&evidence.subject.sources));
         text.replace("{dst}", &dst).replace("{src}", &src).replace("{port}", &evidence.port.to_string())
     }
 }

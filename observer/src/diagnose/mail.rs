@@ -44,7 +44,10 @@ impl Mail {
         match delivery.connect {
             Connect::None => {
                 // A bounce by this host's own rules tried no host either.
-                self.without_connect += u64::from(delivery.status == Some(Status::Deferred));
+                if delivery.status == Some(Status::Deferred) {
+                    self.without_connect += 1;
+                    self.add_words(delivery);
+                }
                 return;
             }
             Connect::Unlogged => self.unlogged += 1,
@@ -55,6 +58,10 @@ impl Mail {
         self.undelivered += u64::from(is_put_off);
         count(&mut self.domains, delivery.recipient_domain.as_ref());
         count(&mut self.hosts, delivery.host.as_ref());
+        self.add_words(delivery);
+    }
+
+    fn add_words(&mut self, delivery: &Delivery) {
         if delivery.said != Said::Nothing {
             *self.said.entry(delivery.said).or_default() += 1;
             self.words.insert(delivery.said, delivery.words.clone());

@@ -18,10 +18,14 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     // Writing to a String cannot fail.
     let _ = match (share.attempts, share.failed()) {
         (0, _) => writeln!(text, "no attempts in this period"),
-        (attempts, 0) => writeln!(text, "nothing fails: {attempts} attempts, all connected"),
+        (attempts, 0) if diagnosis.causes.is_empty() => {
+            writeln!(text, "nothing fails: {attempts} attempts, all connected")
+        }
+        (attempts, 0) => writeln!(text, "all {attempts} attempts connected, and mail does not arrive"),
         (attempts, failed) => writeln!(text, "{failed} of {attempts} attempts failed{}", since(diagnosis)),
     };
     if share.failed() == 0 && diagnosis.causes.is_empty() {
+        mail_log(&mut text, &diagnosis.mail);
         return text;
     }
     text.push('\n');
@@ -63,16 +67,26 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     text
 }
 
+/// `once`, `3 times`.
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 /// What the mail server's log adds.
 fn mail_log(text: &mut String, mail: &Mail) {
     let Some(kind) = mail.kind.filter(|_| !mail.is_empty()) else { return };
-    let mut line = format!("{}: {} tries, {} of them matched with an attempt", kind.as_str(), mail.tried, mail.matched);
+    let mut facts = Vec::new();
+    if mail.tried > 0 {
+        facts.push(format!("tried {}, {} matched with an attempt", times(mail.tried), mail.matched));
+    }
     if mail.unlogged > 0 {
-        line.push_str(&format!("; {} attempts without a line", mail.unlogged));
+        facts.push(format!("tried {} without a line", times(mail.unlogged)));
     }
     if mail.without_connect > 0 {
-        line.push_str(&format!("; {} deliveries put off without a connect", mail.without_connect));
+        facts.push(format!("put off {} without a connect", times(mail.without_connect)));
     }
+    let line = format!("{}: {}", kind.as_str(), facts.join("; "));
+    text.push('\n');
     paragraph(text, "mail log   ", &line);
     let domains = mail.top_domains();
     if !domains.is_empty() {

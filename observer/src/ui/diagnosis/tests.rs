@@ -3,10 +3,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{letter, render};
-use crate::diagnose::{Diagnosis, Evidence, Seen, diagnose};
+use crate::diagnose::{Diagnosis, Evidence, Mail, Seen, diagnose};
 use crate::event::{Endpoint, Evidence as Facts};
-use crate::history::Entry;
+use crate::history::{Connect, Delivery, Entry};
 use crate::label::{Label, Origin, Reason};
+use crate::mta::{Kind, Said, Status};
 
 fn entry(second: i64, label: Label, reason: Option<Reason>, origin: Option<Origin>) -> Entry {
     let end = |ip: &str, port| Endpoint { ip: ip.parse().ok(), port: Some(port) };
@@ -48,6 +49,38 @@ fn what_a_person_reads() {
     insta::assert_snapshot!("open", render(&diagnosis("mx.example.net", 0, 9)));
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 3, 0)), @"mx.example.net, port 25: nothing fails: 3 attempts, all connected");
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 0, 0)), @"mx.example.net, port 25: no attempts in this period");
+}
+
+fn with_log(connected: i64, connects: &[Connect]) -> Diagnosis {
+    let mut subject = Seen::default();
+    (0..connected).for_each(|second| subject.add(&entry(second, Label::Connected, None, None)));
+    let mut mail = Mail::default();
+    for &connect in connects {
+        mail.add(&Delivery {
+            time: Timestamp::from_second(1_795_000_000).unwrap(),
+            kind: Kind::Postfix,
+            queue_id: Some("4WxYz".to_owned()),
+            recipient_domain: Some("example.net".to_owned()),
+            status: Some(Status::Deferred),
+            host: Some("mx.example.net".to_owned()),
+            ip: "203.0.113.5".parse().ok(),
+            said: if connect == Connect::Seen { Said::Answered } else { Said::Suspended },
+            words: "said: 421 4.7.0 Too many connections from \u{1b}[2Jyour host".to_owned(),
+            connect,
+            attempt: None,
+        });
+    }
+    let evidence = Evidence { asked: "mx.example.net".to_owned(), port: 25, subject, mail, ..Evidence::default() };
+    diagnose(&evidence, Timestamp::from_second(1_795_003_600).unwrap())
+}
+
+#[test]
+fn what_the_mail_servers_log_adds() {
+    insta::assert_snapshot!(
+        "answered",
+        render(&with_log(4, &[Connect::Seen, Connect::Seen, Connect::Seen, Connect::None]))
+    );
+    insta::assert_snapshot!("suspended", render(&with_log(0, &[Connect::None, Connect::None])));
 }
 
 #[test]
