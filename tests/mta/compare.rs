@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use observer::event::Event;
+use observer::event::{Event, Mta};
 use observer::history::{Connect, History, Question};
 use observer::mta::Line;
 use observer::mta::follow::{Follower, From, Place};
@@ -167,6 +167,10 @@ fn ids(server: Server, world: &World, messages: &[Message]) -> Result<HashMap<St
     Ok(ids)
 }
 
+fn is_ambiguous(mta: Option<&Mta>) -> bool {
+    mta.is_some_and(|mta| mta.candidates.is_some())
+}
+
 #[derive(Default)]
 struct Row {
     messages: u32,
@@ -268,6 +272,8 @@ impl Comparison<'_> {
             match (&event.mta, &judged.mta) {
                 (found, expected) if found == expected => same += 1,
                 (None, Some(_)) => missed += 1,
+                // Of several that fit, some may have come later.
+                (Some(found), expected) if found.candidates.is_some() || is_ambiguous(expected.as_ref()) => same += 1,
                 _ => other += 1,
             }
         }
