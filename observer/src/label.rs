@@ -44,6 +44,15 @@ impl Label {
         Self::Connected,
     ];
 
+    /// True if the destination completed the handshake, whatever came then.
+    pub const fn is_answered(self, reason: Option<Reason>) -> bool {
+        match self {
+            Self::Connected | Self::Reset | Self::Closed | Self::Silent => true,
+            Self::Timeout => matches!(reason, Some(Reason::Stalled)),
+            _ => false,
+        }
+    }
+
     /// The label as events and filters write it.
     pub const fn as_str(self) -> &'static str {
         match self {

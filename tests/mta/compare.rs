@@ -252,7 +252,10 @@ impl Comparison<'_> {
                 Verdict::Joined => row.joined += 1,
                 Verdict::Unlogged => row.unlogged += 1,
                 Verdict::Ambiguous(_) => row.ambiguous += 1,
-                Verdict::Nothing | Verdict::Unsought => row.nothing += 1,
+                Verdict::Nothing | Verdict::Unsought => {
+                    println!("without a line: {:?}", events.get(judged.id.as_str()));
+                    row.nothing += 1;
+                }
             }
             if let Some(mta) = &judged.mta {
                 let is_right = mta.queue_id.as_ref().is_none_or(|id| self.is_of(id, message));
@@ -306,7 +309,10 @@ impl Comparison<'_> {
                         row.wrong += u32::from(of.domain != message.domain);
                     }
                     Found::Many(_) => {}
-                    _ => row.unmatched += 1,
+                    _ => {
+                        println!("without its attempt: {step:?} of {:?} at {}", delivery.queue_id, delivery.last);
+                        row.unmatched += 1;
+                    }
                 }
             }
         }

@@ -175,11 +175,7 @@ impl Share {
 
 /// Whether the destination completed the handshake.
 fn is_answered((label, reason, _): Ending) -> bool {
-    match label {
-        Label::Connected | Label::Reset | Label::Closed | Label::Silent => true,
-        Label::Timeout => reason == Some(Reason::Stalled),
-        _ => false,
-    }
+    label.is_answered(reason)
 }
 
 /// Durations of one kind: the first so many.

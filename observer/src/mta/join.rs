@@ -54,7 +54,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             early: Duration::from_millis(50),
-            late: Duration::from_secs(1),
+            late: Duration::from_secs(2),
             patience: Duration::from_secs(5),
             longest_session: Duration::from_mins(10),
             are_pids_ours: true,
@@ -96,7 +96,8 @@ impl Attempt {
             port: event.dst.port?,
             started: event.started.unwrap_or(event.time),
             ended: event.time,
-            is_accepted: event.handshake.is_some(),
+            // Its time can be unknown: a hook missed it, and the outcome tells all the same.
+            is_accepted: event.handshake.is_some() || event.label.is_answered(event.reason),
         })
     }
 }
