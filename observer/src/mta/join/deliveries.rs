@@ -243,7 +243,10 @@ fn at(line: &Line) -> Option<At> {
 fn accepted(line: &Line) -> Option<bool> {
     match line.said {
         _ if line.status == Status::Sent => Some(true),
-        Said::LostBeforeGreeting | Said::NoGreeting | Said::LostInSession | Said::Answered => Some(true),
+        // An ICMP error can come between two looks at the socket: then it is the read that fails, and Postfix says
+        // the same of a handshake that was never completed.
+        Said::LostBeforeGreeting => None,
+        Said::NoGreeting | Said::LostInSession | Said::Answered => Some(true),
         said if said.is_not_connected() => Some(false),
         _ => None,
     }
