@@ -1,7 +1,8 @@
 //! What `observer run` gives up once it has attached: its capabilities, see
 //! capabilities(7), and by Landlock the right to write outside the directories of its
-//! configuration and to execute anything but journalctl, if the journal is read, see landlock(7). Threads that start later
-//! inherit both, so it comes before the first of them.
+//! configuration and to execute anything but journalctl, if the journal is read, see
+//! landlock(7). Threads that start later inherit both, so it comes before the first of
+//! them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -126,12 +127,12 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Programs that are started later, each with the dynamic linker that it names, which the
+/// The program that is started later, and the dynamic linker that it names, which the
 /// kernel opens for execution too. Libraries need no such right.
 fn executables(log: &MtaLog) -> Vec<PathBuf> {
-    let programs = mta_log::programs(log);
-    let linkers: Vec<_> = programs.iter().filter_map(|program| dynamic_linker(program)).collect();
-    programs.into_iter().chain(linkers).collect()
+    let program = mta_log::program(log);
+    let linker = program.as_deref().and_then(dynamic_linker);
+    program.into_iter().chain(linker).collect()
 }
 
 /// The program header `PT_INTERP`, elf(5).
@@ -146,6 +147,8 @@ fn dynamic_linker(program: &Path) -> Option<PathBuf> {
 /// Whether the kernel restricts.
 fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Result<bool, RulesetError> {
     let write = AccessFs::from_write(ABI::V6);
+    // Where a program that is started has its stderr.
+    let null: &[&str] = if executable.is_empty() { &[] } else { &["/dev/null"] };
     let mut ruleset = Ruleset::default()
         .handle_access(write | AccessFs::Execute)?
         .handle_access(AccessNet::BindTcp)?
@@ -153,8 +156,7 @@ fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Re
         .create()?
         .add_rules(path_beneath_rules(writable, write))?
         .add_rules(path_beneath_rules(executable, AccessFs::Execute))?
-        // Where a program that is started has its stderr.
-        .add_rules(path_beneath_rules(["/dev/null"].iter().filter(|_| !executable.is_empty()), AccessFs::WriteFile))?;
+        .add_rules(path_beneath_rules(null, AccessFs::WriteFile))?;
     if let Some(Listen::Tcp(address)) = config.metrics.as_ref().map(|metrics| &metrics.listen) {
         ruleset = ruleset.add_rule(NetPort::new(address.port(), AccessNet::BindTcp))?;
     }

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
 use self::dns::Dns;
-use self::recorded::Recorded;
+use self::recorded::{Recorded, is_in};
 use super::configuration;
 use super::report::unreadable;
 use super::{Failure, print};
@@ -262,16 +262,15 @@ impl Inquiry {
     ) -> history::Result<Evidence> {
         let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
         recorded.add_attempts(networks, &mut evidence.subject);
-        let is_meant = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
         for totals in self.totals(history)? {
             match totals.destination.port() == self.port {
-                true if is_meant(totals.destination.ip()) => {}
+                true if is_in(totals.destination.ip(), networks) => {}
                 true => evidence.elsewhere.add_totals(totals),
                 false => evidence.other_ports.add_totals(totals),
             }
         }
         for entry in self.rejected(history)? {
-            if entry.dst.ip.is_some_and(|address| !is_meant(address)) {
+            if entry.dst.ip.is_some_and(|address| !is_in(address, networks)) {
                 evidence.elsewhere.add_facts(entry);
             }
         }

@@ -16,7 +16,7 @@ use crate::config;
 use crate::event::Event;
 use crate::metrics::MtaMetrics;
 use crate::mta::attach::{Attacher, Ready};
-use crate::mta::follow::{Counts, Follower, From, Place};
+use crate::mta::follow::{Counts, Follower, From, Place, journalctl};
 use crate::mta::hash::DomainKey;
 use crate::mta::join::Settings;
 use crate::mta::{Kind, Line};
@@ -227,10 +227,10 @@ impl Reader {
     }
 }
 
-/// The programs that reading the log starts: journalctl, if it is the journal.
-pub(super) fn programs(config: &config::MtaLog) -> Vec<PathBuf> {
+/// The program that reading the log starts: journalctl, if it is the journal.
+pub(super) fn program(config: &config::MtaLog) -> Option<PathBuf> {
     match config.log {
-        Place::File(_) => Vec::new(),
-        Place::Journal => crate::mta::follow::journalctl().into_iter().collect(),
+        Place::File(_) => None,
+        Place::Journal => journalctl(),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use super::entry::{address, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word};
-use crate::event::Event;
+use crate::event::{Endpoint, Event, Mta};
 use crate::mta::join::delivery::{Found, Step};
 use crate::mta::{Kind, Said, Status, join};
 
@@ -127,19 +127,24 @@ impl Delivery {
     /// is known to be its.
     pub fn unlogged(event: &Event) -> Option<Self> {
         let mta = event.mta.as_ref().filter(|mta| mta.unlogged)?;
-        Some(Self {
-            time: event.time,
+        Some(Self::of_attempt(&event.id, event.time, event.dst, mta))
+    }
+
+    /// The row of an attempt, by [`Event::id`], time and destination, and what was joined to it.
+    pub fn of_attempt(id: &str, time: Timestamp, dst: Endpoint, mta: &Mta) -> Self {
+        Self {
+            time,
             kind: mta.kind,
             queue_id: mta.queue_id.clone(),
             recipient_domain: mta.recipient_domain.clone(),
             status: mta.status,
             host: mta.host.clone(),
-            ip: event.dst.ip.map(|ip| ip.to_canonical()),
-            said: Said::Nothing,
-            words: String::new(),
-            connect: Connect::Unlogged,
-            attempt: Some(event.id.clone()),
-        })
+            ip: dst.ip.map(|ip| ip.to_canonical()),
+            said: mta.said.unwrap_or(Said::Nothing),
+            words: mta.words.clone().unwrap_or_default(),
+            connect: if mta.unlogged { Connect::Unlogged } else { Connect::Seen },
+            attempt: Some(id.to_owned()),
+        }
     }
 
     /// Fills the parameters 1 to 11 of a statement.

@@ -12,7 +12,7 @@ use super::super::Failure;
 use super::super::live::{Live, Sink, Stop, runtime, say, settings};
 use super::super::remote::{Reads, Remote};
 use crate::cli::DiagnoseArgs;
-use crate::event::{Event, Mta};
+use crate::event::Event;
 use crate::history::{Delivery, Entry, Recorder, Retention};
 use crate::wire::{self, Request};
 
@@ -110,21 +110,8 @@ impl Reads for Capture {
     }
 
     fn delivery(&mut self, delivery: &wire::Delivery) -> Result<(), Failure> {
-        let Mta { kind, queue_id, recipient_domain, host, status, said, words, unlogged, .. } = delivery.mta.clone();
-        let connect = if unlogged { crate::history::Connect::Unlogged } else { crate::history::Connect::Seen };
-        self.deliveries.push(Delivery {
-            time: delivery.time,
-            kind,
-            queue_id,
-            recipient_domain,
-            status,
-            host,
-            ip: delivery.dst.ip.map(|ip| ip.to_canonical()),
-            said: said.unwrap_or(crate::mta::Said::Nothing),
-            words: words.unwrap_or_default(),
-            connect,
-            attempt: Some(delivery.id.clone()),
-        });
+        let wire::Delivery { id, time, dst, mta } = delivery;
+        self.deliveries.push(Delivery::of_attempt(id, *time, *dst, mta));
         Ok(())
     }
 

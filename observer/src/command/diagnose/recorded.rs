@@ -61,7 +61,8 @@ impl Recorded {
     }
 }
 
-fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
+/// Whether one of the networks has the address.
+pub(super) fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&ip.to_canonical()))
 }
 
