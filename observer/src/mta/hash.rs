@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ring::hmac;
 
-use super::Line;
+use super::{Line, words};
 
 /// Of a hash so many bytes are kept, which is enough to tell all domains apart.
 const KEPT: usize = 12;
@@ -85,22 +85,7 @@ impl DomainKey {
 
 /// `text` with `hash` for each occurrence of `domain` as a whole or as the end of a name.
 fn replaced(text: &str, domain: &str, hash: &str) -> String {
-    let (lower, domain) = (text.to_ascii_lowercase(), domain.to_ascii_lowercase());
-    if domain.is_empty() {
-        return text.to_owned();
-    }
-    let is_of_label = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-    let (mut clean, mut done) = (String::with_capacity(text.len()), 0);
-    for (at, _) in lower.match_indices(&domain) {
-        let before = text[..at].chars().next_back();
-        let after = text[at + domain.len()..].chars().next();
-        if !before.is_some_and(is_of_label) && !after.is_some_and(is_of_label) {
-            clean.push_str(&text[done..at]);
-            clean.push_str(hash);
-            done = at + domain.len();
-        }
-    }
-    clean + &text[done..]
+    words::replaced(text, domain, hash, |c| c.is_alphanumeric() || c == '-' || c == '_')
 }
 
 #[cfg(test)]

@@ -33,13 +33,13 @@ pub(super) fn redacted(words: &str, recipients: &[&str]) -> String {
     let mut text = without_addresses(whole_words(words));
     for recipient in recipients {
         let local = recipient.rsplit_once('@').map_or(*recipient, |(local, _)| local).trim_matches('"');
-        text = without_token(text, local);
+        text = without_token(&text, local);
         if let Some((first, _)) = local.split_once('@') {
-            text = without_token(text, first.trim_matches('"'));
+            text = without_token(&text, first.trim_matches('"'));
         }
         // A subaddress: the box itself may be named.
         if let Some((mailbox, _)) = local.split_once('+') {
-            text = without_token(text, mailbox);
+            text = without_token(&text, mailbox);
         }
     }
     text.truncate(text.floor_char_boundary(WORDS_MAX));
@@ -122,22 +122,28 @@ fn drop_quoted(text: &mut String) {
 }
 
 /// Every occurrence of a token that stands alone becomes `*`.
-fn without_token(text: String, token: &str) -> String {
+fn without_token(text: &str, token: &str) -> String {
+    replaced(text, token, "*", char::is_alphanumeric)
+}
+
+/// Every occurrence of a token, whatever its case, with nothing of a word beside it
+/// becomes something else.
+pub(super) fn replaced(text: &str, token: &str, with: &str, is_of_word: fn(char) -> bool) -> String {
     if token.is_empty() || token.len() > text.len() {
-        return text;
+        return text.to_owned();
     }
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some(at) = find_token(rest, token, clean.chars().next_back()) {
+    let mut rest = text;
+    while let Some(at) = find_token(rest, token, clean.chars().next_back(), is_of_word) {
         clean.push_str(&rest[..at]);
-        clean.push('*');
+        clean.push_str(with);
         rest = &rest[at + token.len()..];
     }
     clean.push_str(rest);
     clean
 }
 
-fn find_token(text: &str, token: &str, before: Option<char>) -> Option<usize> {
+fn find_token(text: &str, token: &str, before: Option<char>, is_of_word: fn(char) -> bool) -> Option<usize> {
     let (bytes, token) = (text.as_bytes(), token.as_bytes());
     let first = [token[0].to_ascii_lowercase(), token[0].to_ascii_uppercase()];
     (0..=bytes.len().checked_sub(token.len())?).find(|&at| {
@@ -145,8 +151,8 @@ fn find_token(text: &str, token: &str, before: Option<char>) -> Option<usize> {
             && bytes[at..at + token.len()].eq_ignore_ascii_case(token)
             && text.is_char_boundary(at)
             && text.is_char_boundary(at + token.len())
-            && !text[..at].chars().next_back().or(before).is_some_and(char::is_alphanumeric)
-            && !text[at + token.len()..].chars().next().is_some_and(char::is_alphanumeric)
+            && !text[..at].chars().next_back().or(before).is_some_and(is_of_word)
+            && !text[at + token.len()..].chars().next().is_some_and(is_of_word)
     })
 }
 
