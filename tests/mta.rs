@@ -14,6 +14,8 @@
 mod compare;
 #[path = "mta/exchangers.rs"]
 mod exchangers;
+#[path = "mta/observer.rs"]
+mod observer;
 #[path = "mta/post.rs"]
 mod post;
 #[path = "mta/server.rs"]

@@ -1,10 +1,8 @@
 //! A trial: what the server logged, what observer saw, and what the join makes of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,9 +13,9 @@ use observer::mta::Line;
 use observer::mta::follow::{Follower, From, Place};
 use observer::mta::join::delivery::Found;
 use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exchangers::the_log_names_the_domain;
+use crate::observer::Observer;
 use crate::post::{ALONE, LOCAL_PART, Manner, Message, messages, zone};
 use crate::server::Server;
 use crate::world::World;
@@ -30,12 +28,12 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 pub(crate) fn trial(server: Server) -> Result<()> {
     let messages = messages();
     let mut world = World::new(&zone(&messages))?;
-    let mut observer = Observer::start(&world, server)?;
+    let observer = start_daemon(&world, server)?;
     let running = server.start(&world, &messages)?;
     let lines = until_done(server, &world, messages.len())?;
     std::thread::sleep(AFTERWARDS);
     drop(running);
-    let events = observer.stop(&world)?;
+    let events = stop_daemon(observer, &world)?;
     let mut joiner = Joiner::new(Settings::default());
     events.iter().filter_map(Attempt::of).for_each(|attempt| joiner.attempt(attempt));
     lines.iter().for_each(|line| joiner.line(line.clone()));
@@ -51,55 +49,28 @@ pub(crate) fn trial(server: Server) -> Result<()> {
     the_log_names_the_domain(&mut world, refused.ip(Manner::Refuse), &refused.domain)
 }
 
-/// A running `observer run` that reads the server's log.
-struct Observer(std::process::Child);
-
-impl Observer {
-    fn start(world: &World, server: Server) -> Result<Self> {
-        let (directory, log) = (world.path("").display().to_string(), server.log(world));
-        world.put(
-            "observer.toml",
-            &format!(
-                "[history]\npath = '{directory}history.sqlite'\n[socket]\nenabled = false\n\
-                 [mta]\nkind = '{}'\nlog = '{}'\n\
-                 [sink.events]\ntype = 'file'\npath = '{directory}events.json'\nsend = ['failures', 'successes']\n",
-                server.kind().as_str(),
-                log.display()
-            ),
-        )?;
-        let child = Command::new(env!("CARGO_BIN_EXE_observer"))
-            .args(["run", "--config"])
-            .arg(world.path("observer.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(world.path("observer.err"))?)
-            .spawn()?;
-        let observer = Self(child);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !std::fs::read_to_string(world.path("observer.err"))?.contains("recording") {
-            ensure!(Instant::now() < deadline, "observer did not start");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(observer)
-    }
-
-    fn stop(&mut self, world: &World) -> Result<Vec<Event>> {
-        kill_process(Pid::from_child(&self.0), Signal::INT)?;
-        let status = self.0.wait()?;
-        let said = std::fs::read_to_string(world.path("observer.err"))?;
-        ensure!(status.success() && said.contains("balances"), "observer ended with {status}: {said}");
-        ensure!(!said.contains("cannot read"), "{said}");
-        let text = std::fs::read_to_string(world.path("events.json"))?;
-        text.lines().map(|line| serde_json::from_str(line).context("an event")).collect()
-    }
+/// Starts an `observer run` that reads the server's log.
+fn start_daemon(world: &World, server: Server) -> Result<Observer> {
+    let (directory, log) = (world.path("").display().to_string(), server.log(world));
+    world.put(
+        "observer.toml",
+        &format!(
+            "[history]\npath = '{directory}history.sqlite'\n[socket]\nenabled = false\n\
+             [mta]\nkind = '{}'\nlog = '{}'\n\
+             [sink.events]\ntype = 'file'\npath = '{directory}events.json'\nsend = ['failures', 'successes']\n",
+            server.kind().as_str(),
+            log.display()
+        ),
+    )?;
+    Observer::start(world, &["run", "--config", &format!("{directory}observer.toml")], "recording")
 }
 
-impl Drop for Observer {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Ends it; what it sent.
+fn stop_daemon(observer: Observer, world: &World) -> Result<Vec<Event>> {
+    let said = observer.stop(world)?;
+    ensure!(!said.contains("cannot read"), "{said}");
+    let text = std::fs::read_to_string(world.path("events.json"))?;
+    text.lines().map(|line| serde_json::from_str(line).context("an event")).collect()
 }
 
 /// History has each delivery's steps, and those that were put off without a connect.

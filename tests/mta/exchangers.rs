@@ -1,19 +1,15 @@
 //! Domains whose mail goes to the wrong place or to none, by what a real name server
 //! says: `observer diagnose --dns` has to name that first.
 
-use std::fs::File;
 use std::net::IpAddr;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Case, Family, Mode, Scenario};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::observer::{OBSERVER, Observer};
 use crate::world::World;
 
-const OBSERVER: &str = env!("CARGO_BIN_EXE_observer");
 /// More than what says nothing.
 const ATTEMPTS: usize = 4;
 const CAUSE: &str = "wrong-exchanger";
@@ -42,10 +38,12 @@ const QUESTIONS: [(&str, &[&str], &str); 6] = [
 pub(crate) fn wrong_exchangers_are_named() -> Result<()> {
     let world = World::new(ZONE)?;
     let case = Case { scenario: Scenario::ClosedPort, family: Family::V4, mode: Mode::NonBlocking };
-    let recorder = Recorder::start(&world)?;
+    let history = world.path("history.sqlite").display().to_string();
+    let recorder =
+        Observer::start(&world, &["watch", "--standalone", "--successes", "--record", &history], "watching")?;
     let tried = world.lab().run(&[case; ATTEMPTS], 25)?;
     ensure!(tried.len() == ATTEMPTS, "{} attempts", tried.len());
-    recorder.stop()?;
+    recorder.stop(&world)?;
     let mut wrong = Vec::new();
     println!("{:<32} {:<18} confidence", "what DNS says", "named first");
     for (name, words, evidence) in QUESTIONS {
@@ -84,42 +82,4 @@ fn diagnose(world: &World, words: &[&str]) -> Result<Value> {
     let output = world.client(&script).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("no JSON")
-}
-
-/// A running `observer watch --record`.
-struct Recorder(Child);
-
-impl Recorder {
-    fn start(world: &World) -> Result<Self> {
-        let said = world.path("observer.err");
-        let child = Command::new(OBSERVER)
-            .args(["watch", "--standalone", "--successes", "--record"])
-            .arg(world.path("history.sqlite"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&said)?)
-            .spawn()?;
-        let recorder = Self(child);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !std::fs::read_to_string(&said)?.contains("watching") {
-            ensure!(Instant::now() < deadline, "observer did not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(recorder)
-    }
-
-    fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.0), Signal::INT)?;
-        let status = self.0.wait()?;
-        ensure!(status.success(), "observer ended with {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
