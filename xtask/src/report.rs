@@ -1,8 +1,9 @@
 //! Runs steps, counts what passed and failed, and sums up.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, ExitCode, Stdio};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -18,6 +19,8 @@ struct Step {
     name: String,
     took: Duration,
     outcome: Outcome,
+    /// Why it failed: repeated at the end, since of a long log people see that first.
+    why: Lines,
 }
 
 #[derive(Debug)]
@@ -62,40 +65,63 @@ impl Tally {
 impl Report {
     /// Runs a command that passes or fails as a whole. True if it passed.
     pub(crate) fn check(&mut self, name: &str, command: &mut Command) -> bool {
-        self.step(name, command, |command| {
-            let status = command.status().context("start it")?;
-            Ok(if status.success() { Tally::PASS } else { Tally::FAILURE })
+        self.step(name, &line(command), |why| {
+            if io::stdout().is_terminal() {
+                command.env("CARGO_TERM_COLOR", "always");
+            }
+            let printed = Printed::by(command)?;
+            if printed.status.success() {
+                return Ok(Tally::PASS);
+            }
+            *why = printed.last;
+            Ok(Tally::FAILURE)
         })
     }
 
     /// Runs a command that runs test programs, and counts their tests. No test at
     /// all is a failure. True if all passed.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) -> bool {
-        self.step(name, command, run_tests)
+        self.step(name, &line(command), |why| {
+            let mut printed = Printed::by(command)?;
+            let Printed { tests, status, .. } = printed;
+            let complaint = if tests.failed == 0 && !status.success() {
+                format!("it failed, {status}, although no test said so")
+            } else if tests.passed + tests.failed == 0 {
+                "there was no test in it".to_owned()
+            } else {
+                *why = printed.failures;
+                return Ok(tests);
+            };
+            println!("{complaint}");
+            printed.last.push(&complaint);
+            *why = printed.last;
+            Ok(Tally { failed: 1, ..tests })
+        })
     }
 
     /// Notes a step that could not be run.
     pub(crate) fn not_run(&mut self, name: &str, reason: &str, is_failure: bool) {
         println!("\n==> {name}: NOT RUN: {reason}");
         let outcome = Outcome::NotRun { reason: reason.to_owned(), is_failure };
-        self.steps.push(Step { name: name.to_owned(), took: Duration::ZERO, outcome });
-    }
-
-    fn step(&mut self, name: &str, command: &mut Command, run: impl FnOnce(&mut Command) -> Result<Tally>) -> bool {
-        self.work(name, &line(command), || run(command))
+        self.steps.push(Step { name: name.to_owned(), took: Duration::ZERO, outcome, why: Lines::default() });
     }
 
     /// Does what is more than one command, described by `what`, and counts the
     /// tests that it says it ran. True if all passed.
     pub(crate) fn work(&mut self, name: &str, what: &str, work: impl FnOnce() -> Result<Tally>) -> bool {
+        self.step(name, what, |_| work())
+    }
+
+    fn step(&mut self, name: &str, what: &str, run: impl FnOnce(&mut Lines) -> Result<Tally>) -> bool {
         println!("\n==> {name}: {what}");
         let start = Instant::now();
-        let tally = work().unwrap_or_else(|error| {
+        let mut why = Lines::default();
+        let tally = run(&mut why).unwrap_or_else(|error| {
             println!("{error:#}");
+            why.push(&format!("{error:#}"));
             Tally::FAILURE
         });
-        let outcome = Outcome::Ran(tally);
-        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), outcome });
+        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), outcome: Outcome::Ran(tally), why });
         tally.failed == 0
     }
 
@@ -111,7 +137,8 @@ impl Report {
         total
     }
 
-    /// Prints a line for each step, and `N passed, N failed` last.
+    /// Prints a line for each step, why those failed that did, and `N passed, N failed`
+    /// last.
     pub(crate) fn finish(&self) -> ExitCode {
         println!("\n{self}");
         if self.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -121,7 +148,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
-        for Step { name, took, outcome } in &self.steps {
+        for Step { name, took, outcome, .. } in &self.steps {
             let seconds = took.as_secs_f64();
             match outcome {
                 Outcome::Ran(Tally { passed, failed, ignored }) => {
@@ -135,34 +162,65 @@ impl fmt::Display for Report {
                 Outcome::NotRun { reason, .. } => writeln!(f, "{:<8} {name:<width$} {:>9}  {reason}", "NOT RUN", "")?,
             }
         }
+        for Step { name, why: Lines(lines), .. } in self.steps.iter().filter(|step| !step.why.0.is_empty()) {
+            writeln!(f, "\n{name} ended with:")?;
+            for line in lines {
+                writeln!(f, "  {line}")?;
+            }
+        }
         let Tally { passed, failed, .. } = self.total();
         write!(f, "{passed} passed, {failed} failed")
     }
 }
 
-/// Passes a test command's output on and counts.
-fn run_tests(command: &mut Command) -> Result<Tally> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("start it")?;
-    let output = BufReader::new(child.stdout.take().context("its stdout")?);
-    let mut tally = Tally::default();
-    for line in output.split(b'\n') {
-        let line = line.context("read its output")?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        if let Some(counts) = Tally::from_line(&line) {
-            tally.add(counts);
+/// The last lines of something longer.
+#[derive(Debug, Default)]
+struct Lines(VecDeque<String>);
+
+impl Lines {
+    const MOST: usize = 12;
+
+    fn push(&mut self, line: &str) {
+        if self.0.len() == Self::MOST {
+            self.0.pop_front();
         }
+        self.0.push_back(line.to_owned());
     }
-    let status = child.wait().context("wait for it")?;
-    if tally.failed == 0 && !status.success() {
-        println!("it failed, {status}, although no test said so");
-        tally.failed = 1;
+}
+
+/// What a command printed, of which all was passed on.
+struct Printed {
+    status: ExitStatus,
+    tests: Tally,
+    /// The tests that failed, by name.
+    failures: Lines,
+    last: Lines,
+}
+
+impl Printed {
+    /// Runs a command to its end.
+    fn by(command: &mut Command) -> Result<Self> {
+        let (reader, writer) = io::pipe().context("make a pipe for its output")?;
+        let stderr = writer.try_clone().context("make a pipe for its output")?;
+        let mut child = command.stdout(writer).stderr(stderr).spawn().context("start it")?;
+        // The command keeps what it was given; while it does, the pipe has no end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let (mut tests, mut failures, mut last) = (Tally::default(), Lines::default(), Lines::default());
+        for line in BufReader::new(reader).split(b'\n') {
+            let line = line.context("read its output")?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            last.push(&line);
+            if line.starts_with("test ") && line.ends_with(" ... FAILED") {
+                failures.push(&line);
+            }
+            if let Some(counts) = Tally::from_line(&line) {
+                tests.add(counts);
+            }
+        }
+        let status = child.wait().context("wait for it")?;
+        Ok(Self { status, tests, failures, last })
     }
-    if tally.passed + tally.failed == 0 {
-        println!("there was no test in it");
-        tally.failed = 1;
-    }
-    Ok(tally)
 }
 
 /// A command as a person would type it.
@@ -230,5 +288,22 @@ mod tests {
         report.not_run("required", "not root", true);
         report.not_run("optional", "not root", false);
         assert_eq!(report.total(), Tally { passed: 2, failed: 7, ignored: 0 });
+    }
+
+    #[test]
+    fn the_end_says_why_a_step_failed() {
+        let mut report = Report::default();
+        report.check("build", &mut shell("echo begun; seq 100; echo 'error: no space' >&2; false"));
+        report.tests(
+            "tests",
+            &mut shell("echo 'test a::b ... FAILED'; echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'"),
+        );
+        report.work("work", "more", || anyhow::bail!("no such kernel"));
+        let text = report.to_string();
+        assert!(text.contains("\nbuild ended with:\n  90\n"), "{text}");
+        for line in ["  error: no space", "  test a::b ... FAILED", "  no such kernel"] {
+            assert!(text.lines().any(|of_text| of_text == line), "{line} is not in:\n{text}");
+        }
+        assert!(!text.contains("begun"), "{text}");
     }
 }
