@@ -1,6 +1,7 @@
 //! What the program does: reads clocks and signals, and writes to the world.
 
 mod alerts;
+mod capture;
 mod configuration;
 mod confinement;
 mod diagnose;

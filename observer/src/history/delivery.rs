@@ -86,6 +86,16 @@ impl Connect {
             Found::Waiting | Found::Unsought => Self::Unsought,
         }
     }
+
+    /// The same of an attempt, by what was joined to it.
+    fn behind(mta: &Mta) -> Self {
+        match mta {
+            Mta { unlogged: true, .. } => Self::Unlogged,
+            // Several deliveries fit: which of them is its own, nobody knows.
+            Mta { candidates: Some(_), .. } => Self::Ambiguous,
+            _ => Self::Seen,
+        }
+    }
 }
 
 impl Delivery {
@@ -142,7 +152,7 @@ impl Delivery {
             ip: dst.ip.map(|ip| ip.to_canonical()),
             said: mta.said.unwrap_or(Said::Nothing),
             words: mta.words.clone().unwrap_or_default(),
-            connect: if mta.unlogged { Connect::Unlogged } else { Connect::Seen },
+            connect: Connect::behind(mta),
             attempt: Some(id.to_owned()),
         }
     }
@@ -292,6 +302,18 @@ mod tests {
         assert_eq!(left, [delivery("b.example", "", 7_200)]);
     }
 
+    const MTA: Mta = Mta {
+        kind: Kind::Postfix,
+        queue_id: None,
+        recipient_domain: None,
+        host: None,
+        status: Some(Status::Sent),
+        said: None,
+        words: None,
+        unlogged: false,
+        candidates: None,
+    };
+
     #[test]
     fn words_in_the_table_are_those_of_json() {
         for connect in ALL {
@@ -303,21 +325,18 @@ mod tests {
     fn an_unlogged_attempt_is_a_row_and_one_with_a_line_is_none() {
         let mut event = sample::event(crate::label::Label::Connected, None);
         assert_eq!(Delivery::unlogged(&event), None);
-        let mta = crate::event::Mta {
-            kind: Kind::Postfix,
-            queue_id: Some("4Wx".to_owned()),
-            recipient_domain: None,
-            host: None,
-            status: Some(Status::Sent),
-            said: None,
-            words: None,
-            unlogged: true,
-            candidates: None,
-        };
-        event.mta = Some(crate::event::Mta { unlogged: false, ..mta.clone() });
+        event.mta = Some(MTA);
         assert_eq!(Delivery::unlogged(&event), None);
-        event.mta = Some(mta);
+        event.mta = Some(Mta { unlogged: true, ..MTA });
         let row = Delivery::unlogged(&event).unwrap();
-        assert_eq!((row.connect, row.attempt, row.ip), (Connect::Unlogged, Some(event.id), event.dst.ip));
+        assert_eq!((row.connect, row.attempt, row.ip), (Connect::Unlogged, Some(event.id.clone()), event.dst.ip));
+    }
+
+    #[test]
+    fn an_attempt_that_several_deliveries_fit_is_of_none_for_sure() {
+        let event = sample::event(crate::label::Label::Connected, None);
+        let connect = |mta: &Mta| Delivery::of_attempt(&event.id, event.time, event.dst, mta).connect;
+        assert_eq!(connect(&MTA), Connect::Seen);
+        assert_eq!(connect(&Mta { candidates: Some(2), ..MTA }), Connect::Ambiguous);
     }
 }

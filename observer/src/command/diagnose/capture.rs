@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::super::Failure;
-use super::super::live::{Live, Sink, Stop, runtime, say, settings};
-use super::super::remote::{Reads, Remote};
+use super::super::capture::Capture;
+use super::super::live::{Sink, runtime};
+use super::super::remote::Reads;
 use crate::cli::DiagnoseArgs;
 use crate::event::Event;
 use crate::history::{Delivery, Entry, Recorder, Retention};
-use crate::wire::{self, Request};
+use crate::wire;
 
 /// Entries of one transaction.
 const BATCH: usize = 1_000;
@@ -32,40 +33,15 @@ pub(super) struct Captured {
 /// of its own.
 pub(super) fn capture(args: &DiagnoseArgs, duration: Duration) -> Result<Captured, Failure> {
     runtime()?.block_on(async {
-        let request = Request { successes: true, ..Request::default() };
-        let mut capture = Capture::begin()?;
-        match Remote::connect(&args.source, &request).await? {
-            Some(remote) => follow(remote, args, duration, &mut capture).await?,
-            None => attach(args, duration, &mut capture).await?,
-        }
-        capture.end()
+        let capture = Capture::begin(&args.source, &args.kernel, &[args.port], duration).await?;
+        let mut record = Record::begin()?;
+        capture.finish(&mut record).await?;
+        record.end()
     })
 }
 
-async fn follow(
-    mut remote: Remote,
-    args: &DiagnoseArgs,
-    duration: Duration,
-    capture: &mut Capture,
-) -> Result<(), Failure> {
-    remote.ensure_watched(&[args.port])?;
-    let mut stop = Stop::new(Some(duration))?;
-    say(&format!("reading {} for {duration:?}, as observer run sees it; Ctrl-C ends it", remote.scope(&[])));
-    remote.until(&mut stop, capture).await?;
-    remote.finish(capture).await.map(drop)
-}
-
-async fn attach(args: &DiagnoseArgs, duration: Duration, capture: &mut Capture) -> Result<(), Failure> {
-    let ports = [args.port];
-    let mut live = Live::attach(&settings(&ports, true, &args.kernel))?;
-    // Attached first: the time asked for is time that is seen.
-    let mut stop = Stop::new(Some(duration))?;
-    say(&format!("capturing outbound TCP connections {} for {duration:?}; Ctrl-C ends it", live.scope(&ports)));
-    live.until(&mut stop, capture).await?;
-    live.finish(capture)
-}
-
-struct Capture {
+/// History while it is captured.
+struct Record {
     recorder: Recorder,
     entries: Vec<Entry>,
     deliveries: Vec<Delivery>,
@@ -73,7 +49,7 @@ struct Capture {
     place: TempDir,
 }
 
-impl Capture {
+impl Record {
     fn begin() -> Result<Self, Failure> {
         let place = tempfile::tempdir().map_err(|error| failed(&error))?;
         let since = Timestamp::now();
@@ -104,7 +80,7 @@ fn failed(error: &dyn std::fmt::Display) -> Failure {
     Failure::new("cannot keep what is captured", error)
 }
 
-impl Reads for Capture {
+impl Reads for Record {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         Sink::event(self, event)
     }
@@ -120,7 +96,7 @@ impl Reads for Capture {
     }
 }
 
-impl Sink for Capture {
+impl Sink for Record {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         self.entries.push(Entry::from(event));
         Ok(ControlFlow::Continue(()))

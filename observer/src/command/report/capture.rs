@@ -6,62 +6,43 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::live::{Live, Sink, Stop, runtime, settings};
-use super::super::remote::{Reads, Remote};
-use super::{Failure, Progress, host_name, say};
+use super::super::capture::{Capture, Ended};
+use super::super::live::{Live, Sink, runtime};
+use super::super::remote::Reads;
+use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
 use crate::event::Event;
 use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
 use crate::tally::Seen;
-use crate::wire::Request;
 
 pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     runtime()?.block_on(capture(args, duration, tz))
 }
 
 async fn capture(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
-    let request = Request { successes: true, ..Request::default() };
-    match Remote::connect(&args.source, &request).await? {
-        Some(remote) => follow(remote, args, duration, tz).await,
-        None => attach(args, duration, tz).await,
-    }
+    let capture = Capture::begin(&args.source, &args.kernel, &args.port, duration).await?;
+    let mut draft = Draft::new(args, duration, tz);
+    let account = match capture.finish(&mut draft).await? {
+        Ended::Run(Some(summary)) => Account::read(&summary),
+        Ended::Run(None) => return Err(Failure::new("cannot report", "observer run did not send its counts")),
+        Ended::Hooks(live) => {
+            let counters = live.counters()?;
+            draft.builder.reconcile(&counters, Timestamp::now().min(draft.until));
+            Account::live(&live.ledger(&counters, &[]))
+        }
+    };
+    draft.finish(account)
 }
 
-/// Reads from `observer run`.
-async fn follow(mut remote: Remote, args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
-    remote.ensure_watched(&args.port)?;
-    let mut stop = Stop::new(Some(duration))?;
-    say(&format!("reading {} for {duration:?}, as observer run sees it; Ctrl-C ends it", remote.scope(&args.port)));
-    let mut capture = Capture::new(args, duration, tz);
-    remote.until(&mut stop, &mut capture).await?;
-    let summary = remote.finish(&mut capture).await?;
-    let summary = summary.ok_or_else(|| Failure::new("cannot report", "observer run did not send its counts"))?;
-    capture.finish(Account::read(&summary))
-}
-
-/// Watches with hooks of its own.
-async fn attach(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
-    let ports = if args.port.is_empty() { vec![25] } else { args.port.clone() };
-    let mut live = Live::attach(&settings(&ports, true, &args.kernel))?;
-    // Attached first: the time asked for is time that is seen.
-    let mut stop = Stop::new(Some(duration))?;
-    say(&format!("capturing outbound TCP connections {} for {duration:?}; Ctrl-C ends it", live.scope(&ports)));
-    let mut capture = Capture::new(args, duration, tz);
-    live.until(&mut stop, &mut capture).await?;
-    live.finish(&mut capture)?;
-    let counters = live.counters()?;
-    capture.builder.reconcile(&counters, Timestamp::now().min(capture.until));
-    capture.finish(Account::live(&live.ledger(&counters, &[])))
-}
-
-struct Capture {
+/// A report while it is captured.
+struct Draft {
     builder: Builder,
     progress: Progress,
     begun: Instant,
     until: Timestamp,
 }
 
-impl Capture {
+impl Draft {
     fn new(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Self {
         let since = Timestamp::now();
         let length = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
@@ -86,7 +67,7 @@ impl Capture {
     }
 }
 
-impl Reads for Capture {
+impl Reads for Draft {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         Sink::event(self, event)
     }
@@ -97,7 +78,7 @@ impl Reads for Capture {
     }
 }
 
-impl Sink for Capture {
+impl Sink for Draft {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         if let Some(seen) = Seen::from_event(event) {
             self.builder.add(&seen, event.process.as_ref().map(|process| process.comm.as_str()));

@@ -1,0 +1,69 @@
+//! So many minutes of what connects: as `observer run` sees it, or with hooks of one's own.
+
+use std::time::Duration;
+
+use super::Failure;
+use super::live::{Live, Sink, Stop, say, settings};
+use super::remote::{Reads, Remote};
+use crate::cli::{KernelArgs, SourceArgs};
+use crate::wire::{Request, Summary};
+
+/// A capture that has begun.
+pub(super) struct Capture {
+    origin: Origin,
+    stop: Stop,
+}
+
+enum Origin {
+    Run(Remote),
+    Hooks(Box<Live>),
+}
+
+/// How a capture ended.
+pub(super) enum Ended {
+    /// With what `observer run` says of the time; `None` if it said nothing.
+    Run(Option<Summary>),
+    /// With the hooks taken off, and their counters still there to read.
+    Hooks(Box<Live>),
+}
+
+impl Capture {
+    /// Begins a capture of these ports; none are all that `observer run` watches, or 25.
+    /// It ends after `duration`, or with Ctrl-C.
+    pub(super) async fn begin(
+        source: &SourceArgs,
+        kernel: &KernelArgs,
+        ports: &[u16],
+        duration: Duration,
+    ) -> Result<Self, Failure> {
+        let request = Request { successes: true, ..Request::default() };
+        let Some(remote) = Remote::connect(source, &request).await? else {
+            let ports = if ports.is_empty() { &[25] } else { ports };
+            let live = Box::new(Live::attach(&settings(ports, true, kernel))?);
+            // Attached first: the time asked for is time that is seen.
+            let stop = Stop::new(Some(duration))?;
+            let scope = live.scope(ports);
+            say(&format!("capturing outbound TCP connections {scope} for {duration:?}; Ctrl-C ends it"));
+            return Ok(Self { origin: Origin::Hooks(live), stop });
+        };
+        remote.ensure_watched(ports)?;
+        let stop = Stop::new(Some(duration))?;
+        say(&format!("reading {} for {duration:?}, as observer run sees it; Ctrl-C ends it", remote.scope(ports)));
+        Ok(Self { origin: Origin::Run(remote), stop })
+    }
+
+    /// Hands over all that is captured until it ends.
+    pub(super) async fn finish(mut self, into: &mut (impl Sink + Reads)) -> Result<Ended, Failure> {
+        match self.origin {
+            Origin::Run(mut remote) => {
+                remote.until(&mut self.stop, into).await?;
+                remote.finish(into).await.map(Ended::Run)
+            }
+            Origin::Hooks(mut live) => {
+                live.until(&mut self.stop, into).await?;
+                live.finish(into)?;
+                Ok(Ended::Hooks(live))
+            }
+        }
+    }
+}
