@@ -4,7 +4,7 @@
 //! because the programs need a dozen numbers out of 5 MB: one pass that copies
 //! nothing takes milliseconds, and hostile input can only make it say no.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 const MAGIC: u16 = 0xeb9f;
@@ -60,6 +60,16 @@ pub struct Btf {
     strings: usize,
     types: Vec<u32>,
     names: HashMap<(u32, String), u32>,
+}
+
+/// A member of a struct or union.
+struct Member<'a> {
+    name: &'a str,
+    type_id: u32,
+    /// Where it begins, from the beginning of the struct.
+    bits: u32,
+    /// How many bits a bit field has; of other members 0.
+    width: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -143,7 +153,7 @@ impl Btf {
         let mut id = *self.names.get(&(KIND_STRUCT, name.to_owned()))?;
         let mut bits = 0_u32;
         for member in path {
-            let (member_bits, member_id) = self.member(id, member, 0)?;
+            let (member_bits, member_id) = self.member(id, member)?;
             bits = bits.checked_add(member_bits)?;
             id = member_id;
         }
@@ -190,23 +200,36 @@ impl Btf {
         None
     }
 
-    /// Bit offset and type of a member of struct or union `id`.
-    fn member(&self, id: u32, name: &str, depth: usize) -> Option<(u32, u32)> {
-        let header = self.header(self.unqualified(id)?)?;
-        if depth > MAX_DEPTH || !matches!(header.kind(), KIND_STRUCT | KIND_UNION) {
-            return None;
-        }
-        (0..header.vlen()).find_map(|index| {
-            let at = header.body() + 12 * index;
-            let type_id = u32_at(&self.data, at + 4)?;
-            let raw = u32_at(&self.data, at + 8)?;
-            let (bits, width) = if header.kind_flag() { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
-            let member = self.string_at(at)?;
-            if member == name {
-                return (width == 0).then_some((bits, type_id));
+    /// Bit offset and type of a member of struct or union `id`, or of those without a
+    /// name within it.
+    fn member(&self, id: u32, name: &str) -> Option<(u32, u32)> {
+        // Each is looked into once: structs of hostile BTF contain one another.
+        let (mut waiting, mut seen) = (vec![(id, 0_u32)], HashSet::new());
+        while let Some((id, begin)) = waiting.pop() {
+            let Some(id) = self.unqualified(id).filter(|id| seen.insert(*id)) else { continue };
+            for member in self.members(id) {
+                let bits = begin.checked_add(member.bits)?;
+                if member.name == name {
+                    return (member.width == 0).then_some((bits, member.type_id));
+                }
+                if member.name.is_empty() {
+                    waiting.push((member.type_id, bits));
+                }
             }
-            let (inner, inner_id) = member.is_empty().then(|| self.member(type_id, name, depth + 1)).flatten()?;
-            Some((bits.checked_add(inner)?, inner_id))
+        }
+        None
+    }
+
+    /// Members of a struct or union; of another type none.
+    fn members(&self, id: u32) -> impl Iterator<Item = Member<'_>> {
+        let header = self.header(id).filter(|header| matches!(header.kind(), KIND_STRUCT | KIND_UNION));
+        header.into_iter().flat_map(move |header| {
+            (0..header.vlen()).map_while(move |index| {
+                let at = header.body() + 12 * index;
+                let raw = u32_at(&self.data, at + 8)?;
+                let (bits, width) = if header.kind_flag() { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
+                Some(Member { name: self.string_at(at)?, type_id: u32_at(&self.data, at + 4)?, bits, width })
+            })
         })
     }
 
@@ -264,6 +287,10 @@ mod tests {
         types.extend([0, KIND_STRUCT << 24 | 1, 4, name("second"), 1, 0]);
         types.extend([name("outer"), KIND_STRUCT << 24 | 2, 8, name("first"), 1, 0, 0, 2, 32]);
         types.extend([name("color"), KIND_ENUM << 24 | 1, 4, name("RED"), 7]);
+        btf(&types, strings)
+    }
+
+    fn btf(types: &[u32], strings: &[u8]) -> Vec<u8> {
         let types_len = 4 * types.len() as u32;
         let mut data = MAGIC.to_ne_bytes().to_vec();
         data.extend([1, 0]);
@@ -291,6 +318,17 @@ mod tests {
         let mut short = sample();
         short.truncate(60);
         assert_eq!(Btf::parse(short, |_| true).err(), Some(BtfError::Truncated));
+    }
+
+    #[test]
+    fn structs_that_contain_each_other_are_looked_into_once() {
+        let mut types = Vec::new();
+        for name in [1, 0] {
+            types.extend([name, KIND_STRUCT << 24 | 100, 8]);
+            (0..50).for_each(|_| types.extend([0, 1, 0, 0, 2, 0]));
+        }
+        let btf = Btf::parse(btf(&types, b"\0outer\0"), |_| true).unwrap();
+        assert_eq!(btf.offset("outer", &["absent"]), None);
     }
 
     proptest! {

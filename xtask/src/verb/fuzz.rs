@@ -10,7 +10,8 @@ use crate::report::Report;
 /// Fuzz what reads bytes from outside, and run the shared structs under Miri
 ///
 /// Each target of fuzz/fuzz_targets for some seconds, from the inputs in fuzz/corpus; what the fuzzer finds beside them
-/// stays there for the next run, and is not committed. A crash leaves its input in fuzz/artifacts.
+/// stays there for the next run, and is not committed. An input that crashes a target, or holds it up for ten seconds, is
+/// left in fuzz/artifacts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Fuzz {
     /// For how long each target runs
@@ -46,6 +47,9 @@ pub(crate) fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// A single input that takes so many seconds is a finding.
+const SLOW_SECONDS: u32 = 10;
+
 /// Runs each target for so long; a target that finds nothing passes.
 pub(crate) fn fuzz(report: &mut Report, targets: &[String], seconds: u32) {
     for target in targets {
@@ -53,7 +57,7 @@ pub(crate) fn fuzz(report: &mut Report, targets: &[String], seconds: u32) {
         command
             .current_dir(cargo::root())
             .args(["fuzz", "run", target, "--", "-print_final_stats=1", "-verbosity=0"])
-            .arg(format!("-max_total_time={seconds}"))
+            .args([format!("-max_total_time={seconds}"), format!("-timeout={SLOW_SECONDS}")])
             // The sanitizer's flags are unstable; the toolchain is a stable one.
             .env("RUSTC_BOOTSTRAP", "1");
         report.check(&format!("fuzz {target}"), &mut command);
