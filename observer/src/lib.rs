@@ -77,3 +77,4 @@ pub mod tally;
 mod tool;
 pub mod ui;
 pub mod wire;
+mod wrap;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::wrap::wrap;
+
 /// A section of the file.
 struct Section {
     /// Between the brackets.
@@ -376,17 +378,7 @@ fn keys(keys: &[Key], file: &mut String) {
 
 /// As comment lines.
 fn wrapped(text: &str) -> String {
-    let (mut lines, mut line) = (String::new(), String::from("#"));
-    for word in text.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH {
-            lines.push_str(&line);
-            lines.push('\n');
-            line = String::from("#");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    lines + &line + "\n"
+    wrap(text, WIDTH, "# ", "# ") + "\n"
 }
 
 /// The manual page observer.toml(5), in roff.

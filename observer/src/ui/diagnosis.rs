@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::diagnose::{Count, Diagnosis, LikelyCause, Line, Mail};
 use crate::label::Origin;
 use crate::sanitize::sanitize;
+use crate::wrap::wrap;
 
 /// Columns of a terminal that a mail has too.
 const WIDTH: usize = 78;
@@ -173,21 +174,8 @@ pub fn letter(diagnosis: &Diagnosis) -> String {
 
 /// Text in lines, the first after `start`, the others as far in.
 fn paragraph(text: &mut String, start: &str, words: &str) {
-    let mut line = start.to_owned();
-    let mut is_empty = true;
-    for word in words.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(text, "{}", line.trim_end());
-            line = " ".repeat(start.chars().count());
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    let _ = writeln!(text, "{}", line.trim_end());
+    let indent = " ".repeat(start.chars().count());
+    let _ = writeln!(text, "{}", wrap(words, WIDTH, start, &indent));
 }
 
 fn capital(text: &str) -> String {
