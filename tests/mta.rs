@@ -1,9 +1,9 @@
 //! Real mail servers, and what observer makes of their logs: needs root, and Debian's
 //! packages unpacked in `.cache/mta`, which `./x setup` does.
 //!
-//! - `postfix`, `exim`: a thousand messages, to hosts that refuse, drop, reject by
-//!   ICMP, reset or close before the banner, stay silent, work, or have no route, alone
-//!   and one after the other. Each attempt that belongs to a message has to be found,
+//! - `postfix`, `exim`, `opensmtpd`: a thousand messages, to hosts that refuse, drop,
+//!   reject by ICMP, reset or close before the banner, stay silent, work, or have no
+//!   route, alone and one after the other. Each attempt that belongs to a message has to be found,
 //!   and none may be given to another; `observer run` has to tell the same while it runs.
 //! - `exchangers`: domains whose mail goes to the wrong place or to none, by DNS.
 //!
@@ -16,6 +16,8 @@ mod compare;
 mod exchangers;
 #[path = "mta/observer.rs"]
 mod observer;
+#[path = "mta/opensmtpd.rs"]
+mod opensmtpd;
 #[path = "mta/post.rs"]
 mod post;
 #[path = "mta/server.rs"]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Trial::test("exchangers", || run(exchangers::wrong_exchangers_are_named)),
         Trial::test("postfix", || run(|| compare::trial(server::Server::Postfix))),
         Trial::test("exim", || run(|| compare::trial(server::Server::Exim))),
+        Trial::test("opensmtpd", || run(|| compare::trial(server::Server::OpenSmtpd))),
     ];
     libtest_mimic::run(&args, trials).exit_code()
 }

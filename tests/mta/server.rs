@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use observer::mta::Kind;
 
-use crate::post::{Message, dialogue};
+use crate::opensmtpd;
+use crate::post::{Manner, Message, dialogue};
 use crate::world::{Mortal, World};
 
 /// Sessions in which messages are handed to Exim: each delivers one after the other.
@@ -19,6 +20,7 @@ const SESSIONS: usize = 40;
 pub(crate) enum Server {
     Postfix,
     Exim,
+    OpenSmtpd,
 }
 
 impl Server {
@@ -26,13 +28,26 @@ impl Server {
         match self {
             Self::Postfix => Kind::Postfix,
             Self::Exim => Kind::Exim,
+            Self::OpenSmtpd => Kind::OpenSmtpd,
         }
+    }
+
+    /// The hosts that it waits for longer than a trial can: OpenSMTPD has five minutes
+    /// for whatever it waits for.
+    pub(crate) fn too_patient_with(self) -> Option<Manner> {
+        (self == Self::OpenSmtpd).then_some(Manner::Silent)
+    }
+
+    /// Whether its log says of a deferred message what was tried for it.
+    pub(crate) fn tells_what_failed(self) -> bool {
+        self != Self::OpenSmtpd
     }
 
     pub(crate) fn log(self, world: &World) -> PathBuf {
         world.path(match self {
             Self::Postfix => "mail.log",
             Self::Exim => "exim/mainlog",
+            Self::OpenSmtpd => "maillog",
         })
     }
 
@@ -52,6 +67,7 @@ impl Server {
                 let share = |nth: usize| messages.iter().skip(nth).step_by(SESSIONS);
                 (0..SESSIONS).map(|nth| session(world, "exim4 -bs -odi", share(nth))).collect()
             }
+            Self::OpenSmtpd => Ok(vec![opensmtpd::start(world, messages)?]),
         }
     }
 }

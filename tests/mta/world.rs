@@ -18,6 +18,10 @@ const SINK: &str = "198.51.100.2:2500";
 /// What is the same for all zones.
 const DNS: &str = "no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n";
 
+/// The servers' users and groups.
+const USERS: [(&str, u32); 5] =
+    [("postfix", 990), ("Debian-exim", 991), ("postdrop", 992), ("opensmtpd", 993), ("opensmtpq", 994)];
+
 /// A child that ends with this value.
 pub(crate) struct Mortal(pub(crate) Child);
 
@@ -109,7 +113,7 @@ impl World {
     fn within(&self, namespace: &str, script: &str) -> Command {
         let (packages, place) = (self.packages.display(), self.place.path().display());
         let script = format!(
-            "mount -t overlay mta -o lowerdir={packages}/usr:/usr /usr\n\
+            "mount -t overlay mta -o lowerdir={packages}/usr:{packages}/opensmtpd/usr:/usr /usr\n\
              mount -t overlay mta -o lowerdir={place}/etc:{packages}/etc:/etc /etc\nexec {script}"
         );
         let mut command = Command::new("ip");
@@ -131,11 +135,13 @@ impl World {
 
     /// The servers' own users, beside the host's.
     fn users(&self) -> Result<()> {
-        let passwd = fs::read_to_string("/etc/passwd")?;
-        let nobody = ":/nonexistent:/usr/sbin/nologin\n";
-        self.put("etc/passwd", &format!("{passwd}postfix:x:990:990:{nobody}Debian-exim:x:991:991:{nobody}"))?;
-        let group = fs::read_to_string("/etc/group")?;
-        self.put("etc/group", &format!("{group}postfix:x:990:\npostdrop:x:992:\nDebian-exim:x:991:\n"))
+        let (mut passwd, mut group) = (fs::read_to_string("/etc/passwd")?, fs::read_to_string("/etc/group")?);
+        for (name, id) in USERS {
+            passwd += &format!("{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n");
+            group += &format!("{name}:x:{id}:\n");
+        }
+        self.put("etc/passwd", &passwd)?;
+        self.put("etc/group", &group)
     }
 
     /// Routes to hosts of every manner, and their manners.

@@ -50,6 +50,8 @@ impl Mail {
                 }
                 return;
             }
+            // Whose connects those were is not known, nor to what host.
+            Connect::Untold => return,
             Connect::Unlogged => self.unlogged += 1,
             Connect::Seen | Connect::Reused => self.matched += 1,
             Connect::Ambiguous | Connect::Unseen | Connect::Unsought => {}

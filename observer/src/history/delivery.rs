@@ -61,6 +61,9 @@ pub enum Connect {
     Unlogged,
     /// None was looked for, for want of room.
     Unsought,
+    /// Some, of which the log does not say that they were for this message: those of
+    /// OpenSMTPD whose sessions all failed.
+    Untold,
 }
 
 impl Connect {
@@ -74,6 +77,7 @@ impl Connect {
             Self::None => "none",
             Self::Unlogged => "unlogged",
             Self::Unsought => "unsought",
+            Self::Untold => "untold",
         }
     }
 
@@ -99,7 +103,7 @@ impl Connect {
 }
 
 impl Delivery {
-    /// A row for each host that a delivery tried, or one if it tried none.
+    /// A row for each host that a delivery tried, or one for the last word if it tried none.
     pub fn all_of(delivery: &join::delivery::Delivery) -> Vec<Self> {
         let whole = Self {
             time: delivery.last,
@@ -111,11 +115,11 @@ impl Delivery {
             ip: None,
             said: delivery.said,
             words: delivery.words.clone(),
-            connect: Connect::None,
+            connect: if delivery.is_untold() { Connect::Untold } else { Connect::None },
             attempt: None,
         };
         if delivery.steps.is_empty() {
-            return vec![whole];
+            return if delivery.status.is_final() { vec![whole] } else { Vec::new() };
         }
         let of_step = |step: &Step| Self {
             recipient_domain: delivery.domain_at(step.relay.ip).map(str::to_owned),
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
     use crate::sample;
 
-    const ALL: [Connect; 7] = [
+    const ALL: [Connect; 8] = [
         Connect::Seen,
         Connect::Ambiguous,
         Connect::Unseen,
@@ -211,6 +215,7 @@ mod tests {
         Connect::None,
         Connect::Unlogged,
         Connect::Unsought,
+        Connect::Untold,
     ];
 
     fn any_delivery() -> impl Strategy<Value = Delivery> {

@@ -2,7 +2,9 @@
 //!
 //! The forms are those of `mta_session.c` and `mta.c`, version 6 and 7. Every line
 //! begins with the id of a session; one session can try several connections, one
-//! after the other, and an id of zeroes means that there was none.
+//! after the other. A session takes messages once it is connected: those that wait
+//! while all sessions to their domain fail are logged with an id of zeroes, and it
+//! is said nowhere which sessions those were.
 
 use std::net::IpAddr;
 
@@ -11,6 +13,9 @@ use super::words::{domain_of, host_name, redacted};
 use super::{Kind, Line, Relay, Said, Status};
 
 const NO_SESSION: &str = "0000000000000000";
+/// What is said of a message whose sessions all failed. With any other words none
+/// was begun.
+const SESSIONS_FAILED: [&str; 2] = ["Network error on destination MXs", "Destination seem to reject all mails"];
 
 /// The meaning of a message.
 pub fn message(header: &Header<'_>) -> Option<Line> {
@@ -23,6 +28,8 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
     }
     let mut line = if let Some(rest) = text.strip_prefix("connecting address=") {
         connecting(header, rest)?
+    } else if text == "connected" {
+        Line::new(Kind::OpenSmtpd, header, Status::Trying)
     } else if let Some(words) = text.strip_prefix("error reason=") {
         let mut line = Line::new(Kind::OpenSmtpd, header, Status::Failed);
         line.said = said(words);
@@ -72,7 +79,7 @@ fn delivery(header: &Header<'_>, text: &str, is_without_session: bool) -> Option
     line.relay = if is_without_session { None } else { relay(named) };
     line.said = match status {
         Status::Sent => Said::Nothing,
-        _ if is_without_session => Said::Suspended,
+        _ if is_without_session && !SESSIONS_FAILED.contains(&words) => Said::Suspended,
         _ => said(words),
     };
     line.words = redacted(words, &[recipient, other]);

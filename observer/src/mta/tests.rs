@@ -246,14 +246,21 @@ fn opensmtpd() {
                     "Deferred Answered 0123456789abcdef example.net mx.example.net[203.0.113.5] 450 4.2.1 *: try later",
                 ),
             ),
-            ("connected", None),
+            ("connected", Some("Trying Nothing - - - ")),
             ("delivery evpid=x from=<> to=<", None),
         ],
     );
-    let none = "Nov 26 16:07:01 mx1 smtpd[88]: 0000000000000000 mta delivery evpid=0123456789abcdef from=<> to=<a@example.net> \
-                rcpt=<-> source=\"-\" relay=\"example.net\" delay=2s result=\"TempFail\" stat=\"No valid route to remote MX\"";
-    let read = read(Kind::OpenSmtpd, none).unwrap();
-    assert_eq!((read.said, read.session, read.relay), (Said::Suspended, None, None));
+    let without_session = |words: &str| {
+        let line = format!(
+            "Nov 26 16:07:01 mx1 smtpd[88]: 0000000000000000 mta delivery evpid=0123456789abcdef from=<> to=<a@example.net> \
+             rcpt=<-> source=\"-\" relay=\"example.net\" delay=2s result=\"TempFail\" stat=\"{words}\""
+        );
+        let read = read(Kind::OpenSmtpd, &line).unwrap();
+        assert_eq!((read.session, read.relay), (None, None));
+        read.said
+    };
+    assert_eq!(without_session("No valid route to remote MX"), Said::Suspended);
+    assert_eq!(without_session("Network error on destination MXs"), Said::Other);
 }
 
 #[test]

@@ -52,11 +52,8 @@ impl Deliveries {
         let id = self.delivery_of(&line);
         let delivery = self.all.get_mut(&id)?;
         delivery.take_line(&line);
-        if line.kind == Kind::OpenSmtpd && line.status == Status::Failed {
-            // What went wrong with the connection of the line before it.
-            if let Some(step) = delivery.steps.last_mut() {
-                (step.said, step.words) = (line.said, line.words);
-            }
+        if line.kind == Kind::OpenSmtpd && !line.status.is_final() && line.relay.is_none() {
+            delivery.take_outcome(line);
             return None;
         }
         let relay = line.relay.clone().filter(|_| line.said != Said::Suspended)?;
@@ -84,7 +81,7 @@ impl Deliveries {
             at: at.unwrap_or(At::End),
             doubt: 0,
         };
-        delivery.steps.push(Step { relay, said: line.said, words: line.words, found });
+        delivery.steps.push(Step { relay, said: line.said, words: line.words, is_accepted: false, found });
         at.map(|_| (ip, mention))
     }
 

@@ -45,6 +45,8 @@ pub struct Step {
     pub said: Said,
     /// The server's own words.
     pub words: String,
+    /// A line of its own says that the handshake was completed.
+    pub is_accepted: bool,
     /// The attempt.
     pub found: Found,
 }
@@ -90,7 +92,14 @@ impl Delivery {
 
     /// True for a last word without any connect behind it.
     pub fn is_without_connect(&self) -> bool {
-        self.status.is_final() && self.steps.is_empty()
+        self.status.is_final() && self.steps.is_empty() && !self.is_untold()
+    }
+
+    /// True for a last word on connects of which the log does not say that they were for
+    /// this message.
+    pub fn is_untold(&self) -> bool {
+        let is_final = self.status.is_final() && self.steps.is_empty();
+        is_final && self.kind == Kind::OpenSmtpd && self.said != Said::Suspended
     }
 
     pub(super) fn of(line: &Line, id: DeliveryId) -> Self {
@@ -138,6 +147,18 @@ impl Delivery {
             self.took = line.took;
             self.words.clone_from(&line.words);
         }
+    }
+
+    /// What a line without an address says of the connection of the line before it.
+    pub(super) fn take_outcome(&mut self, line: Line) {
+        let Some(step) = self.steps.last_mut() else { return };
+        if line.status == Status::Trying {
+            step.is_accepted = true;
+            return;
+        }
+        // It has the same words for a SYN and for a greeting without an answer.
+        step.said = if step.is_accepted && line.said == Said::TimedOut { Said::LostInSession } else { line.said };
+        step.words = line.words;
     }
 
     /// True if a line only says again what a step said.

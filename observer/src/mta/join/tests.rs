@@ -240,6 +240,31 @@ fn opensmtpd_tells_before_it_connects() {
 }
 
 #[test]
+fn opensmtpd_has_the_same_words_before_and_after_the_handshake() {
+    let line =
+        |session, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: {session} mta {text}", stamp(1_000)));
+    let connecting = |session| line(session, "connecting address=smtp://203.0.113.5:25 host=mx5.example.net");
+    let timed_out = |session| line(session, "error reason=Connection timeout");
+    let (one, other) = ("5bd4e1f2a3b4c5d6", "5bd4e1f2a3b4c5d7");
+    let lines = vec![
+        connecting(one),
+        timed_out(one),
+        connecting(other),
+        line(other, "connected"),
+        timed_out(other),
+        line(
+            "0000000000000000",
+            "delivery evpid=0123456789abcdef from=<> to=<user@d5.example> rcpt=<-> source=\"-\" relay=\"d5.example\" \
+             delay=9s result=\"TempFail\" stat=\"Network error on destination MXs\"",
+        ),
+    ];
+    let deliveries = join(Vec::new(), lines).deliveries;
+    let said: Vec<_> = deliveries.iter().flat_map(|delivery| &delivery.steps).map(|step| step.said).collect();
+    assert_eq!(said, [Said::TimedOut, Said::LostInSession]);
+    assert!(deliveries[2].is_untold() && !deliveries[2].is_without_connect());
+}
+
+#[test]
 fn kumomta_is_joined_by_the_local_port() {
     let line = |port: u16| {
         parsed(
