@@ -118,7 +118,7 @@ impl Deliveries {
 
     /// True if the last word on a step's delivery has come, or never will.
     pub(super) fn is_known(&self, place: Place) -> bool {
-        self.all.get(&place.delivery).is_none_or(|delivery| delivery.status.is_final())
+        self.all.get(&place.delivery).is_none_or(Delivery::is_settled)
     }
 
     /// What is known of a step.
@@ -177,8 +177,7 @@ impl Deliveries {
     pub(super) fn take(&mut self, until: Timestamp) -> Vec<Delivery> {
         let settings = self.settings;
         let is_over = |delivery: &Delivery| {
-            let wait =
-                if delivery.status.is_final() { settings.patience + settings.late } else { settings.longest_session };
+            let wait = if delivery.is_settled() { settings.patience + settings.late } else { settings.longest_session };
             !delivery.is_waiting() && add(delivery.last, wait) <= until
         };
         let over: Vec<_> = self.all.values().filter(|delivery| is_over(delivery)).map(|delivery| delivery.id).collect();

@@ -72,6 +72,8 @@ pub struct Delivery {
     pub said: Said,
     /// The last word.
     pub words: String,
+    /// The last line is on a session that failed before it took a message.
+    is_broken_off: bool,
     /// The last line.
     pub last: Timestamp,
     /// How exact that is.
@@ -102,6 +104,11 @@ impl Delivery {
         is_final && self.kind == Kind::OpenSmtpd && self.said != Said::Suspended
     }
 
+    /// True if nothing more is expected to be said of it, but for other recipients.
+    pub(super) fn is_settled(&self) -> bool {
+        self.status.is_final() || self.is_broken_off
+    }
+
     pub(super) fn of(line: &Line, id: DeliveryId) -> Self {
         Self {
             id,
@@ -113,6 +120,7 @@ impl Delivery {
             status: Status::Failed,
             said: Said::Nothing,
             words: String::new(),
+            is_broken_off: false,
             last: line.time,
             precision: line.precision,
             took: None,
@@ -134,6 +142,7 @@ impl Delivery {
 
     pub(super) fn take_line(&mut self, line: &Line) {
         (self.last, self.precision) = (line.time, line.precision);
+        self.is_broken_off = line.kind == Kind::OpenSmtpd && line.status == Status::Failed;
         if self.queue_id.is_none() {
             self.queue_id.clone_from(&line.queue_id);
         }

@@ -240,6 +240,23 @@ fn opensmtpd_tells_before_it_connects() {
 }
 
 #[test]
+fn a_session_of_opensmtpd_that_failed_is_not_waited_for() {
+    let mut joiner = Joiner::new(Settings::default());
+    joiner.attempt(attempt("a", 88, 5, 1_010, 2_990, false));
+    for (ms, text) in [
+        (1_000, "connecting address=smtp://203.0.113.5:25 host=mx5.example.net"),
+        (3_000, "error reason=IO Error: Connection refused"),
+    ] {
+        let line = format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms));
+        joiner.line(parsed(Kind::OpenSmtpd, &line));
+    }
+    let settled = joiner.settle(at(5_000));
+    assert_eq!((brief(&settled), settled.deliveries.len()), (vec!["a Joined - - mx5.example.net".to_owned()], 0));
+    let steps = &joiner.settle(at(10_000)).deliveries[0].steps;
+    assert_eq!((steps[0].said, &steps[0].found), (Said::Refused, &Found::One("a".to_owned())));
+}
+
+#[test]
 fn opensmtpd_has_the_same_words_before_and_after_the_handshake() {
     let line =
         |session, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: {session} mta {text}", stamp(1_000)));
