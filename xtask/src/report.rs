@@ -69,8 +69,8 @@ impl Report {
             if io::stdout().is_terminal() {
                 command.env("CARGO_TERM_COLOR", "always");
             }
-            let printed = Printed::by(command)?;
-            if printed.status.success() {
+            let (printed, status) = Printed::by(command)?;
+            if status.success() {
                 return Ok(Tally::PASS);
             }
             *why = printed.last;
@@ -82,8 +82,8 @@ impl Report {
     /// all is a failure. True if all passed.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) -> bool {
         self.step(name, &line(command), |why| {
-            let mut printed = Printed::by(command)?;
-            let Printed { tests, status, .. } = printed;
+            let (mut printed, status) = Printed::by(command)?;
+            let tests = printed.tests;
             let complaint = if tests.failed == 0 && !status.success() {
                 format!("it failed, {status}, although no test said so")
             } else if tests.passed + tests.failed == 0 {
@@ -189,37 +189,48 @@ impl Lines {
 }
 
 /// What a command printed, of which all was passed on.
+#[derive(Default)]
 struct Printed {
-    status: ExitStatus,
     tests: Tally,
     /// The tests that failed, by name.
     failures: Lines,
     last: Lines,
+    /// The test that was named last.
+    test: String,
 }
 
 impl Printed {
     /// Runs a command to its end.
-    fn by(command: &mut Command) -> Result<Self> {
+    fn by(command: &mut Command) -> Result<(Self, ExitStatus)> {
         let (reader, writer) = io::pipe().context("make a pipe for its output")?;
         let stderr = writer.try_clone().context("make a pipe for its output")?;
         let mut child = command.stdout(writer).stderr(stderr).spawn().context("start it")?;
         // The command keeps what it was given; while it does, the pipe has no end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let (mut tests, mut failures, mut last) = (Tally::default(), Lines::default(), Lines::default());
+        let mut printed = Self::default();
         for line in BufReader::new(reader).split(b'\n') {
             let line = line.context("read its output")?;
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
-            last.push(&line);
-            if line.starts_with("test ") && line.ends_with(" ... FAILED") {
-                failures.push(&line);
-            }
-            if let Some(counts) = Tally::from_line(&line) {
-                tests.add(counts);
-            }
+            printed.take(&line);
         }
-        let status = child.wait().context("wait for it")?;
-        Ok(Self { status, tests, failures, last })
+        Ok((printed, child.wait().context("wait for it")?))
+    }
+
+    fn take(&mut self, line: &str) {
+        self.last.push(line);
+        // What a test prints itself can stand between its name and its result.
+        let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        let result = begun.map_or(line, |(name, result)| {
+            self.test = name.trim_end().to_owned();
+            result
+        });
+        if result == "FAILED" {
+            self.failures.push(&format!("test {} FAILED", self.test));
+        }
+        if let Some(counts) = Tally::from_line(line) {
+            self.tests.add(counts);
+        }
     }
 }
 
@@ -296,12 +307,15 @@ mod tests {
         report.check("build", &mut shell("echo begun; seq 100; echo 'error: no space' >&2; false"));
         report.tests(
             "tests",
-            &mut shell("echo 'test a::b ... FAILED'; echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'"),
+            &mut shell(
+                "echo 'test a::b   ... FAILED'; echo 'test c ... its own'; echo FAILED; echo 'test d ... ok'
+                 echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'",
+            ),
         );
         report.work("work", "more", || anyhow::bail!("no such kernel"));
         let text = report.to_string();
         assert!(text.contains("\nbuild ended with:\n  90\n"), "{text}");
-        for line in ["  error: no space", "  test a::b ... FAILED", "  no such kernel"] {
+        for line in ["  error: no space", "  test a::b FAILED", "  test c FAILED", "  no such kernel"] {
             assert!(text.lines().any(|of_text| of_text == line), "{line} is not in:\n{text}");
         }
         assert!(!text.contains("begun"), "{text}");

@@ -26,8 +26,11 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 const HEADER_LEN: usize = 12;
-/// Deeper nesting than any kernel has; ends a loop of types.
+/// More qualifiers than any kernel has; ends a loop of types.
 const MAX_DEPTH: usize = 16;
+/// Longest name, with its end (`KSYM_NAME_LEN`). A longer one is none of ours, and
+/// looking for its end a million times would take for ever.
+const NAME_MAX: usize = 512;
 
 /// Why BTF could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +266,7 @@ impl Btf {
 
     fn string(&self, offset: u32) -> Option<&str> {
         let rest = self.data.get(self.strings.checked_add(offset as usize)?..)?;
-        let len = rest.iter().position(|&byte| byte == 0)?;
+        let len = rest.iter().take(NAME_MAX).position(|&byte| byte == 0)?;
         std::str::from_utf8(&rest[..len]).ok()
     }
 }
