@@ -474,7 +474,7 @@ impl KernelArgs {
 }
 
 /// The ports that were typed, or the one that is meant otherwise.
-fn or_smtp(typed: &[u16]) -> Vec<u16> {
+pub fn or_smtp(typed: &[u16]) -> Vec<u16> {
     if typed.is_empty() { vec![25] } else { typed.to_vec() }
 }
 

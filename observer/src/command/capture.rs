@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Failure;
 use super::live::{Live, Sink, Stop, say, settings};
 use super::remote::{Reads, Remote};
-use crate::cli::{KernelArgs, SourceArgs};
+use crate::cli::{KernelArgs, SourceArgs, or_smtp};
 use crate::wire::{Request, Summary};
 
 /// A capture that has begun.
@@ -38,11 +38,11 @@ impl Capture {
     ) -> Result<Self, Failure> {
         let request = Request { successes: true, ..Request::default() };
         let Some(remote) = Remote::connect(source, &request).await? else {
-            let ports = if ports.is_empty() { &[25] } else { ports };
-            let live = Box::new(Live::attach(&settings(ports, true, kernel))?);
+            let ports = or_smtp(ports);
+            let live = Box::new(Live::attach(&settings(&ports, true, kernel))?);
             // Attached first: the time asked for is time that is seen.
             let stop = Stop::new(Some(duration))?;
-            let scope = live.scope(ports);
+            let scope = live.scope(&ports);
             say(&format!("capturing outbound TCP connections {scope} for {duration:?}; Ctrl-C ends it"));
             return Ok(Self { origin: Origin::Hooks(live), stop });
         };
