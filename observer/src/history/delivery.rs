@@ -118,8 +118,8 @@ impl Delivery {
             connect: if delivery.is_untold() { Connect::Untold } else { Connect::None },
             attempt: None,
         };
-        if delivery.steps.is_empty() {
-            return if delivery.status.is_final() { vec![whole] } else { Vec::new() };
+        if delivery.is_without_host() {
+            return vec![whole];
         }
         let of_step = |step: &Step| Self {
             recipient_domain: delivery.domain_at(step.relay.ip).map(str::to_owned),

@@ -46,7 +46,7 @@ pub struct Step {
     /// The server's own words.
     pub words: String,
     /// A line of its own says that the handshake was completed.
-    pub is_accepted: bool,
+    pub(super) is_accepted: bool,
     /// The attempt.
     pub found: Found,
 }
@@ -92,16 +92,20 @@ impl Delivery {
         (is_alone && self.domains.len() < DOMAINS_MAX || self.recipients == 1).then_some(first)
     }
 
+    /// True for a last word, and no host named before it.
+    pub fn is_without_host(&self) -> bool {
+        self.status.is_final() && self.steps.is_empty()
+    }
+
     /// True for a last word without any connect behind it.
     pub fn is_without_connect(&self) -> bool {
-        self.status.is_final() && self.steps.is_empty() && !self.is_untold()
+        self.is_without_host() && !self.is_untold()
     }
 
     /// True for a last word on connects of which the log does not say that they were for
     /// this message.
     pub fn is_untold(&self) -> bool {
-        let is_final = self.status.is_final() && self.steps.is_empty();
-        is_final && self.kind == Kind::OpenSmtpd && self.said != Said::Suspended
+        self.is_without_host() && self.kind == Kind::OpenSmtpd && self.said != Said::Suspended
     }
 
     /// True if nothing more is expected to be said of it, but for other recipients.
