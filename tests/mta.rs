@@ -3,8 +3,9 @@
 //!
 //! - `postfix`, `exim`, `opensmtpd`: a thousand messages, to hosts that refuse, drop,
 //!   reject by ICMP, reset or close before the banner, stay silent, work, or have no
-//!   route, alone and one after the other. Each attempt that belongs to a message has to be found,
-//!   and none may be given to another; `observer run` has to tell the same while it runs.
+//!   route, alone and one after the other. Each attempt that belongs to a message has
+//!   to be found, and none may be given to another; `observer run` has to tell the same
+//!   while it runs.
 //! - `exchangers`: domains whose mail goes to the wrong place or to none, by DNS.
 //!
 //! Truth is the address: each message has hosts of its own. The servers run in the

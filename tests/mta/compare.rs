@@ -45,7 +45,12 @@ pub(crate) fn trial(server: Server) -> Result<()> {
     let settled = joiner.finish();
     let text = format!("{lines:?}{settled:?}");
     ensure!(!text.contains(LOCAL_PART), "a local part was kept");
-    let comparison = Comparison { server, messages: &messages, events: &events, ids: ids(server, &world, &messages)? };
+    let comparison = Comparison {
+        server,
+        messages: &messages,
+        events: events.iter().map(|event| (event.id.as_str(), event)).collect(),
+        ids: ids(server, &world, &messages)?,
+    };
     comparison.check(&settled)?;
     comparison.check_live(&settled)?;
     recorded(server, &world, &settled)?;
@@ -172,7 +177,8 @@ struct Row {
 struct Comparison<'a> {
     server: Server,
     messages: &'a [Message],
-    events: &'a [Event],
+    /// By id.
+    events: HashMap<&'a str, &'a Event>,
     ids: HashMap<String, usize>,
 }
 
@@ -218,6 +224,11 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Where the attempt of this id went.
+    fn destination(&self, id: &str) -> Result<IpAddr> {
+        self.events.get(id).and_then(|event| event.dst.ip).context("an attempt of no event")
+    }
+
     /// The messages that an address is of: one, or all that share a domain.
     fn of_address(&self, ip: IpAddr) -> Option<&Message> {
         let IpAddr::V4(v4) = ip else { return None };
@@ -226,9 +237,8 @@ impl Comparison<'_> {
     }
 
     fn attempts(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        let events: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
         for judged in &settled.attempts {
-            let ip = events.get(judged.id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
+            let ip = self.destination(&judged.id)?;
             // Traffic of others on this machine.
             let Some(message) = self.of_address(ip) else { continue };
             let row = rows.entry(message.row()).or_default();
@@ -238,7 +248,7 @@ impl Comparison<'_> {
                 Verdict::Unlogged => row.unlogged += 1,
                 Verdict::Ambiguous(_) => row.ambiguous += 1,
                 Verdict::Nothing | Verdict::Unsought => {
-                    println!("without a line: {:?}", events.get(judged.id.as_str()));
+                    println!("without a line: {:?}", self.events.get(judged.id.as_str()));
                     row.nothing += 1;
                 }
             }
@@ -253,10 +263,9 @@ impl Comparison<'_> {
 
     /// What the daemon found while it ran is what all together tell, and never more.
     fn check_live(&self, settled: &Settled) -> Result<()> {
-        let live: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
         let (mut same, mut other, mut missed) = (0, 0, 0);
         for judged in &settled.attempts {
-            let event = live.get(judged.id.as_str()).context("an attempt of no event")?;
+            let event = self.events.get(judged.id.as_str()).context("an attempt of no event")?;
             match (&event.mta, &judged.mta) {
                 (found, expected) if found == expected => same += 1,
                 (None, Some(_)) => missed += 1,
@@ -284,7 +293,6 @@ impl Comparison<'_> {
     }
 
     fn deliveries(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        let events: HashMap<&str, &Event> = self.events.iter().map(|event| (event.id.as_str(), event)).collect();
         for delivery in &settled.deliveries {
             let message = self.of_delivery(delivery)?;
             let row = rows.entry(message.row()).or_default();
@@ -296,9 +304,7 @@ impl Comparison<'_> {
             for step in &delivery.steps {
                 match &step.found {
                     Found::One(id) => {
-                        let ip =
-                            events.get(id.as_str()).and_then(|event| event.dst.ip).context("an attempt of no event")?;
-                        let of = self.of_address(ip).context("an attempt at no host of ours")?;
+                        let of = self.of_address(self.destination(id)?).context("an attempt at no host of ours")?;
                         row.wrong += u32::from(of.domain != message.domain);
                     }
                     Found::Many(_) => {}

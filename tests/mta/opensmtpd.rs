@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::post::Message;
+use crate::post::{Message, dialogue};
 use crate::world::{Mortal, World};
 
 /// Where messages are handed in: no port that is watched.
@@ -88,13 +88,7 @@ fn hand_in(messages: &[Message]) -> Result<()> {
             }
         }
     };
+    // It speaks first.
     say("")?;
-    say("EHLO localhost\r\n")?;
-    for message in messages {
-        say("MAIL FROM:<sender@mx1.example>\r\n")?;
-        say(&format!("RCPT TO:<{}>\r\n", message.recipient()))?;
-        say("DATA\r\n")?;
-        say(&format!("Subject: {}\r\n\r\nx\r\n.\r\n", message.number))?;
-    }
-    say("QUIT\r\n")
+    dialogue(messages.iter()).try_for_each(|command| say(&command))
 }

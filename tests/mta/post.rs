@@ -118,16 +118,16 @@ pub(crate) fn zone(messages: &[Message]) -> String {
     text
 }
 
-/// What a client says to hand these messages in.
-pub(crate) fn dialogue<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
-    let mut text = String::from("EHLO localhost\r\n");
-    for message in messages {
-        let _ = write!(
-            text,
-            "MAIL FROM:<sender@mx1.example>\r\nRCPT TO:<{}>\r\nDATA\r\nSubject: {}\r\n\r\nx\r\n.\r\n",
-            message.recipient(),
-            message.number
-        );
-    }
-    text + "QUIT\r\n"
+/// What a client says to hand these messages in, command by command.
+pub(crate) fn dialogue<'a>(messages: impl Iterator<Item = &'a Message>) -> impl Iterator<Item = String> {
+    let commands = |message: &Message| {
+        [
+            "MAIL FROM:<sender@mx1.example>\r\n".to_owned(),
+            format!("RCPT TO:<{}>\r\n", message.recipient()),
+            "DATA\r\n".to_owned(),
+            format!("Subject: {}\r\n\r\nx\r\n.\r\n", message.number),
+        ]
+    };
+    let greeting = std::iter::once("EHLO localhost\r\n".to_owned());
+    greeting.chain(messages.flat_map(commands)).chain(std::iter::once("QUIT\r\n".to_owned()))
 }

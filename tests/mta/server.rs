@@ -11,7 +11,7 @@ use observer::mta::Kind;
 
 use crate::opensmtpd;
 use crate::post::{Manner, Message, dialogue};
-use crate::world::{Mortal, World};
+use crate::world::{EXIM, Mortal, POSTFIX, World};
 
 /// Sessions in which messages are handed to Exim: each delivers one after the other.
 const SESSIONS: usize = 40;
@@ -90,7 +90,7 @@ fn hand_in<'a>(world: &World, command: &str, name: &str, messages: impl Iterator
 
 /// A process that takes messages from its stdin.
 fn session<'a>(world: &World, command: &str, messages: impl Iterator<Item = &'a Message>) -> Result<Mortal> {
-    let text = dialogue(messages);
+    let text: String = dialogue(messages).collect();
     let answers = std::fs::File::create(world.path("answers"))?;
     let mut child = world.client(command).stdin(Stdio::piped()).stdout(answers).spawn()?;
     let mut input = child.stdin.take().context("no stdin")?;
@@ -104,7 +104,7 @@ fn postfix(world: &World) -> Result<()> {
     world.put("spool/placeholder", "")?;
     world.put("data/placeholder", "")?;
     std::fs::remove_file(world.path("spool/placeholder"))?;
-    chown(world.path("data"), Some(990), Some(990))?;
+    chown(world.path("data"), Some(POSTFIX), Some(POSTFIX))?;
     world.put(
         "etc/postfix/main.cf",
         &format!(
@@ -146,7 +146,7 @@ fn exim(world: &World) -> Result<()> {
     let directory = world.path("exim");
     std::fs::create_dir_all(directory.join("spool"))?;
     for path in [directory.clone(), directory.join("spool")] {
-        chown(path, Some(991), Some(991))?;
+        chown(path, Some(EXIM), Some(EXIM))?;
     }
     let directory = directory.display();
     world.put(

@@ -18,9 +18,13 @@ const SINK: &str = "198.51.100.2:2500";
 /// What is the same for all zones.
 const DNS: &str = "no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n";
 
+/// The id of Postfix's user and group.
+pub(crate) const POSTFIX: u32 = 990;
+/// The same of Exim's.
+pub(crate) const EXIM: u32 = 991;
 /// The servers' users and groups.
 const USERS: [(&str, u32); 5] =
-    [("postfix", 990), ("Debian-exim", 991), ("postdrop", 992), ("opensmtpd", 993), ("opensmtpq", 994)];
+    [("postfix", POSTFIX), ("Debian-exim", EXIM), ("postdrop", 992), ("opensmtpd", 993), ("opensmtpq", 994)];
 
 /// A child that ends with this value.
 pub(crate) struct Mortal(pub(crate) Child);
