@@ -204,6 +204,12 @@ const SPOOLED: Section = Section {
     ],
 };
 
+const PLAIN: Key = key(
+    "allow_plain_token",
+    "false",
+    "Send the secret also where it is not encrypted and leaves this host: by http:// or nats:// to anything but loopback.",
+);
+
 /// What only sinks of one type have.
 const TYPES: &[(&str, Section)] = &[
     (
@@ -279,6 +285,7 @@ const TYPES: &[(&str, Section)] = &[
                     "\"/etc/observer/hec.token\"",
                     "File with the token; or the name of a systemd credential. Needed.",
                 ),
+                PLAIN,
             ],
         },
     ),
@@ -295,6 +302,7 @@ const TYPES: &[(&str, Section)] = &[
                     "\"/etc/observer/elastic.token\"",
                     "File with an API key; or the name of a systemd credential.",
                 ),
+                PLAIN,
             ],
         },
     ),
@@ -310,6 +318,7 @@ const TYPES: &[(&str, Section)] = &[
                     "\"/etc/observer/otel.token\"",
                     "File with a bearer token; or the name of a systemd credential.",
                 ),
+                PLAIN,
             ],
         },
     ),
@@ -320,7 +329,7 @@ const TYPES: &[(&str, Section)] = &[
             about: "NATS JetStream, for a fleet of hosts: acknowledged publishes, subjects SUBJECT.LABEL, the event's id as \
                     Nats-Msg-Id. The keys tls_* are as for syslog.",
             keys: &[
-                key("servers", "[\"nats://nats.example.net:4222\"]", "Servers of one cluster. Needed."),
+                key("servers", "[\"tls://nats.example.net:4222\"]", "Servers of one cluster. Needed."),
                 key(
                     "subject",
                     "\"observer.v1.mx1\"",
@@ -331,6 +340,7 @@ const TYPES: &[(&str, Section)] = &[
                     "\"/etc/observer/nats.credentials\"",
                     "File with USER:PASSWORD or a token; or the name of a systemd credential.",
                 ),
+                PLAIN,
             ],
         },
     ),

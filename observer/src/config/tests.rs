@@ -297,6 +297,42 @@ fn a_secret_that_everyone_can_read_is_worth_a_word() {
 }
 
 #[test]
+fn a_secret_leaves_this_host_unencrypted_only_where_that_is_allowed() {
+    let said = |text: &str| {
+        read(text).err().unwrap_or_default().iter().map(|problem| format!("{problem}\n")).collect::<String>()
+    };
+    let hec =
+        |url: &str, rest: &str| said(&format!("[sink.x]\ntype='splunk-hec'\ntoken_file='/t'\nurl='{url}'\n{rest}"));
+    for local in ["http://127.0.0.1:8088/e", "http://[::1]/e", "http://[::ffff:127.0.0.9]/e", "http://LOCALHOST:1/e"] {
+        assert_eq!(hec(local, ""), "", "{local}");
+    }
+    for other in [
+        "http://192.0.2.1/e",
+        "http://[2001:db8::1]:1/e",
+        "http://localhost.example.net/e",
+        "http://127.0.0.1.example.net/e",
+    ] {
+        let text = hec(other, "");
+        assert!(text.starts_with("observer.toml:4:5: \"url\" would send the token unencrypted"), "{text}");
+        assert!(text.contains(other) && text.contains("allow_plain_token = true"), "{text}");
+        assert_eq!(hec(other, "allow_plain_token = true"), "", "{other}");
+    }
+    assert_eq!(hec("https://192.0.2.1/e", ""), "");
+    // Nothing secret is sent.
+    assert_eq!(said("[sink.x]\ntype='otlp'\nurl='http://192.0.2.1/v1/logs'"), "");
+    if cfg!(feature = "nats") {
+        let nats = |server: &str, rest: &str| {
+            said(&format!("[sink.x]\ntype='nats'\ncredentials_file='/c'\nservers=['tls://a:1', '{server}']\n{rest}"))
+        };
+        assert!(nats("nats://192.0.2.1:4222", "").contains("would send the credentials unencrypted"));
+        for rest in ["allow_plain_token = true", "tls_ca = '/ca.pem'"] {
+            assert_eq!(nats("nats://192.0.2.1:4222", rest), "");
+        }
+        assert_eq!(nats("nats://127.0.0.1:4222", ""), "");
+    }
+}
+
+#[test]
 fn what_was_typed_is_stronger() {
     let run = |args: &[&str]| match Cli::from_args([&["observer", "run"], args].concat()).unwrap().command {
         Command::Run(args) => args,

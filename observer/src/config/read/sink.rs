@@ -1,10 +1,11 @@
 //! From the keys of a sink's section to what it sends, and where to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ureq::http::Uri;
 
 use super::super::document::Section;
 use super::super::{Kinds, SinkConfig};
@@ -190,7 +191,32 @@ fn http(
         if needs_token { section.required("token_file", secret) } else { section.optional("token_file", secret) };
     let timeout = section.value("timeout", Duration::from_secs(30), value::duration);
     let tls = tls(section);
-    Some(HttpTarget { protocol, url: section.required("url", url)?, token_file, tls, timeout })
+    let may_be_plain = section.flag(ALLOW_PLAIN, false);
+    let url = section.required("url", url)?;
+    if token_file.is_some() && !may_be_plain && is_plain_to_others(&url) {
+        section.object("url", plain("token", "url", &url, "https://"));
+    }
+    Some(HttpTarget { protocol, url, token_file, tls, timeout })
+}
+
+/// The key by which a secret may cross a network in clear.
+const ALLOW_PLAIN: &str = "allow_plain_token";
+
+fn plain(secret: &str, key: &str, url: &str, instead: &str) -> String {
+    format!(
+        "\"{key}\" would send the {secret} unencrypted over the network, to {url}: use {instead}, or set {ALLOW_PLAIN} = true"
+    )
+}
+
+/// True where who listens on the network reads along: not encrypted, and to another host.
+fn is_plain_to_others(url: &str) -> bool {
+    let is_encrypted = ["https://", "tls://"].iter().any(|scheme| url.starts_with(scheme));
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    // RFC 6761, 6.3: never another host.
+    let is_local = address.map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.to_canonical().is_loopback());
+    !is_encrypted && !is_local
 }
 
 fn nats(section: &Section<'_, '_>, surroundings: &Surroundings) -> Target {
@@ -206,10 +232,21 @@ fn nats(section: &Section<'_, '_>, surroundings: &Surroundings) -> Target {
     }
     // A dot would begin another level.
     let host = surroundings.host.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'), "-");
+    let may_be_plain = section.flag(ALLOW_PLAIN, false);
+    let credentials = section.optional("credentials_file", |text| secret(text, surroundings));
+    let tls = tls(section);
+    // With a key tls_* the transport requires TLS of every server.
+    let is_plain = |server: &&String| tls == Tls::default() && is_plain_to_others(server);
+    if let Some(server) = servers.iter().find(is_plain)
+        && credentials.is_some()
+        && !may_be_plain
+    {
+        section.object("servers", plain("credentials", "servers", server, "tls://"));
+    }
     let target = NatsTarget {
         subject: section.value("subject", format!("observer.v1.{host}"), subject),
-        credentials: section.optional("credentials_file", |text| secret(text, surroundings)),
-        tls: tls(section),
+        credentials,
+        tls,
         timeout: section.value("timeout", Duration::from_secs(10), value::duration),
         servers,
     };
@@ -285,7 +322,7 @@ fn subject(text: &str) -> Result<String, String> {
 /// `HOST`, `HOST:PORT`, `[V6]:PORT`.
 fn remote(text: &str, port: u16) -> Result<Remote, String> {
     let error = || "no address: give one such as siem.example.net:6514 or [2001:db8::1]:6514".to_owned();
-    if let Ok(ip) = text.parse::<std::net::IpAddr>() {
+    if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Remote { host: ip.to_string(), port });
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
