@@ -264,7 +264,7 @@ const TOP_EXAMPLES: &str = "Examples:\n  \
 #[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Show only attempts with this outcome; may be repeated
-    #[arg(long, value_name = "LABEL", value_delimiter = ',')]
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', value_parser = value::one_of::<Label>())]
     pub label: Vec<Label>,
     /// Show only attempts to this address or network; may be repeated
     ///
@@ -297,7 +297,7 @@ pub struct FilterArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// How to write events
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    #[arg(short, long, value_name = "FORMAT", default_value = "text", value_parser = value::one_of::<Format>())]
     pub format: Format,
     /// Stop after this many events were shown
     #[arg(short = 'n', long, value_name = "N", value_parser = value::count)]

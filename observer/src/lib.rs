@@ -38,43 +38,36 @@
 //! One function, [`label::label`], judges events and counters alike, so that
 //! the ledger `attempts = outcomes + in flight + lost` can be checked.
 
-pub mod aggregate;
-pub mod alert;
-pub mod attempt;
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod decode;
 pub mod diagnose;
 pub mod dns;
-pub mod event;
 pub mod exit;
-pub mod filter;
 pub mod firewall;
-pub mod format;
+pub mod follow;
 pub mod history;
 pub mod kernel;
-pub mod label;
-pub mod ledger;
 pub mod metrics;
-pub mod minute;
-pub mod mta;
-pub mod notice;
-pub mod origin;
-pub mod pipeline;
 pub mod probe;
 pub mod report;
 pub mod route;
-#[cfg(test)]
-mod sample;
-pub mod sanitize;
-pub mod schema;
-pub mod scope;
 pub mod sink;
 pub mod spool;
 pub mod surroundings;
-pub mod tally;
 mod tool;
 pub mod ui;
-pub mod wire;
-mod wrap;
+
+#[cfg(test)]
+use observer_core::sample;
+pub use observer_core::{
+    aggregate, alert, attempt, choice, decode, event, filter, format, label, ledger, minute, notice, origin, pipeline,
+    sanitize, schema, scope, tally, wire, wrap,
+};
+
+/// What the mail server says of its own deliveries: [`observer_core::mta`], and [`follow`], which reads logs.
+pub mod mta {
+    pub use observer_core::mta::*;
+
+    pub use crate::follow;
+}

@@ -29,6 +29,7 @@ use rustix::fs::{FlockOperation, flock};
 use self::position::{Position, PositionFile};
 use self::record::{MAGIC, Parsed};
 use self::segment::Segment;
+use crate::choice::Choice;
 use crate::sink::message::Message;
 
 /// Messages that were taken and not acknowledged, at most.
@@ -48,13 +49,24 @@ pub struct Limits {
 }
 
 /// What happens to messages that find a spool full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
     /// The oldest segment goes.
     #[default]
     DropOldest,
     /// The new messages go.
     DropNewest,
+}
+
+impl Choice for WhenFull {
+    const ALL: &'static [Self] = &[Self::DropOldest, Self::DropNewest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::DropOldest => "drop-oldest",
+            Self::DropNewest => "drop-newest",
+        }
+    }
 }
 
 /// How full a spool is, and what it has lost.

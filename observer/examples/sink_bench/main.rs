@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use clap::ValueEnum as _;
+use observer::choice::Choice as _;
 use observer::config::{Surroundings, parse};
 use observer::event::Event;
 use observer::format::{Entry, Format};
@@ -106,7 +106,7 @@ fn start_receiver(name: &str, directory: &Path) -> Result<(Option<Server>, Strin
 
 fn format_all(event: &Event) -> Result<()> {
     println!("format       events/s (clock)  events/s (CPU)  bytes");
-    for &format in Format::value_variants() {
+    for &format in Format::ALL {
         let (start, cpu) = (Instant::now(), cpu_time());
         let mut out = Vec::with_capacity(4_096);
         for _ in 0..FORMATTED {

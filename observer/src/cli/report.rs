@@ -41,7 +41,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Period")]
     pub live: Option<Duration>,
     /// Only attempts with this outcome; may be repeated
-    #[arg(long, value_name = "LABEL", value_delimiter = ',', help_heading = "Filters")]
+    #[arg(long, value_name = "LABEL", value_delimiter = ',', value_parser = value::one_of::<Label>(), help_heading = "Filters")]
     pub label: Vec<Label>,
     /// Only attempts to this address or network; may be repeated
     #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = value::destination, help_heading = "Filters")]

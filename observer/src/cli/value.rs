@@ -6,9 +6,11 @@ use std::num::NonZeroU64;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::{IpNet, Ipv4Net};
 use jiff::SignedDuration;
 
+use crate::choice::Choice;
 use crate::kernel::hooks::HOOKS;
 
 /// Where cgroup v2 is mounted by convention; users paste paths from there.
@@ -24,6 +26,12 @@ const TABLE_MAX: u32 = 1 << 22;
 /// Less would be deleted as fast as it is written on a busy host.
 const HISTORY_MIN: u64 = 16 << 20;
 const HISTORY_MAX: u64 = 1 << 40;
+
+/// One of a few values, by its name.
+pub(crate) fn one_of<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let possible = |&value: &T| PossibleValue::new(value.name()).help(value.help());
+    PossibleValuesParser::new(T::ALL.iter().map(possible)).try_map(|name| T::of(&name).ok_or("no such value"))
+}
 
 /// A hook that can be done without, by the name of its program.
 pub(crate) fn hook(text: &str) -> Result<String, String> {

@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::document::{Documents, Section};
 use super::{Config, Diagnose, History, Kernel, Listen, Metrics, MtaLog, Socket};
+use crate::choice::Choice;
 use crate::cli::value;
 use crate::dns::Zone;
 use crate::history::Retention;
@@ -141,10 +140,9 @@ fn spool(section: Section<'_, '_>) -> PathBuf {
     directory
 }
 
-fn choice<T: ValueEnum>(text: &str) -> Result<T, String> {
-    T::from_str(text, false).map_err(|_| {
-        let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-        let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
+fn choice<T: Choice>(text: &str) -> Result<T, String> {
+    T::of(text).ok_or_else(|| {
+        let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
         format!("no choice: it is one of {}", names.join(", "))
     })
 }

@@ -353,7 +353,7 @@ fn json_is_as_its_schema_says() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/observer.diagnosis.v1.json");
     let schema = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let validator =
-        jsonschema::draft202012::options().should_validate_formats(true).build(&crate::schema::closed(schema)).unwrap();
+        jsonschema::draft202012::options().should_validate_formats(true).build(&crate::sample::closed(schema)).unwrap();
     let nothing = ("nothing", Evidence::default(), Vec::new());
     for (name, evidence, _) in cases().into_iter().chain([nothing]) {
         let mut value = serde_json::to_value(diagnose(&evidence, now())).unwrap();

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use ureq::http::Uri;
 
 use super::super::document::Section;
 use super::super::{Kinds, SinkConfig};
 use super::{Surroundings, absolute, choice, number, secret, size, word};
+use crate::choice::Choice;
 use crate::cli::value;
 use crate::filter::Filter;
 use crate::format::Format;
@@ -52,12 +52,12 @@ fn sink(name: &str, section: Section<'_, '_>, surroundings: &Surroundings) -> Op
         // Whatever is wrong with it is a problem already.
         target: target.unwrap_or(Target::Stdout),
     };
-    section.finish(&format!(", a sink of type {}", kind.as_str()));
+    section.finish(&format!(", a sink of type {}", kind.name()));
     Some(config)
 }
 
 /// What a sink sends to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     File,
     Stdout,
@@ -69,8 +69,19 @@ enum Kind {
     Nats,
 }
 
-impl Kind {
-    const fn as_str(self) -> &'static str {
+impl Choice for Kind {
+    const ALL: &'static [Self] = &[
+        Self::File,
+        Self::Stdout,
+        Self::Syslog,
+        Self::Journald,
+        Self::SplunkHec,
+        Self::Elasticsearch,
+        Self::Otlp,
+        Self::Nats,
+    ];
+
+    fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Stdout => "stdout",
@@ -82,7 +93,9 @@ impl Kind {
             Self::Nats => "nats",
         }
     }
+}
 
+impl Kind {
     const fn is_spooled(self) -> bool {
         !matches!(self, Self::File | Self::Stdout)
     }
@@ -108,7 +121,7 @@ fn format(kind: Kind, section: &Section<'_, '_>) -> Format {
         Ok(format) if formats.contains(&format) => Ok(format),
         _ => {
             let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
-            Err(format!("no format of a {} sink: choose of {}", kind.as_str(), names.join(", ")))
+            Err(format!("no format of a {} sink: choose of {}", kind.name(), names.join(", ")))
         }
     })
 }
@@ -154,12 +167,25 @@ fn receiver(section: &Section<'_, '_>) -> Option<SyslogReceiver> {
     })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
     Unix,
     Udp,
     Tcp,
     Tls,
+}
+
+impl Choice for Transport {
+    const ALL: &'static [Self] = &[Self::Unix, Self::Udp, Self::Tcp, Self::Tls];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 fn tls(section: &Section<'_, '_>) -> Tls {
@@ -261,12 +287,25 @@ fn limits(section: &Section<'_, '_>) -> Limits {
 
 const NO_SPOOL: Limits = Limits { bytes: 0, segment_bytes: 0, when_full: WhenFull::DropOldest };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Failures,
     Successes,
     Minutes,
     Alerts,
+}
+
+impl Choice for Sent {
+    const ALL: &'static [Self] = &[Self::Failures, Self::Successes, Self::Minutes, Self::Alerts];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::Successes => "successes",
+            Self::Minutes => "minutes",
+            Self::Alerts => "alerts",
+        }
+    }
 }
 
 fn kinds(section: &Section<'_, '_>) -> Kinds {

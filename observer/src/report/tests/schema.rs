@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{empty, live};
 use crate::report::{Builder, Report, Source, json, sample};
-use crate::schema::closed;
+use crate::sample::closed;
 
 fn schema() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/observer.report.v1.json");

@@ -161,7 +161,7 @@ pub(super) mod tests {
 
     #[test]
     fn alerts_become_entries() {
-        for alert in crate::alert::tests::alerts() {
+        for alert in crate::sample::alerts() {
             let fields = parse(&encode(&serde_json::to_vec(&alert).unwrap()).unwrap());
             assert_eq!(get(&fields, "MESSAGE"), [alert.text.as_str()]);
             assert_eq!(get(&fields, "OBSERVER_ID"), [alert.id.as_str()]);

@@ -6,8 +6,10 @@
 use observer_common::record::{EndCode, FAMILY_V6, end, fact, phase};
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choice;
+
 /// What a person reads first. Every attempt gets exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Label {
     /// Active refusal: a RST, or an ICMP reject, answered our SYN.
@@ -66,6 +68,28 @@ impl Label {
             Self::Cancelled => "cancelled",
             Self::Connected => "connected",
         }
+    }
+}
+
+impl Choice for Label {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn help(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Refused => "Active refusal: a RST, or an ICMP reject, answered our SYN",
+            Self::Timeout => "Nobody answered until the kernel or the application gave up",
+            Self::Unreachable => "The network, or our own routing table, has no way there",
+            Self::Blocked => "This host stopped the attempt itself",
+            Self::Reset => "Accepted, then reset by the peer",
+            Self::Closed => "Accepted, then closed by the peer without a byte",
+            Self::Silent => "Accepted, but no banner until the application gave up",
+            Self::Cancelled => "The application dropped the attempt before anyone could fail it",
+            Self::Connected => "Handshake, banner, and an end in order",
+        })
     }
 }
 

@@ -3,18 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum as _;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Entry, Format};
-use crate::alert::tests::alerts;
+use crate::choice::Choice as _;
 use crate::event::{Endpoint, Event};
 use crate::label::{Label, Reason};
 use crate::minute::Minute;
 use crate::notice::{Finding, Kind, Notice};
-use crate::sample::{self, any_event};
+use crate::sample::{self, alerts, any_event};
 use crate::sanitize::{is_visible, sanitize};
 
 const JSON: [Format; 6] = [Format::Json, Format::Ecs, Format::Ocsf, Format::Gelf, Format::SplunkHec, Format::Otlp];
@@ -32,8 +31,7 @@ fn json(format: Format, event: &Event) -> Value {
 #[test]
 fn a_refusal_in_every_format() {
     let event = sample::event(Label::Refused, Some(Reason::Rst));
-    let lines: Vec<_> =
-        Format::value_variants().iter().map(|&format| format!("{format:?}: {}", line(format, &event))).collect();
+    let lines: Vec<_> = Format::ALL.iter().map(|&format| format!("{format:?}: {}", line(format, &event))).collect();
     assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
@@ -45,7 +43,7 @@ fn an_alert_in_every_format() {
         format.append(Entry::Alert(alert), false, &mut out).unwrap();
         format!("{format:?}: {}", String::from_utf8(out).unwrap())
     };
-    let lines: Vec<_> = Format::value_variants().iter().map(line).collect();
+    let lines: Vec<_> = Format::ALL.iter().map(line).collect();
     assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
@@ -85,8 +83,7 @@ fn a_minute_and_a_notice_in_every_format() {
         line
     };
     let entries = |format| [line(format, Entry::Minute(&minute)), line(format, Entry::Notice(&notice))].concat();
-    let lines: Vec<_> =
-        Format::value_variants().iter().map(|&format| format!("{format:?}: {}", entries(format))).collect();
+    let lines: Vec<_> = Format::ALL.iter().map(|&format| format!("{format:?}: {}", entries(format))).collect();
     assert_snapshot!(lines.join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     let (header, pairs) = cef(&line(Format::Cef, Entry::Notice(&notice)));
     assert_eq!((header[4].as_str(), pairs["externalId"].as_str()), ("notice.messages-refused", notice.id.as_str()));
@@ -102,7 +99,7 @@ fn as_syslog_every_format_has_a_header_and_no_newline() {
     let (minute, notice) = records();
     let (event, alert) = (sample::event(Label::Refused, Some(Reason::Rst)), &alerts()[7]);
     for entry in [Entry::Event(&event), Entry::Alert(alert), Entry::Minute(&minute), Entry::Notice(&notice)] {
-        for &format in Format::value_variants() {
+        for &format in Format::ALL {
             let (mut message, mut line) = (Vec::new(), Vec::new());
             format.append_syslog(entry, 99, &mut message).unwrap();
             format.append(entry, false, &mut line).unwrap();
@@ -279,7 +276,7 @@ proptest! {
 
     #[test]
     fn an_event_is_one_line_and_plain_to_see(event in any_event()) {
-        for &format in Format::value_variants() {
+        for &format in Format::ALL {
             let line = line(format, &event);
             prop_assert_eq!(line.matches('\n').count(), 1, "{:?}", format);
             let is_tab = |c| c == '\t' && format == Format::Leef;

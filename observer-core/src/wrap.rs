@@ -4,7 +4,7 @@ use textwrap::{Options, WordSeparator, WordSplitter};
 
 /// The words in lines of at most `width` columns, the first after `first`, the others
 /// after `others`. A word is never broken: one that is longer has a line of its own.
-pub(crate) fn wrap(words: &str, width: usize, first: &str, others: &str) -> String {
+pub fn wrap(words: &str, width: usize, first: &str, others: &str) -> String {
     let options = Options::new(width)
         .initial_indent(first)
         .subsequent_indent(others)

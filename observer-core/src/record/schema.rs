@@ -18,25 +18,6 @@ pub(crate) fn expect<'de, D: Deserializer<'de>>(expected: Name, deserializer: D)
     if name == expected { Ok(expected) } else { Err(D::Error::custom(format!("not {expected}"))) }
 }
 
-/// Nothing that is not documented: the schema with every object closed.
-#[cfg(test)]
-pub(crate) fn closed(mut schema: serde_json::Value) -> serde_json::Value {
-    fn close(value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::Object(object) => {
-                if object.contains_key("properties") {
-                    object.insert("additionalProperties".to_owned(), serde_json::Value::Bool(false));
-                }
-                object.values_mut().for_each(close);
-            }
-            serde_json::Value::Array(values) => values.iter_mut().for_each(close),
-            _ => (),
-        }
-    }
-    close(&mut schema);
-    schema
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -44,8 +25,8 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::alert::Alert;
-    use crate::alert::tests::alerts;
     use crate::event::Event;
+    use crate::sample::alerts;
     use crate::sample::any_event;
 
     /// What a reader in microseconds gets of a duration.

@@ -2,15 +2,13 @@
 //! connection attempts stand behind it.
 //!
 //! The parsers ([`postfix`], [`exim`], [`opensmtpd`], [`kumomta`]) and the
-//! [`join`] are pure, and so is [`attach`], which gives events what was joined to them;
-//! [`follow`] reads logs, and writes nothing.
+//! [`join`] are pure, and so is [`attach`], which gives events what was joined to them.
 //!
 //! A log holds mail addresses. The part before the `@` is dropped where a line is
 //! parsed: no value that leaves a parser has one, in a field or in the words.
 
 pub mod attach;
 pub mod exim;
-pub mod follow;
 pub mod hash;
 pub mod header;
 pub mod join;
@@ -26,7 +24,6 @@ mod words;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -34,13 +31,14 @@ use self::header::Header;
 pub use self::said::Said;
 use self::stamp::Clock;
 pub use self::words::{WORDS_MAX, domain_of};
+use crate::choice::Choice;
 
 /// Of a longer line only so many bytes are looked at: Postfix cuts its lines at
 /// 2,000, Exim at 8,192 (`LOG_BUFFER_SIZE`).
 pub const LINE_MAX: usize = 8_192;
 
 /// A mail server whose log can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Postfix, by syslog, the journal or `maillog_file`.
@@ -48,10 +46,8 @@ pub enum Kind {
     /// Exim's mainlog, or the same by syslog.
     Exim,
     /// OpenSMTPD, by syslog or the journal.
-    #[value(name = "opensmtpd")]
     OpenSmtpd,
     /// KumoMTA's JSON records, one a line, uncompressed.
-    #[value(name = "kumomta")]
     KumoMta,
 }
 
@@ -64,6 +60,14 @@ impl Kind {
             Self::OpenSmtpd => "opensmtpd",
             Self::KumoMta => "kumomta",
         }
+    }
+}
+
+impl Choice for Kind {
+    const ALL: &'static [Self] = &[Self::Postfix, Self::Exim, Self::OpenSmtpd, Self::KumoMta];
+
+    fn name(self) -> &'static str {
+        self.as_str()
     }
 }
 

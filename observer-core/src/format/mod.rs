@@ -24,6 +24,7 @@ use std::io;
 use self::record::Record;
 use self::rfc5424::{DOCUMENTATION_PEN, Header};
 use crate::alert::Alert;
+use crate::choice::Choice;
 use crate::event::Event;
 use crate::minute::Minute;
 use crate::notice::Notice;
@@ -54,29 +55,63 @@ impl<'a> Entry<'a> {
 }
 
 /// How events are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One line per event, for people
+    /// One line per event, for people.
     #[default]
     Text,
-    /// One JSON object per line, observer.event.v1, for programs
+    /// One JSON object per line, observer.event.v1, for programs.
     Json,
-    /// Elastic Common Schema 9.4
+    /// Elastic Common Schema 9.4.
     Ecs,
-    /// Open Cybersecurity Schema Framework 1.8.0, Network Activity
+    /// Open Cybersecurity Schema Framework 1.8.0, Network Activity.
     Ocsf,
-    /// Common Event Format (ArcSight, Sentinel)
+    /// Common Event Format (ArcSight, Sentinel).
     Cef,
-    /// Log Event Extended Format 2.0 (QRadar)
+    /// Log Event Extended Format 2.0 (QRadar).
     Leef,
-    /// Syslog with structured data
+    /// Syslog with structured data.
     Rfc5424,
-    /// Graylog Extended Log Format 1.1
+    /// Graylog Extended Log Format 1.1.
     Gelf,
-    /// Splunk HTTP Event Collector, CIM Network Traffic
+    /// Splunk HTTP Event Collector, CIM Network Traffic.
     SplunkHec,
-    /// OpenTelemetry logs, as JSON
+    /// OpenTelemetry logs, as JSON.
     Otlp,
+}
+
+impl Choice for Format {
+    const ALL: &'static [Self] = &[
+        Self::Text,
+        Self::Json,
+        Self::Ecs,
+        Self::Ocsf,
+        Self::Cef,
+        Self::Leef,
+        Self::Rfc5424,
+        Self::Gelf,
+        Self::SplunkHec,
+        Self::Otlp,
+    ];
+
+    fn name(self) -> &'static str {
+        Format::name(self)
+    }
+
+    fn help(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Text => "One line per event, for people",
+            Self::Json => "One JSON object per line, observer.event.v1, for programs",
+            Self::Ecs => "Elastic Common Schema 9.4",
+            Self::Ocsf => "Open Cybersecurity Schema Framework 1.8.0, Network Activity",
+            Self::Cef => "Common Event Format (ArcSight, Sentinel)",
+            Self::Leef => "Log Event Extended Format 2.0 (QRadar)",
+            Self::Rfc5424 => "Syslog with structured data",
+            Self::Gelf => "Graylog Extended Log Format 1.1",
+            Self::SplunkHec => "Splunk HTTP Event Collector, CIM Network Traffic",
+            Self::Otlp => "OpenTelemetry logs, as JSON",
+        })
+    }
 }
 
 impl Format {

@@ -1,4 +1,4 @@
-//! Events and attempts for tests, complete and plausible.
+//! Events, attempts and alerts for tests, complete and plausible.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,23 +7,29 @@ use jiff::Timestamp;
 use observer_common::record::{EndCode, FAMILY_V4, FAMILY_V6, end, fact, phase};
 use proptest::prelude::*;
 
+use crate::alert::Alert;
 use crate::attempt::{Attempt, Task};
 use crate::event::{Capabilities, Destination, Event, Host, Mta, Surroundings};
 use crate::label::{Label, Origin, Reason, Verdict, label};
 use crate::mta::{Kind, Said, Status};
+use crate::scope::{Change, Numbers, Scope, ScopeChange, Verdict as ScopeVerdict};
+use crate::tally::Window;
 
-pub(crate) const PORT: u16 = 25;
+/// The port of every sample.
+pub const PORT: u16 = 25;
 
-pub(crate) fn time() -> Timestamp {
-    "2026-11-23T16:07:01.123456789Z".parse().unwrap()
+/// When every sample ended.
+pub fn time() -> Timestamp {
+    "2026-11-23T16:07:01.123456789Z".parse().expect("a sample")
 }
 
-pub(crate) fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("a sample")
 }
 
 /// A refused attempt: a RST after 31.402 ms.
-pub(crate) fn attempt() -> Attempt {
+pub fn attempt() -> Attempt {
     let elapsed = Duration::from_micros(31_402);
     Attempt {
         started_ns: 4_500_000_000,
@@ -57,11 +63,13 @@ pub(crate) fn attempt() -> Attempt {
     }
 }
 
-pub(crate) fn host() -> Host {
+/// The host of every sample.
+pub fn host() -> Host {
     Host { name: "mx1".to_owned(), boot: "6f0c2d9e".to_owned() }
 }
 
-pub(crate) fn surroundings() -> Surroundings {
+/// The names that belong to [`attempt`].
+pub fn surroundings() -> Surroundings {
     Surroundings {
         iface: Some("eth0".to_owned()),
         route_iface: Some("eth0".to_owned()),
@@ -70,17 +78,18 @@ pub(crate) fn surroundings() -> Surroundings {
     }
 }
 
-pub(crate) fn able() -> Capabilities {
+/// Everything attached.
+pub fn able() -> Capabilities {
     Capabilities { rst_origin: true, icmp_v4: true, icmp_v6: true, syn_drops: true }
 }
 
 /// The event that an attempt becomes, judged as given.
-pub(crate) fn judged(attempt: &Attempt, verdict: Verdict) -> Event {
+pub fn judged(attempt: &Attempt, verdict: Verdict) -> Event {
     Event::new(attempt, verdict, &host(), able(), surroundings())
 }
 
 /// An event of [`attempt`] whose label and reason are set by hand.
-pub(crate) fn event(label: Label, reason: Option<Reason>) -> Event {
+pub fn event(label: Label, reason: Option<Reason>) -> Event {
     let origin = (label != Label::Connected).then_some(Origin::Remote);
     let active_refusal = matches!(label, Label::Refused | Label::Reset);
     judged(&attempt(), Verdict { label, reason, origin, active_refusal })
@@ -106,7 +115,7 @@ const ERRNOS: [i32; 15] = [
 ];
 
 /// Strings that try to break out of a line, a terminal or a JSON string.
-pub(crate) fn hostile() -> impl Strategy<Value = String> {
+pub fn hostile() -> impl Strategy<Value = String> {
     let nasty = prop::sample::select(vec![
         "\x1b]0;x\x07",
         "\n{\"label\":\"connected\"}",
@@ -122,7 +131,7 @@ pub(crate) fn hostile() -> impl Strategy<Value = String> {
 }
 
 /// Any deciding facts, bits spread so that each judgement comes up.
-pub(crate) fn any_code() -> impl Strategy<Value = EndCode> {
+pub fn any_code() -> impl Strategy<Value = EndCode> {
     let bits = prop::collection::vec(0u32..19, 0..4);
     let errno = || prop::sample::select(ERRNOS.to_vec());
     (bits, errno(), errno(), 0u8..3, 0u8..6, 0u8..5, 0u8..16, any::<bool>()).prop_map(
@@ -147,7 +156,7 @@ fn suspicious(verdict: Verdict) -> Verdict {
 }
 
 /// Any delivery, with hostile strings, of which none is empty.
-pub(crate) fn any_mta() -> impl Strategy<Value = Mta> {
+pub fn any_mta() -> impl Strategy<Value = Mta> {
     let strings = (prop::option::of(hostile()), prop::option::of(hostile()), prop::option::of(hostile()));
     let status = prop::sample::select(vec![None, Some(Status::Sent), Some(Status::Deferred), Some(Status::Bounced)]);
     let kind = prop::sample::select(vec![Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta]);
@@ -168,7 +177,7 @@ pub(crate) fn any_mta() -> impl Strategy<Value = Mta> {
 }
 
 /// Any event, with hostile strings wherever a string comes from others.
-pub(crate) fn any_event() -> impl Strategy<Value = Event> {
+pub fn any_event() -> impl Strategy<Value = Event> {
     let numbers = (any::<u64>(), any::<u32>(), any::<u16>(), any::<Option<u8>>(), any::<bool>());
     let times = (prop::option::of(0u64..1 << 40), prop::option::of(0u64..1 << 40));
     let addresses = (prop::option::of(any::<IpAddr>()), any::<IpAddr>(), prop::option::of(any::<IpAddr>()));
@@ -210,12 +219,66 @@ pub(crate) fn any_event() -> impl Strategy<Value = Event> {
     })
 }
 
+fn scope_change(kind: Change, scope: Scope, from: Vec<Scope>) -> ScopeChange {
+    let numbers = Numbers {
+        window: Window::TenMinutes,
+        attempts: 40,
+        failures: 39,
+        destinations: 4,
+        label: Some(Label::Refused),
+        elsewhere_attempts: 200,
+        elsewhere_successes: 198,
+    };
+    let at = |text: &str| text.parse().expect("a time");
+    let (time, since) = (at("2026-11-23T16:07:01.123Z"), at("2026-11-23T15:58:41Z"));
+    ScopeChange { kind, time, since, verdict: ScopeVerdict { scope, numbers }, from }
+}
+
+/// Every scope and every change.
+pub fn alerts() -> Vec<Alert> {
+    let (address, port) = (ip("203.0.113.5"), PORT);
+    let destination = Scope::Destination { ip: address, port };
+    let scopes = vec![
+        Scope::Everything { port },
+        Scope::OnlyIpv4 { port },
+        Scope::OnlyIpv6 { port },
+        Scope::OnlySource { ip: ip("192.0.2.10") },
+        destination.clone(),
+        Scope::Intermittent { ip: address, port, connections: 20, period_s: 60 },
+        Scope::TooLittleData { port },
+    ];
+    let mut changes: Vec<_> = scopes.into_iter().map(|scope| scope_change(Change::Began, scope, Vec::new())).collect();
+    let prefix = || Scope::Prefix { prefix: "203.0.113.0/24".parse().expect("a sample"), port };
+    changes.push(scope_change(Change::Widened, prefix(), vec![destination]));
+    changes.push(scope_change(Change::Ended, prefix(), Vec::new()));
+    Alert::of_changes(changes, &host())
+}
+
 /// What a validator of one of the repository's schemas finds wrong, or nothing.
-pub(crate) fn against_schema(name: &str, value: &serde_json::Value) -> Vec<String> {
+pub fn against_schema(name: &str, value: &serde_json::Value) -> Vec<String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema").join(format!("{name}.json"));
-    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();
-    let undescribed = value.as_object().unwrap().keys().filter(|key| schema["properties"].get(key).is_none());
+    let schema: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("a sample")).expect("a sample");
+    let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).expect("a sample");
+    let undescribed = value.as_object().expect("a sample").keys().filter(|key| schema["properties"].get(key).is_none());
     let undescribed = undescribed.map(|key| format!("{key} is not described"));
     validator.iter_errors(value).map(|error| error.to_string()).chain(undescribed).collect()
+}
+
+/// Nothing that is not documented: the schema with every object closed.
+pub fn closed(mut schema: serde_json::Value) -> serde_json::Value {
+    fn close(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(object) => {
+                if object.contains_key("properties") {
+                    object.insert("additionalProperties".to_owned(), serde_json::Value::Bool(false));
+                }
+                object.values_mut().for_each(close);
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(close),
+            _ => (),
+        }
+    }
+    close(&mut schema);
+    schema
 }

@@ -14,8 +14,8 @@ use jiff::tz::TimeZone;
 
 use self::file::LogFile;
 use self::journal::Journal;
-use super::stamp::Clock;
-use super::{Kind, Line, parse};
+use crate::mta::stamp::Clock;
+use crate::mta::{Kind, Line, parse};
 
 const JOURNALCTL: &str = "journalctl";
 /// Where it may be beside PATH.

@@ -1,0 +1,6 @@
+//! What became of an attempt, and who said so.
+
+pub mod filter;
+pub mod label;
+pub mod origin;
+pub mod pipeline;

@@ -1,0 +1,28 @@
+//! What observer makes of the kernel's facts, without a clock or I/O: time comes in as an
+//! argument.
+//!
+//! - [`fact`]: the record of an attempt, decoded and given names.
+//! - [`judge`]: label, reason and origin of an attempt; which attempts a person asked for.
+//! - [`count`]: exact counts by destination, prefix, source, family and window, and what
+//!   follows from them of how far failures reach.
+//! - [`record`]: what is handed on: events, minutes, alerts, notices.
+//! - [`mod@format`]: how those are written.
+//! - [`mta`]: what mail servers log of their deliveries, and the join to the events.
+
+pub mod choice;
+pub mod count;
+pub mod fact;
+pub mod format;
+pub mod judge;
+pub mod mta;
+pub mod record;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
+pub mod sanitize;
+pub mod wire;
+pub mod wrap;
+
+pub use self::count::{aggregate, ledger, scope, tally};
+pub use self::fact::{attempt, decode};
+pub use self::judge::{filter, label, origin, pipeline};
+pub use self::record::{alert, event, minute, notice, schema};

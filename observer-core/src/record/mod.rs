@@ -1,0 +1,7 @@
+//! What is handed on: the records that are written, sent and kept.
+
+pub mod alert;
+pub mod event;
+pub mod minute;
+pub mod notice;
+pub mod schema;
