@@ -8,14 +8,22 @@
 //! - [`record`]: what is handed on: events, minutes, alerts, notices.
 //! - [`mod@format`]: how those are written.
 //! - [`mta`]: what mail servers log of their deliveries, and the join to the events.
+//! - [`evidence`]: what this host and others say when they are asked: plain facts.
+//! - [`diagnose`]: likely causes, by rules on plain evidence.
+//! - [`report`], [`metrics`]: built and rendered from counts.
+//! - [`wire`]: the lines between `observer run` and its readers.
 
 pub mod choice;
 pub mod count;
+pub mod diagnose;
+pub mod evidence;
 pub mod fact;
 pub mod format;
 pub mod judge;
+pub mod metrics;
 pub mod mta;
 pub mod record;
+pub mod report;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 pub mod sanitize;

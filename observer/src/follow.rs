@@ -14,6 +14,8 @@ use jiff::tz::TimeZone;
 
 use self::file::LogFile;
 use self::journal::Journal;
+pub use observer_core::mta::LogCounts as Counts;
+
 use crate::mta::stamp::Clock;
 use crate::mta::{Kind, Line, parse};
 
@@ -45,23 +47,6 @@ pub enum From {
     /// So many bytes before the end of a file; of the journal, so many entries of
     /// 200 bytes.
     Back(u64),
-}
-
-/// What was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Lines, or entries of the journal.
-    pub lines: u64,
-    /// Those that tell of a delivery.
-    pub deliveries: u64,
-    /// Lines of which only the beginning was looked at.
-    pub too_long: u64,
-    /// Times that a new file had taken the place of the old one.
-    pub rotations: u64,
-    /// Times that a file was found cut.
-    pub truncations: u64,
-    /// Times that journalctl had to be started again.
-    pub restarts: u64,
 }
 
 #[derive(Debug)]

@@ -41,29 +41,23 @@
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod diagnose;
-pub mod dns;
+pub mod deliver;
 pub mod exit;
-pub mod firewall;
 pub mod follow;
-pub mod history;
+pub mod host;
 pub mod kernel;
-pub mod metrics;
-pub mod probe;
-pub mod report;
-pub mod route;
-pub mod sink;
-pub mod spool;
-pub mod surroundings;
-mod tool;
+pub mod store;
 pub mod ui;
 
+pub use deliver as sink;
+pub use host::{dns, firewall, probe, route, surroundings};
 #[cfg(test)]
 use observer_core::sample;
 pub use observer_core::{
-    aggregate, alert, attempt, choice, decode, event, filter, format, label, ledger, minute, notice, origin, pipeline,
-    sanitize, schema, scope, tally, wire, wrap,
+    aggregate, alert, attempt, choice, decode, diagnose, event, filter, format, label, ledger, metrics, minute, notice,
+    origin, pipeline, report, sanitize, schema, scope, tally, wire, wrap,
 };
+pub use store::{history, spool};
 
 /// What the mail server says of its own deliveries: [`observer_core::mta`], and [`follow`], which reads logs.
 pub mod mta {

@@ -71,6 +71,23 @@ impl Choice for Kind {
     }
 }
 
+/// What was read of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Lines, or entries of the journal.
+    pub lines: u64,
+    /// Those that tell of a delivery.
+    pub deliveries: u64,
+    /// Lines of which only the beginning was looked at.
+    pub too_long: u64,
+    /// Times that a new file had taken the place of the old one.
+    pub rotations: u64,
+    /// Times that a file was found cut.
+    pub truncations: u64,
+    /// Times that journalctl had to be started again.
+    pub restarts: u64,
+}
+
 /// What a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

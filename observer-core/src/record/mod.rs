@@ -1,6 +1,8 @@
 //! What is handed on: the records that are written, sent and kept.
 
 pub mod alert;
+pub mod delivery;
+pub mod entry;
 pub mod event;
 pub mod minute;
 pub mod notice;

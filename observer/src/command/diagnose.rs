@@ -27,7 +27,7 @@ use crate::exit::Exit;
 use crate::firewall::{self, Flow, Listings};
 use crate::history::{self, DestinationTotals, Entry, History, Question};
 use crate::probe;
-use crate::route::Route;
+use crate::route::{self, Route};
 use crate::sanitize::sanitize;
 use crate::ui::diagnosis;
 
@@ -239,7 +239,7 @@ impl Inquiry {
     fn look_around(&self, evidence: &mut Evidence) {
         let failing = evidence.subject.destinations.iter().filter(|(_, share)| share.failed() > 0);
         let Some((&dst, _)) = failing.max_by_key(|(_, share)| share.failed()) else { return };
-        match Route::to(dst) {
+        match route::to(dst) {
             Ok(route) => evidence.route = Some(route),
             Err(error) => evidence.not_seen.push(error),
         }
@@ -247,7 +247,7 @@ impl Inquiry {
             Some(Route::Goes { interface, source, .. }) => (Some(interface.clone()), *source),
             _ => (None, None),
         };
-        let (listings, failed) = self.listings.get_or_init(firewall::listing::list);
+        let (listings, failed) = self.listings.get_or_init(firewall::list);
         let (found, unreadable) = firewall::findings(listings, &Flow { src, dst, port: self.port, interface });
         evidence.firewall = found;
         evidence.not_seen.extend(failed.iter().cloned().chain(unreadable));

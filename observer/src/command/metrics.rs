@@ -18,7 +18,8 @@ use super::socket::Socket;
 use crate::config::Listen;
 use crate::event::Event;
 use crate::history;
-use crate::metrics::{HistoryMetrics, Metrics, Reading};
+use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::metrics::{HistoryMetrics, HookMetrics, Metrics, Reading};
 use http::{Ask, Listener};
 
 /// For how long an answer serves whoever asks again: reading the kernel's
@@ -124,6 +125,18 @@ impl From<&history::Status> for HistoryMetrics {
         let dropped = status.dropped.iter().map(|(&cause, &count)| (cause.to_owned(), count)).collect();
         Self { written: status.written, dropped, is_failing: status.is_failing }
     }
+}
+
+/// A hook's metrics; `None` for a hook that is not needed here.
+pub(super) fn hook(report: &HookReport) -> Option<HookMetrics> {
+    let group = match report.hook.group {
+        Group::Core | Group::Unpreempted => "core",
+        Group::ConnectFunction | Group::ConnectSyscall => "connect",
+        Group::Evidence => "evidence",
+    };
+    let is_attached = report.is_attached();
+    let is_needed = is_attached || matches!(report.status, Status::Failed(_));
+    is_needed.then(|| HookMetrics { name: report.hook.program.to_owned(), group: group.to_owned(), is_attached })
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::event::Event;
 use crate::format::Entry;
 use crate::history::Delivery;
 use crate::ledger::Counters;
-use crate::metrics::{HookMetrics, Metrics, Reading};
+use crate::metrics::{Metrics, Reading};
 use crate::minute::Minute;
 use crate::mta::attach::Ready;
 use crate::wire::{Account, Hello};
@@ -175,7 +175,7 @@ impl<'a> Daemon<'a> {
                 events_delivered: live.delivered(),
                 events_malformed: live.malformed(),
                 skipped_runs: live.skipped_runs(),
-                hooks: live.reports().iter().filter_map(HookMetrics::of).collect(),
+                hooks: live.reports().iter().filter_map(super::metrics::hook).collect(),
                 sinks: outlets.metrics(),
                 history: record.as_ref().map(|record| (&record.status()).into()),
                 readers: readers.as_ref().map(Readers::metrics),

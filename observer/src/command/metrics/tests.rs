@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::kernel::hooks::HOOKS;
 use crate::ledger::Counters;
 
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -217,4 +218,19 @@ async fn without_the_group_only_root_may_connect() {
     let (_server, remark) = MetricsServer::serve(&Listen::Unix(path.clone()), "no-such-group", metrics).unwrap();
     assert!(remark.unwrap().contains("no-such-group"));
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_hook_that_is_not_needed_is_left_out() {
+    let report = |group, status| {
+        let named = HOOKS.iter().rfind(|hook| hook.group == group).unwrap();
+        hook(&HookReport { hook: named, status })
+    };
+    assert_eq!(report(Group::Core, Status::Skipped("another stands in".to_owned())), None);
+    let core = report(Group::Unpreempted, Status::Attached).unwrap();
+    // The symbol alone would be two hooks' name.
+    assert_eq!((&*core.name, &*core.group, core.is_attached), ("inet_sock_set_state_classic", "core", true));
+    let connect = report(Group::ConnectFunction, Status::Failed("EPERM".to_owned())).unwrap();
+    assert_eq!((&*connect.group, connect.is_attached), ("connect", false));
+    assert_eq!(report(Group::Evidence, Status::Attached).unwrap().group, "evidence");
 }

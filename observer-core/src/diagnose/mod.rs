@@ -1,0 +1,236 @@
+//! The likely causes of failures, ranked, with what speaks for and against each.
+//!
+//! [`diagnose`] is pure: [`Evidence`] in, [`Diagnosis`] out. What is known is the
+//! table in `rules.rs`, and the words for people are in `cause.rs`.
+
+mod cause;
+mod evidence;
+mod mail;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use self::cause::Cause;
+pub use self::evidence::{Durations, Ending, Evidence, Operator, Seen, Share, Times, Traced};
+pub use self::mail::Mail;
+use self::rules::RULES;
+use crate::evidence::dns::finding::Finding;
+
+/// Value of [`Diagnosis::schema`].
+pub const SCHEMA: &str = "observer.diagnosis.v1";
+
+/// Fewer failures are no ground for more than a guess.
+const ENOUGH: u64 = 3;
+/// Points of a cause from which on it is named.
+const NAMED: i32 = 30;
+/// Two causes that are nearer to each other than this cannot be told apart.
+const APART: i32 = 20;
+
+/// What is likely wrong. Its JSON form is documented by
+/// `schema/observer.diagnosis.v1.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// What was asked about.
+    pub asked: String,
+    /// When.
+    pub time: Timestamp,
+    /// Port of the attempts.
+    pub port: u16,
+    /// The attempts in question.
+    pub attempts: Share,
+    /// When they ended.
+    pub times: Times,
+    /// To which addresses, as far as they were told apart.
+    pub destinations: Vec<String>,
+    /// From which of this host's addresses.
+    pub sources: Vec<String>,
+    /// How they ended, most frequent first.
+    pub endings: Vec<Count>,
+    /// The causes, likeliest first; empty if nothing fails, or nothing is known.
+    pub causes: Vec<LikelyCause>,
+    /// True if the first two causes cannot be told apart.
+    pub is_open: bool,
+    /// What probes found, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<crate::evidence::probe::Probe>,
+    /// Where the answers to SYNs are born, if probes were asked for and one failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub traced: Vec<Traced>,
+    /// Who operates the destinations' networks, if a database was named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<Operator>,
+    /// What the mail server's log says, if one was read.
+    #[serde(skip_serializing_if = "Mail::is_empty")]
+    pub mail: Mail,
+    /// What is remarkable in DNS, if it was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Finding>,
+    /// What could not be looked at, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_seen: Vec<String>,
+}
+
+/// How many attempts ended in a way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Count {
+    /// The label.
+    pub label: crate::label::Label,
+    /// The mechanism.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<crate::label::Reason>,
+    /// Who said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<crate::label::Origin>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A cause, and why it is or is not likely.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LikelyCause {
+    /// The cause.
+    pub cause: Cause,
+    /// In a sentence.
+    pub verdict: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// Points, out of a hundred.
+    pub score: i32,
+    /// What speaks for it.
+    pub evidence: Vec<Line>,
+    /// What speaks against it.
+    pub against: Vec<Line>,
+    /// What to do.
+    pub next_step: String,
+    /// How to check it by hand.
+    pub by_hand: String,
+    /// What would make it surer.
+    pub surer: String,
+}
+
+/// A line of evidence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// The rule's name.
+    pub rule: &'static str,
+    /// What was seen, with its numbers.
+    pub text: String,
+    /// Points that the rule gives or takes.
+    pub weight: i32,
+    /// Why it can be concluded.
+    pub source: &'static str,
+}
+
+/// How sure a cause is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// One of several that are left.
+    Possible,
+    /// More likely than all others.
+    Likely,
+    /// What was seen leaves no other.
+    Certain,
+}
+
+impl Confidence {
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+}
+
+/// Weighs the evidence.
+pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
+    let subject = &evidence.subject;
+    let mut causes = if troubles(evidence) == 0 && !is_misdirected(evidence) { Vec::new() } else { findings(evidence) };
+    causes.sort_by_key(|finding| (-finding.score, finding.cause));
+    let is_open = matches!(causes.as_slice(), [first, second, ..] if first.score - second.score < APART);
+    if is_open {
+        causes.iter_mut().for_each(|finding| finding.confidence = Confidence::Possible);
+    }
+    let mut endings: Vec<Count> = subject
+        .endings
+        .iter()
+        .map(|(&(label, reason, origin), &count)| Count { label, reason, origin, count })
+        .collect();
+    endings.sort_by_key(|ending| std::cmp::Reverse(ending.count));
+    Diagnosis {
+        schema: SCHEMA,
+        asked: evidence.asked.clone(),
+        time: now,
+        port: evidence.port,
+        attempts: subject.all,
+        times: subject.times,
+        destinations: subject.destinations.keys().map(ToString::to_string).collect(),
+        sources: subject.sources.keys().map(ToString::to_string).collect(),
+        endings,
+        causes,
+        is_open,
+        probes: evidence.probes.clone(),
+        traced: evidence.traced.clone(),
+        operators: evidence.operators.clone(),
+        mail: evidence.mail.clone(),
+        dns: evidence.dns.clone(),
+        not_seen: evidence.not_seen.clone(),
+    }
+}
+
+fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
+    let mut lines: BTreeMap<Cause, (Vec<Line>, Vec<Line>)> = BTreeMap::new();
+    for rule in RULES {
+        if let Some(text) = (rule.holds)(evidence) {
+            let (evidence, against) = lines.entry(rule.cause).or_default();
+            let side = if rule.weight > 0 { evidence } else { against };
+            side.push(Line { rule: rule.name, text, weight: rule.weight, source: rule.source });
+        }
+    }
+    let finding = |(cause, (lines_for, against)): (Cause, (Vec<Line>, Vec<Line>))| {
+        let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
+        let score = score.min(100);
+        let words = cause.words();
+        (score >= NAMED).then(|| LikelyCause {
+            cause,
+            verdict: Cause::fill(words.verdict, evidence),
+            confidence: confidence(score, evidence),
+            score,
+            evidence: lines_for,
+            against,
+            next_step: Cause::fill(words.next_step, evidence),
+            by_hand: Cause::fill(words.by_hand, evidence),
+            surer: Cause::fill(words.surer, evidence),
+        })
+    };
+    lines.into_iter().filter_map(finding).collect()
+}
+
+/// Attempts that failed, and answers that said no.
+fn troubles(evidence: &Evidence) -> u64 {
+    evidence.subject.all.failed() + evidence.mail.answered_no()
+}
+
+/// Whether mail cannot arrive, whatever connections do.
+fn is_misdirected(evidence: &Evidence) -> bool {
+    evidence.dns.iter().any(|finding| matches!(finding, Finding::NullMx { .. } | Finding::NoSuchDomain { .. }))
+}
+
+fn confidence(score: i32, evidence: &Evidence) -> Confidence {
+    match score {
+        _ if troubles(evidence) < ENOUGH && !is_misdirected(evidence) => Confidence::Possible,
+        85.. => Confidence::Certain,
+        60.. => Confidence::Likely,
+        _ => Confidence::Possible,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Cases whose evidence is beside the attempts: probes, traces, the mail server's log.
+
+use std::net::IpAddr;
+
+use super::{Case, RST, SILENCE, evidence, works};
+use crate::diagnose::{Cause, Evidence, Traced};
+use crate::evidence::probe::Probe;
+use crate::evidence::probe::compare::Born;
+use crate::evidence::probe::trace::{Answer, Hop, Kind as Sent, Trace};
+use crate::label::Label;
+use crate::mta::{Kind, Said, Status};
+use crate::record::delivery::{Connect, Delivery};
+use crate::sample;
+
+pub(super) fn cases() -> Vec<Case> {
+    let blocked = "host mx.example.net[203.0.113.5] said: 554 5.7.1 192.0.2.10 is blocked, see our block list";
+    let too_many = "host mx.example.net[203.0.113.5] said: 421 4.7.0 Too many concurrent connections";
+    let refused = traced(Answer::Reset, Born::AtTheEnd { hop: 2 });
+    let on_the_way = Born::OnTheWay { hop: 1, destination: 9, after: None };
+    let dropped = traced(Answer::Silence, Born::Silence { after: Some(router()), hop: 4 });
+    vec![
+        ("greeted with a no", probed(554), vec![Cause::AddressBlocked]),
+        ("greeted with not now", probed(421), vec![Cause::ServerDown, Cause::RateLimited]),
+        ("the log names a block list", logged(blocked), vec![Cause::AddressBlocked]),
+        ("the log names a limit", logged(too_many), vec![Cause::RateLimited]),
+        ("a RST from the destination", with(evidence(&[(9, RST)], works()), refused), vec![Cause::ServerDown]),
+        (
+            "a RST from nearer",
+            with(evidence(&[(9, RST)], works()), traced(Answer::Reset, on_the_way)),
+            vec![Cause::MiddleboxForges, Cause::ServerDown],
+        ),
+        (
+            "silence behind a router",
+            with(evidence(&[(9, SILENCE)], works()), dropped),
+            vec![Cause::RemoteFirewallDrops],
+        ),
+    ]
+}
+
+fn router() -> IpAddr {
+    sample::ip("198.51.100.1")
+}
+
+fn with(mut evidence: Evidence, traced: Traced) -> Evidence {
+    evidence.traced.push(traced);
+    evidence
+}
+
+fn traced(answer: Answer, born: Born) -> Traced {
+    let hops = [Answer::TimeExceeded { from: Some(router()) }, answer];
+    let hops = hops.into_iter().zip(1..).map(|(answer, ttl)| Hop { ttl, answer, elapsed_ms: 1.5 }).collect();
+    let destination = "203.0.113.5:25".parse().unwrap();
+    Traced { trace: Trace { kind: Sent::Syn, destination, hops }, born }
+}
+
+fn probed(reply: u16) -> Evidence {
+    let mut evidence = evidence(&[(9, RST)], works());
+    evidence.probes.push(Probe {
+        source: Some(sample::ip("192.0.2.10")),
+        destination: "203.0.113.5:25".parse().unwrap(),
+        label: Label::Connected,
+        reason: None,
+        origin: None,
+        active_refusal: false,
+        connect_ms: 30.0,
+        banner_ms: Some(2.5),
+        banner: Some(format!("{reply} mx.example.net no")),
+        reply: Some(reply),
+        icmp: None,
+    });
+    evidence
+}
+
+/// Nothing fails but the answers.
+fn logged(words: &str) -> Evidence {
+    let mut evidence = evidence(&[(9, super::CONNECTED)], works());
+    for connect in [Connect::Seen, Connect::Seen, Connect::Seen, Connect::None, Connect::Unlogged] {
+        evidence.mail.add(&Delivery {
+            time: sample::time(),
+            kind: Kind::Postfix,
+            queue_id: Some("4Wx".to_owned()),
+            recipient_domain: Some("example.net".to_owned()),
+            status: Some(Status::Deferred),
+            host: Some("mx.example.net".to_owned()),
+            ip: Some(sample::ip("203.0.113.5")),
+            said: if connect == Connect::Seen { Said::Answered } else { Said::Nothing },
+            words: words.to_owned(),
+            connect,
+            attempt: None,
+        });
+    }
+    evidence
+}

@@ -1,0 +1,94 @@
+//! This host's routing decision for a destination, as ip-route(8) tells it.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What the routing table decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "kebab-case")]
+pub enum Route {
+    /// It goes out.
+    Goes {
+        /// By this interface.
+        interface: String,
+        /// To this next hop; none: the destination is on the link.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gateway: Option<IpAddr>,
+        /// From this address, unless the program has chosen another.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<IpAddr>,
+    },
+    /// It does not.
+    Refused {
+        /// As the kernel says it.
+        why: String,
+    },
+}
+
+impl Route {
+    /// Reads what `ip -j route get` wrote.
+    ///
+    /// # Errors
+    /// If it is not understood: why, in a line.
+    pub fn read(json: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Decision {
+            dev: String,
+            gateway: Option<IpAddr>,
+            prefsrc: Option<IpAddr>,
+            #[serde(rename = "type")]
+            kind: Option<String>,
+        }
+        let decisions: Vec<Decision> = serde_json::from_str(json).map_err(|error| format!("ip route get: {error}"))?;
+        let decision = decisions.into_iter().next().ok_or("ip route get: no answer")?;
+        match decision.kind.as_deref() {
+            // IPv6 answers with such a route instead of an error.
+            Some(kind @ ("unreachable" | "prohibit" | "blackhole")) => {
+                Ok(Self::Refused { why: format!("a route of type {kind}") })
+            }
+            _ => Ok(Self::Goes { interface: decision.dev, gateway: decision.gateway, source: decision.prefsrc }),
+        }
+    }
+
+    /// What the kernel answers where it has no route.
+    pub fn refused(error: &str) -> Option<Self> {
+        let (_, why) = error.split_once("RTNETLINK answers: ")?;
+        let is_decision = ["Network is unreachable", "No route to host", "Permission denied", "Invalid argument"]
+            .contains(&why.trim());
+        is_decision.then(|| Self::Refused { why: why.trim().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Route;
+
+    #[test]
+    fn a_route_is_read() {
+        let json = r#"[{"dst":"203.0.113.5","gateway":"192.0.2.1","dev":"eth0","prefsrc":"192.0.2.10","flags":[],"uid":0,"cache":[]}]"#;
+        let (gateway, source) = ("192.0.2.1".parse().ok(), "192.0.2.10".parse().ok());
+        assert_eq!(Route::read(json), Ok(Route::Goes { interface: "eth0".to_owned(), gateway, source }));
+        let json = r#"[{"type":"unreachable","dst":"2001:db8::1","dev":"lo","metric":1024}]"#;
+        assert_eq!(Route::read(json), Ok(Route::Refused { why: "a route of type unreachable".to_owned() }));
+    }
+
+    #[test]
+    fn a_refusal_is_a_decision_and_other_errors_are_not() {
+        let refused = |why: &str| Some(Route::Refused { why: why.to_owned() });
+        assert_eq!(Route::refused("RTNETLINK answers: Network is unreachable"), refused("Network is unreachable"));
+        assert_eq!(Route::refused("RTNETLINK answers: Permission denied"), refused("Permission denied"));
+        assert_eq!(Route::refused("RTNETLINK answers: Operation not supported"), None);
+        assert_eq!(Route::refused("No such file or directory"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_breaks_it(text in ".{0,200}") {
+            let _ = Route::read(&text);
+            Route::refused(&text);
+        }
+    }
+}

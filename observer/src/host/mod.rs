@@ -1,0 +1,9 @@
+//! What is asked of this host and of others: names, routes, firewall rules, name servers,
+//! and one's own SYNs.
+
+pub mod dns;
+pub mod firewall;
+pub mod probe;
+pub mod route;
+pub mod surroundings;
+mod tool;

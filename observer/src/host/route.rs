@@ -1,0 +1,18 @@
+//! Asks for this host's routing decision.
+
+use std::net::IpAddr;
+
+pub use observer_core::evidence::route::Route;
+
+use super::tool::run;
+
+/// Asks `ip -j route get`. Changes nothing, and sends nothing.
+///
+/// # Errors
+/// If there is no ip(8), or it says what is not understood: why, in a line.
+pub fn to(destination: IpAddr) -> Result<Route, String> {
+    match run("ip", &["-j", "route", "get", &destination.to_string()]) {
+        Ok(json) => Route::read(&json),
+        Err(error) => Route::refused(&error.to_string()).ok_or_else(|| format!("ip route get: {error}")),
+    }
+}

@@ -1,0 +1,379 @@
+//! Reads history, also while it is written: rows are streamed, so that memory is
+//! bounded whatever the file holds.
+
+mod rows;
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Row};
+
+pub use self::rows::Brief;
+use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
+use super::{Delivery, Entry, Error, Result, delivery, schema};
+use crate::label::Label;
+use crate::ledger::Outcome;
+pub use observer_core::record::entry::{DestinationTotals, Tallies, Tally};
+
+/// For a writer in the middle of a migration; ordinary writers block no reader.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which part of history is asked for. Values of one kind are alternatives,
+/// kinds add up; a kind without values admits everything.
+///
+/// Counts come by the minute: there, a time within a minute means the whole of
+/// that minute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Attempts that ended at this time or later.
+    pub since: Option<Timestamp>,
+    /// Attempts that ended before this time.
+    pub until: Option<Timestamp>,
+    /// Labels.
+    pub labels: Vec<Label>,
+    /// Destination prefixes.
+    pub destinations: Vec<IpNet>,
+    /// Prefixes of the local address.
+    pub sources: Vec<IpNet>,
+    /// Destination ports.
+    pub ports: Vec<u16>,
+}
+
+/// One local address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTotals {
+    /// The address; `None` for attempts that ended before one was chosen.
+    pub source: Option<IpAddr>,
+    /// Its outcomes.
+    pub outcomes: Tallies,
+}
+
+/// A history file, open for reading.
+#[derive(Debug)]
+pub struct History {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl History {
+    /// Opens a file that [`super::Recorder`] writes, or has written. Changes
+    /// nothing in it.
+    ///
+    /// # Errors
+    /// One line that names the file and, where there is one, the cure.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        let open = || {
+            // SQLite's own error for this does not tell why.
+            std::fs::File::open(path).map(drop)?;
+            let connection = connect(path)?;
+            schema::check(&connection)?;
+            Ok(Self { connection, path: path.to_owned() })
+        };
+        open().map_err(|error: Error| error.at(path))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs several questions on one state of the file, whatever is written
+    /// meanwhile. Keep it short: the writer cannot recycle its log until then.
+    ///
+    /// # Errors
+    /// Those of `ask`, and of SQLite.
+    pub fn snapshot<T>(&self, ask: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let transaction = self.connection.unchecked_transaction().map_err(|error| self.failed(error))?;
+        let answer = ask(self);
+        transaction.finish().map_err(|error| self.failed(error))?;
+        answer
+    }
+
+    /// When the first and the last attempt that history holds ended.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn span(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        let read = |order: &str| -> Result<Option<Timestamp>> {
+            let sql = format!("SELECT {order}(time) FROM attempt");
+            let time: Option<i64> = self.connection.query_row(&sql, (), |row| row.get(0))?;
+            time.map(time_of_nanoseconds).transpose()
+        };
+        let span = || Ok(read("min")?.zip(read("max")?));
+        span().map_err(|error: Error| error.at(&self.path))
+    }
+
+    /// Hands over every attempt asked for, oldest first, until `take` breaks.
+    /// Returns how many were handed over.
+    ///
+    /// # Errors
+    /// Those of SQLite, and a row that observer cannot have written.
+    pub fn attempts(&self, question: &Question, mut take: impl FnMut(Entry) -> ControlFlow<()>) -> Result<u64> {
+        let mut handed = 0;
+        let condition = question.condition("time", nanoseconds);
+        let sql = format!("SELECT {COLUMNS} FROM attempt WHERE {condition} ORDER BY time, seq");
+        let _ = self.rows(question, &sql, |row| {
+            handed += 1;
+            Ok(take(Entry::read(row)?))
+        })?;
+        Ok(handed)
+    }
+
+    /// Hands over what the mail server's log says of deliveries, oldest first, until
+    /// `take` breaks: to the destinations asked for, and to recipients of one of these
+    /// domains. Labels, sources and ports are not in a log, and say nothing here.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn deliveries(
+        &self,
+        question: &Question,
+        domains: &[String],
+        mut take: impl FnMut(Delivery) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let of_time = Question { since: question.since, until: question.until, ..Question::default() };
+        let mut condition = of_time.condition("time", nanoseconds);
+        if !question.destinations.is_empty() || !domains.is_empty() {
+            condition.push_str(" AND (observer_to(ip) OR observer_for(recipient_domain))");
+        }
+        self.define_words("observer_for", domains).map_err(|error| error.at(&self.path))?;
+        let sql = format!("SELECT {} FROM delivery WHERE {condition} ORDER BY time, seq", delivery::COLUMNS);
+        self.rows(question, &sql, |row| Ok(take(Delivery::read(row)?))).map(drop)
+    }
+
+    /// Outcomes of everything asked for.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn outcomes(&self, question: &Question) -> Result<Tallies> {
+        let mut all = Tallies::new();
+        self.counts(
+            question,
+            "''",
+            |_| Ok(()),
+            |(), outcomes| {
+                all = outcomes;
+                ControlFlow::Continue(())
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// Outcomes of each destination, in no order that has a meaning, until
+    /// `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn destinations(
+        &self,
+        question: &Question,
+        mut take: impl FnMut(DestinationTotals) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let key = |row: &Row<'_>| {
+            let ip = read_address(row, 0)?.ok_or_else(|| Error::Row { what: "no destination".to_owned() })?;
+            Ok(SocketAddr::new(ip, row.get(1)?))
+        };
+        self.counts(question, "dst_ip, dst_port", key, |destination, outcomes| {
+            take(DestinationTotals { destination, outcomes })
+        })
+    }
+
+    /// Outcomes of each local address, until `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn sources(&self, question: &Question, mut take: impl FnMut(SourceTotals) -> ControlFlow<()>) -> Result<()> {
+        let key = |row: &Row<'_>| read_address(row, 0);
+        self.counts(question, "src_ip", key, |source, outcomes| take(SourceTotals { source, outcomes }))
+    }
+
+    /// Outcomes of each minute in which attempts ended, oldest first, until
+    /// `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn minutes(&self, question: &Question, take: impl FnMut(Timestamp, Tallies) -> ControlFlow<()>) -> Result<()> {
+        let key = |row: &Row<'_>| time_of_seconds(row.get(0)?);
+        self.counts(question, "minute", key, take)
+    }
+
+    /// Sums `minute` by the columns `by`, and hands over one group after the
+    /// other.
+    fn counts<K: PartialEq>(
+        &self,
+        question: &Question,
+        by: &str,
+        read_key: impl Fn(&Row<'_>) -> Result<K>,
+        mut take: impl FnMut(K, Tallies) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let condition = question.whole_minutes().condition("minute", minute);
+        let sql = format!(
+            "SELECT {by}, label, reason, sum(count), min(minute), max(minute) FROM minute WHERE {condition} \
+             GROUP BY {by}, label, reason ORDER BY {by}"
+        );
+        let after = by.split(',').count();
+        let mut group: Option<(K, Tallies)> = None;
+        let flow = self.rows(question, &sql, |row| {
+            let key = read_key(row)?;
+            let (outcome, tally) = tally(row, after)?;
+            match &mut group {
+                Some((current, tallies)) if *current == key => drop(tallies.insert(outcome, tally)),
+                _ => {
+                    if let Some((done, tallies)) = group.replace((key, Tallies::from([(outcome, tally)])))
+                        && take(done, tallies).is_break()
+                    {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if let (ControlFlow::Continue(()), Some((key, tallies))) = (flow, group) {
+            let _ = take(key, tallies);
+        }
+        Ok(())
+    }
+
+    fn rows(
+        &self,
+        question: &Question,
+        sql: &str,
+        mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let mut run = || {
+            self.define("observer_to", &question.destinations)?;
+            self.define("observer_from", &question.sources)?;
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query(())?;
+            while let Some(row) = rows.next()? {
+                if each(row)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        run().map_err(|error: Error| error.at(&self.path))
+    }
+
+    /// An SQL function that says whether an address lies in one of the prefixes.
+    fn define(&self, name: &'static str, prefixes: &[IpNet]) -> Result<()> {
+        let prefixes = prefixes.to_vec();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        Ok(self.connection.create_scalar_function(name, 1, flags, move |context| {
+            let ValueRef::Text(text) = context.get_raw(0) else { return Ok(false) };
+            let ip: Option<IpAddr> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            Ok(ip.is_some_and(|ip| prefixes.iter().any(|prefix| prefix.contains(&ip))))
+        })?)
+    }
+
+    /// An SQL function that says whether a text is one of these, whatever its case.
+    fn define_words(&self, name: &'static str, words: &[String]) -> Result<()> {
+        let words = words.to_vec();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        Ok(self.connection.create_scalar_function(name, 1, flags, move |context| {
+            let ValueRef::Text(text) = context.get_raw(0) else { return Ok(false) };
+            Ok(words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text)))
+        })?)
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> Error {
+        Error::from(error).at(&self.path)
+    }
+}
+
+impl Question {
+    /// The question with its times rounded outwards to whole minutes.
+    fn whole_minutes(&self) -> Self {
+        let until = self.until.map(|until| {
+            let start = minute(until);
+            let is_whole = i128::from(start) * 1_000_000_000 == until.as_nanosecond();
+            Timestamp::from_second(if is_whole { start } else { start + 60 }).unwrap_or(Timestamp::MAX)
+        });
+        Self { until, ..self.clone() }
+    }
+
+    /// An SQL condition. Whatever goes into it is a number or a word of ours.
+    fn condition(&self, time: &str, number: impl Fn(Timestamp) -> i64) -> String {
+        let mut condition = "1".to_owned();
+        // Writing to a String cannot fail.
+        if let Some(since) = self.since {
+            let _ = write!(condition, " AND {time} >= {}", number(since));
+        }
+        if let Some(until) = self.until {
+            let _ = write!(condition, " AND {time} < {}", number(until));
+        }
+        if !self.labels.is_empty() {
+            let labels: Vec<_> = self.labels.iter().map(|label| format!("'{}'", label.as_str())).collect();
+            let _ = write!(condition, " AND label IN ({})", labels.join(", "));
+        }
+        if !self.ports.is_empty() {
+            let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+            let _ = write!(condition, " AND dst_port IN ({})", ports.join(", "));
+        }
+        if !self.destinations.is_empty() {
+            condition.push_str(" AND observer_to(dst_ip)");
+        }
+        if !self.sources.is_empty() {
+            condition.push_str(" AND observer_from(src_ip)");
+        }
+        condition
+    }
+}
+
+fn tally(row: &Row<'_>, first: usize) -> Result<(Outcome, Tally)> {
+    let outcome = (required_word(row, first)?, word(row, first + 1)?);
+    let tally = Tally {
+        count: u64::try_from(row.get::<_, i64>(first + 2)?).unwrap_or(0),
+        first: time_of_seconds(row.get(first + 3)?)?,
+        last: time_of_seconds(row.get(first + 4)?)?,
+    };
+    Ok((outcome, tally))
+}
+
+fn time_of_seconds(seconds: i64) -> Result<Timestamp> {
+    Timestamp::from_second(seconds).map_err(|error| Error::Row { what: error.to_string() })
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = open(path.as_os_str().as_encoded_bytes(), "mode=ro")?;
+    match connection.query_row("SELECT count(*) FROM sqlite_master", (), |_| Ok(())) {
+        // Without its side files, SQLite wants to make them, and who may only
+        // read the directory cannot. Nobody writes then, or they would be there.
+        Err(error) if is_cannot_open(&error) && !side_file(path, "-wal").exists() => {
+            open(path.as_os_str().as_encoded_bytes(), "immutable=1")
+        }
+        done => done.map(|()| connection).map_err(Error::from),
+    }
+}
+
+fn is_cannot_open(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly))
+}
+
+fn side_file(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn open(path: &[u8], option: &str) -> Result<Connection> {
+    let mut uri = "file:".to_owned();
+    for &byte in path {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            // Writing to a String cannot fail.
+            _ => drop(write!(uri, "%{byte:02x}")),
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(format!("{uri}?{option}"), flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}

@@ -1,0 +1,81 @@
+//! Rows one by one, with no more of them than a report needs.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+pub use observer_core::record::entry::Brief;
+use rusqlite::Row;
+
+use super::{History, Question, time_of_seconds};
+use crate::history::entry::{
+    duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
+};
+use crate::history::{MinuteKey, Result};
+
+fn brief(row: &Row<'_>) -> Result<Brief> {
+    Ok(Brief {
+        time: time_of_nanoseconds(row.get(0)?)?,
+        outcome: (required_word(row, 1)?, word(row, 2)?),
+        src_ip: read_address(row, 3)?,
+        dst_ip: read_address(row, 4)?,
+        dst_port: row.get::<_, Option<u16>>(5)?.unwrap_or(0),
+        elapsed: duration(row, 6)?,
+        handshake: duration(row, 7)?,
+        comm: text(row, 8)?,
+    })
+}
+
+impl History {
+    /// Hands over every attempt asked for, oldest first, until `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn briefs(&self, question: &Question, mut take: impl FnMut(Brief) -> ControlFlow<()>) -> Result<()> {
+        let condition = question.condition("time", nanoseconds);
+        let sql = format!(
+            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, comm FROM attempt \
+             WHERE {condition} ORDER BY time, seq"
+        );
+        self.rows(question, &sql, |row| Ok(take(brief(row)?))).map(|_| ())
+    }
+
+    /// Hands over every count asked for, oldest minute first, until `take`
+    /// breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn counted(&self, question: &Question, mut take: impl FnMut(MinuteKey, u64) -> ControlFlow<()>) -> Result<()> {
+        let condition = question.whole_minutes().condition("minute", minute);
+        let sql = format!(
+            "SELECT minute, src_ip, dst_ip, dst_port, label, reason, count FROM minute WHERE {condition} ORDER BY minute"
+        );
+        self.rows(question, &sql, |row| {
+            let key = MinuteKey {
+                minute: minute(time_of_seconds(row.get(0)?)?),
+                src_ip: read_address(row, 1)?,
+                dst_ip: read_address(row, 2)?,
+                dst_port: row.get(3)?,
+                label: required_word(row, 4)?,
+                reason: word(row, 5)?,
+            };
+            Ok(take(key, u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0)))
+        })
+        .map(|_| ())
+    }
+
+    /// The first and the last minute that are counted, each by its start.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn counted_span(&self) -> Result<Option<(Timestamp, Timestamp)>> {
+        let mut span = None;
+        let sql = "SELECT min(minute), max(minute) FROM minute";
+        let _ = self.rows(&Question::default(), sql, |row| {
+            if let (Some(first), Some(last)) = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?) {
+                span = Some((time_of_seconds(first)?, time_of_seconds(last)?));
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(span)
+    }
+}

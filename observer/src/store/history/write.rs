@@ -1,0 +1,311 @@
+//! Writes history: batches, retention and checkpoints, each step bounded.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
+
+use super::entry::{COLUMNS, Stored as _, address, nanoseconds};
+use super::lock::{self, Lock};
+use super::{Delivery, Entry, MinuteKey, Result, delivery, schema};
+use crate::alert::Alert;
+
+/// Rows that one step of retention deletes.
+const STEP: u32 = 10_000;
+/// Pages that one step gives back to the file system.
+const VACUUM_PAGES: u32 = 2_000;
+/// Pages in the write-ahead log before SQLite copies them into the database:
+/// 16 MB, so that a page that many batches touch is copied once.
+const CHECKPOINT_PAGES: u32 = 4_000;
+/// To this size the write-ahead log is cut back when a long reader lets go.
+const WAL_LIMIT: u32 = 64 << 20;
+/// For another process that holds the file, such as `sqlite3`.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// SQLite's cache of pages, in KiB; the file system has its own.
+const CACHE_KIB: i32 = 2_048;
+
+/// How much history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Older rows go.
+    pub age: Duration,
+    /// Oldest rows go when the file holds more bytes than this.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    /// 30 days, 1 GiB.
+    fn default() -> Self {
+        Self { age: Duration::from_hours(30 * 24), bytes: 1 << 30 }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// New rows of `attempt`.
+    pub attempts: u64,
+    /// Entries whose id was there already; they change nothing.
+    pub duplicates: u64,
+}
+
+/// The one writer of a history file. Reads no clock.
+#[derive(Debug)]
+pub struct Recorder {
+    // Dropped in this order: the lock goes when the file is closed.
+    connection: Connection,
+    path: PathBuf,
+    retention: Retention,
+    identity: Option<(u64, u64)>,
+    _lock: Lock,
+}
+
+impl Recorder {
+    /// Opens the file for recording; makes it and its directory where they do
+    /// not exist, and brings an older one up to date.
+    ///
+    /// # Errors
+    /// One line that names the file and, where there is one, the cure.
+    pub fn open(path: &Path, retention: Retention, now: Timestamp) -> Result<Self> {
+        let open = || {
+            let lock = lock::prepare(path)?;
+            let mut connection = connect(path)?;
+            schema::migrate(&mut connection, now)?;
+            let identity = lock::identity(path);
+            Ok(Self { connection, path: path.to_owned(), retention, identity, _lock: lock })
+        };
+        open().map_err(|error: super::Error| error.at(path))
+    }
+
+    /// Writes a batch in one transaction: entries, the per-minute counts that
+    /// follow from them, and `uncounted`, attempts that have no entry. All of it
+    /// or nothing.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was written then.
+    pub fn record(&mut self, entries: &[Entry], uncounted: &[(MinuteKey, u64)]) -> Result<Written> {
+        self.try_record(entries, uncounted).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_record(&mut self, entries: &[Entry], uncounted: &[(MinuteKey, u64)]) -> Result<Written> {
+        let transaction = self.connection.transaction()?;
+        let mut counts: HashMap<MinuteKey, u64> = HashMap::new();
+        let mut written = Written::default();
+        {
+            let mut insert = insert_attempt(&transaction)?;
+            for entry in entries {
+                entry.bind(&mut insert)?;
+                if insert.raw_execute()? == 0 {
+                    written.duplicates += 1;
+                } else {
+                    written.attempts += 1;
+                    *counts.entry(MinuteKey::of(entry)).or_default() += 1;
+                }
+            }
+        }
+        for &(key, count) in uncounted {
+            *counts.entry(key).or_default() += count;
+        }
+        count(&transaction, &counts)?;
+        transaction.commit()?;
+        Ok(written)
+    }
+
+    /// Writes alerts in one transaction; one that is there already is left as it
+    /// is.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was written then.
+    pub fn record_alerts(&mut self, alerts: &[Alert]) -> Result<()> {
+        self.try_record_alerts(alerts).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_record_alerts(&mut self, alerts: &[Alert]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        for alert in alerts {
+            let detail =
+                serde_json::to_string(alert).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let (change, since) = (alert.change.kind.as_str(), nanoseconds(alert.change.since));
+            let scope = alert.change.verdict.scope.as_str();
+            transaction.execute(
+                "INSERT INTO alert (id, time, change, since, scope, text, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (id) DO NOTHING",
+                (&alert.id, nanoseconds(alert.change.time), change, since, scope, &alert.text, detail),
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Writes what a mail server's log says of deliveries, in one transaction.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was written then.
+    pub fn record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+        self.try_record_deliveries(deliveries).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let columns = delivery::COLUMNS;
+            let mut insert = transaction.prepare_cached(&format!(
+                "INSERT INTO delivery ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ))?;
+            for delivery in deliveries {
+                delivery.bind(&mut insert)?;
+                insert.raw_execute()?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// One bounded step of retention: deletes some of what is too old, or too
+    /// much. True if there is more to do.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was deleted then.
+    pub fn retain(&mut self, now: Timestamp) -> Result<bool> {
+        self.try_retain(now).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_retain(&mut self, now: Timestamp) -> Result<bool> {
+        let age = i64::try_from(self.retention.age.as_nanos()).unwrap_or(i64::MAX);
+        let oldest = nanoseconds(now).saturating_sub(age);
+        let mut is_more = self.delete_before(oldest)?;
+        if self.used_bytes()? > self.retention.bytes {
+            // Everything is "before" the end of time: the step takes the oldest.
+            is_more |= self.delete_before(i64::MAX)?;
+        }
+        self.vacuum()?;
+        Ok(is_more || self.used_bytes()? > self.retention.bytes)
+    }
+
+    /// Deletes at most a step of the oldest rows before a time. Minutes and
+    /// deliveries go with their attempts, so that all tables reach back as far.
+    fn delete_before(&mut self, before: i64) -> Result<bool> {
+        let transaction = self.connection.transaction()?;
+        let attempts = transaction
+            .prepare_cached(
+                "DELETE FROM attempt WHERE seq IN (SELECT seq FROM attempt WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            )?
+            .execute((before, STEP))?;
+        let first: Option<i64> = transaction.query_row("SELECT min(time) FROM attempt", (), |row| row.get(0))?;
+        let end = first.unwrap_or(i64::MAX).min(before).div_euclid(1_000_000_000);
+        let minutes = transaction
+            .prepare_cached(
+                "DELETE FROM minute WHERE minute <= (SELECT max(minute) FROM \
+                 (SELECT minute FROM minute WHERE minute < ?1 - 59 ORDER BY minute LIMIT ?2))",
+            )?
+            .execute((end, STEP))?;
+        let of_attempts = first.unwrap_or(i64::MAX).min(before);
+        let deliveries = transaction
+            .prepare_cached(
+                "DELETE FROM delivery WHERE seq IN (SELECT seq FROM delivery WHERE time < ?1 ORDER BY time LIMIT ?2)",
+            )?
+            .execute((of_attempts, STEP))?;
+        // There are never many.
+        transaction.execute("DELETE FROM alert WHERE time < ?1", [of_attempts])?;
+        transaction.commit()?;
+        Ok([attempts, minutes, deliveries].iter().any(|&deleted| deleted >= STEP as usize))
+    }
+
+    fn vacuum(&self) -> Result<()> {
+        // Pages that a next batch will fill again are no loss.
+        if self.pragma("freelist_count")? > self.pragma("page_count")? / 8 {
+            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the file that hold rows.
+    fn used_bytes(&self) -> Result<u64> {
+        let pages = self.pragma("page_count")?.saturating_sub(self.pragma("freelist_count")?);
+        Ok(pages * self.pragma("page_size")?)
+    }
+
+    /// Copies the write-ahead log into the database and empties it, unless a
+    /// reader needs it for longer than the busy timeout.
+    ///
+    /// # Errors
+    /// Those of SQLite; no row is lost.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        let checkpointed = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        checkpointed.map_err(|error| super::Error::from(error).at(&self.path))
+    }
+
+    /// Limits the file to so many pages, less than which it never has; SQLite
+    /// reports a full disk beyond.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn limit_pages(&mut self, pages: u32) -> Result<()> {
+        Ok(self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// False if the path leads to another file by now, or to none.
+    pub fn is_in_place(&self) -> bool {
+        lock::identity(&self.path) == self.identity
+    }
+
+    /// How much is kept.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    fn pragma(&self, name: &str) -> Result<u64> {
+        let value: i64 = self.connection.pragma_query_value(None, name, |row| row.get(0))?;
+        Ok(u64::try_from(value).unwrap_or(0))
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    // No SQLITE_OPEN_CREATE: `lock::prepare` has made it, with the right mode.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Only before the first table; no effect on a file that has some.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn insert_attempt<'a>(transaction: &'a Transaction<'_>) -> Result<CachedStatement<'a>> {
+    Ok(transaction.prepare_cached(&format!(
+        "INSERT INTO attempt ({COLUMNS}) VALUES \
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
+         ON CONFLICT (id) DO NOTHING"
+    ))?)
+}
+
+fn count(transaction: &Transaction<'_>, counts: &HashMap<MinuteKey, u64>) -> Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO minute (minute, src_ip, dst_ip, dst_port, label, reason, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    )?;
+    // In the order of the table, so that neighbours share a page.
+    let mut keys: Vec<_> = counts.iter().collect();
+    keys.sort_unstable_by_key(|(key, _)| **key);
+    for (key, count) in keys {
+        upsert.execute((
+            key.minute,
+            address(key.src_ip).unwrap_or_default(),
+            address(key.dst_ip).unwrap_or_default(),
+            key.dst_port,
+            key.label.as_str(),
+            key.reason.map_or("", |reason| reason.as_str()),
+            i64::try_from(*count).unwrap_or(i64::MAX),
+        ))?;
+    }
+    Ok(())
+}

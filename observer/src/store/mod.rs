@@ -1,0 +1,4 @@
+//! What is kept on disk.
+
+pub mod history;
+pub mod spool;
