@@ -48,6 +48,8 @@ mod middlebox;
 mod patience;
 #[path = "kernel/privilege.rs"]
 mod privilege;
+#[path = "privileged.rs"]
+mod privileged;
 #[path = "kernel/probe.rs"]
 mod probe;
 #[path = "kernel/readers.rs"]
@@ -65,17 +67,13 @@ mod watcher;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
-    observer_lab::dispatch_role();
-    let mut args = Arguments::from_args();
-    // The machine's network, and its CPUs, are shared by all trials.
-    args.test_threads = Some(1);
-    if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!("kernel tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
-        return ExitCode::FAILURE;
-    }
+    let args = match privileged::begin("kernel tests") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let mut trials = vec![Trial::test("matrix", run(matrix::every_outcome_is_named_rightly))];
     trials.extend([
         Trial::test("skipped_answers", run(matrix::a_socket_tells_of_answers_that_no_hook_saw)),

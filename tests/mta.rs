@@ -21,6 +21,8 @@ mod observer;
 mod opensmtpd;
 #[path = "mta/post.rs"]
 mod post;
+#[path = "privileged.rs"]
+mod privileged;
 #[path = "mta/server.rs"]
 mod server;
 #[path = "mta/world.rs"]
@@ -28,19 +30,13 @@ mod world;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
-    observer_lab::dispatch_role();
-    let mut args = Arguments::from_args();
-    // The machine's network is shared by all trials.
-    args.test_threads = Some(1);
-    if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!(
-            "mail servers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces"
-        );
-        return ExitCode::FAILURE;
-    }
+    let args = match privileged::begin("mail servers' tests") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let trials = vec![
         Trial::test("exchangers", || run(exchangers::wrong_exchangers_are_named)),
         Trial::test("postfix", || run(|| compare::trial(server::Server::Postfix))),

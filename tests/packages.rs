@@ -9,24 +9,24 @@
 
 #[path = "packages/clean_root.rs"]
 mod clean_root;
+#[path = "privileged.rs"]
+mod privileged;
 
 use std::fs;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clean_root::{CleanRoot, package, said};
 
 fn main() -> ExitCode {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
-    if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!("packages' tests: NOT RUN, this needs root: they install packages in a root of their own");
-        return ExitCode::FAILURE;
-    }
+    let args = match privileged::begin("packages' tests") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let trials = vec![
         Trial::test("deb", run(the_debian_package_keeps_what_is_the_administrators)),
         Trial::test("deb_runs", run(what_it_installs_runs)),

@@ -40,6 +40,8 @@ mod mail_journal;
 mod nats;
 #[path = "receivers/outage.rs"]
 mod outage;
+#[path = "privileged.rs"]
+mod privileged;
 #[path = "receivers/prometheus.rs"]
 mod prometheus;
 #[path = "receivers/reading.rs"]
@@ -63,17 +65,13 @@ mod unpacked;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
-    observer_lab::dispatch_role();
-    let mut args = Arguments::from_args();
-    // The machine's network, and its CPUs, are shared by all trials.
-    args.test_threads = Some(1);
-    if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!("receivers' tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
-        return ExitCode::FAILURE;
-    }
+    let args = match privileged::begin("receivers' tests") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let trials = vec![
         Trial::test("delivery", run(delivery::every_event_arrives_with_every_field)),
         Trial::test("syslog-ng", run(delivery::syslog_ng_gets_every_event_with_every_field)),

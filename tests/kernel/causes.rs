@@ -8,13 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Case, Family, Hop, Ip, Lab, LabConfig, Mode, Scenario, Tool, Unreachable, Verdict, sources};
+use observer_lab::{Case, Family, Hop, Ip, Lab, LabConfig, Mode, Scenario, Tool, Unreachable, Verdict, port, sources};
 use serde_json::Value;
 
 use crate::condition::nothing_is_attached;
 use crate::watcher::{OBSERVER, Watcher};
 
-const PORT: u16 = 25;
 /// Attempts of each kind: more than what says nothing.
 const EACH: usize = 4;
 /// Handshakes, one after the other, by which a destination's distance is known also on a
@@ -109,10 +108,10 @@ fn diagnosed(variant: &Variant) -> Result<Value> {
     let mut middlebox = None;
     for step in &variant.steps {
         match step {
-            Step::Attempts(cases) => attempts += lab.run(cases, PORT)?.len(),
+            Step::Attempts(cases) => attempts += lab.run(cases, port())?.len(),
             Step::InTurn(cases) => {
                 for case in cases {
-                    attempts += lab.run(&[*case], PORT)?.len();
+                    attempts += lab.run(&[*case], port())?.len();
                 }
             }
             Step::Router(rules) => lab.router().nft(rules)?,
@@ -120,12 +119,15 @@ fn diagnosed(variant: &Variant) -> Result<Value> {
             Step::Middlebox => middlebox = Some(lab.intercept(variant.target)?),
         }
     }
-    watcher.wait_for(attempts, Duration::from_secs(5))?;
+    watcher.wait_for(attempts, Duration::from_secs(30))?;
     drop(middlebox);
     watcher.stop()?;
     let diagnosis = diagnose(&lab, &variant.target.to_string(), &history, &[])?;
     if variant.name.starts_with("one address") {
-        probes_tell_addresses_apart(&diagnose(&lab, &variant.target.to_string(), &history, &["--probe"])?, variant)?;
+        probes_tell_addresses_apart(
+            &diagnose(&lab, &variant.target.to_string(), &history, &["--probe", "--force"])?,
+            variant,
+        )?;
     }
     Ok(diagnosis)
 }
@@ -148,7 +150,11 @@ fn probes_tell_addresses_apart(diagnosis: &Value, variant: &Variant) -> Result<(
 fn diagnose(lab: &Lab, target: &str, history: &Path, options: &[&str]) -> Result<Value> {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", lab.client().path().display())).arg(OBSERVER);
-    let output = command.args(["diagnose", target, "--json", "--history"]).arg(history).args(options).output()?;
+    let output = command
+        .args(["diagnose", target, "--json", "--port", &port().to_string(), "--history"])
+        .arg(history)
+        .args(options)
+        .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("no JSON")
 }
@@ -293,10 +299,11 @@ fn outbound() -> Vec<Variant> {
 }
 
 fn of_address() -> Vec<Variant> {
+    let port = port();
     let blocked = |name: &str, family: Family, verdict: &str| {
         let (target, second) = (case(Scenario::Success, family).destination(), sources(family.ip())[1]);
         let field = if family == V6 { "ip6" } else { "ip" };
-        let rule = format!("{field} saddr {second} {field} daddr {target} tcp dport {PORT} {verdict}");
+        let rule = format!("{field} saddr {second} {field} daddr {target} tcp dport {port} {verdict}");
         let steps = vec![
             Step::Router(filter("forward", &rule)),
             Step::Attempts(times(Scenario::Success, family)),
@@ -308,7 +315,7 @@ fn of_address() -> Vec<Variant> {
         let target = case(Scenario::Success, family).destination();
         let field = if family == V6 { "ip6" } else { "ip" };
         let rule = format!(
-            "{field} daddr {target} tcp dport {PORT} tcp flags & (syn | ack) == syn numgen inc mod 2 0 {verdict}"
+            "{field} daddr {target} tcp dport {port} tcp flags & (syn | ack) == syn numgen inc mod 2 0 {verdict}"
         );
         let steps = vec![Step::Server(filter("input", &rule)), Step::InTurn(vec![case(Scenario::Success, family); 12])];
         at_success(name, family, steps, &["rate-limited"])
@@ -394,9 +401,10 @@ fn filter(hook: &str, rule: &str) -> String {
 
 /// What comes for the target goes to a port that nobody has opened.
 fn nobody_listens(target: IpAddr) -> String {
+    let port = port();
     let field = if target.is_ipv4() { "ip" } else { "ip6" };
     format!(
         "table inet causes {{\n chain prerouting {{\n  type nat hook prerouting priority -100\n  \
-         {field} daddr {target} tcp dport {PORT} redirect to :9\n }}\n}}\n"
+         {field} daddr {target} tcp dport {port} redirect to :9\n }}\n}}\n"
     )
 }

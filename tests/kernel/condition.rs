@@ -1,11 +1,13 @@
 //! `observer` as other users, with fewer privileges, on a host where something is
 //! missing: the command for each, and what it must end with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use observer::kernel::hooks::{HOOKS, Hook};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::watcher::OBSERVER;
@@ -84,20 +86,71 @@ pub(crate) fn one_line(output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// No kernel program of observer's is left in this kernel.
+/// None of observer's kernel programs is left of what this process and its children have
+/// loaded: each that is loaded is in the hands of a process that is none of them.
 pub(crate) fn nothing_is_attached() -> Result<()> {
-    // The kernel frees programs a grace period after their last user.
-    let deadline = Instant::now() + Duration::from_secs(3);
-    loop {
-        let left: Vec<String> = aya::programs::loaded_programs()
-            .filter_map(Result::ok)
-            .filter_map(|program| program.name_as_str().map(str::to_owned))
-            .filter(|name| name.starts_with("inet_sock_set_s") || name.starts_with("tcp_receive_res"))
-            .collect();
-        if left.is_empty() {
-            return Ok(());
-        }
+    // The kernel frees programs a grace period after their last user, and another
+    // observer may end at this moment. What stays is left.
+    let deadline = Instant::now() + FREED_WITHIN;
+    let mut left = unclaimed_programs()?;
+    while !left.is_empty() {
         ensure!(Instant::now() < deadline, "left in the kernel: {left:?}");
         std::thread::sleep(Duration::from_millis(50));
+        let now = unclaimed_programs()?;
+        left.retain(|id, _| now.contains_key(id));
     }
+    Ok(())
+}
+
+const FREED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Programs with names of observer's, by id, without those of other processes.
+fn unclaimed_programs() -> Result<BTreeMap<u32, String>> {
+    let is_ours = |name: &str| {
+        // The kernel keeps fifteen bytes of a name.
+        let kept = |hook: &Hook| hook.program.get(..15).unwrap_or(hook.program) == name;
+        !name.is_empty() && HOOKS.iter().any(kept)
+    };
+    // One that is freed meanwhile is none.
+    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+    let named = programs.filter_map(|program| Some((program.id(), program.name_as_str()?.to_owned())));
+    let mut programs: BTreeMap<u32, String> = named.filter(|(_, name)| is_ours(name)).collect();
+    if !programs.is_empty() {
+        for pid in processes_of_others()? {
+            held(pid).iter().for_each(|id| drop(programs.remove(id)));
+        }
+    }
+    Ok(programs)
+}
+
+/// All processes but this one and those that descend from it.
+fn processes_of_others() -> Result<Vec<u32>> {
+    let mut parents = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // A process that has ended meanwhile holds nothing.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        // The name, in brackets, may be anything.
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parents.insert(pid, parent.unwrap_or(0));
+    }
+    let is_own = |&pid: &u32| {
+        let line = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
+        line.take(parents.len() + 1).any(|pid| pid == std::process::id())
+    };
+    Ok(parents.keys().copied().filter(|pid| !is_own(pid)).collect())
+}
+
+/// The ids of the programs that a process holds, itself or by a link.
+fn held(pid: u32) -> Vec<u32> {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let of_bpf = descriptors
+        .filter_map(Result::ok)
+        .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("bpf")));
+    let ids = of_bpf.filter_map(|entry| {
+        let number = entry.file_name().into_string().ok()?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    });
+    ids.collect()
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use observer_lab::port;
 
 use crate::condition::{Named, expect, nothing_is_attached};
 use crate::watcher::OBSERVER;
@@ -38,7 +39,7 @@ fn usage_is_refused_with_2() -> Result<()> {
 
 fn a_full_disk_is_one_error() -> Result<()> {
     let mut command = Command::new(OBSERVER);
-    command.args(["watch", "--standalone", "--count", "1", "--duration", "5s"]);
+    command.args(["watch", "--standalone", "--count", "1", "--duration", "5s", "--port", &port().to_string()]);
     let child = command.stdout(File::options().write(true).open("/dev/full")?).stderr(Stdio::piped()).spawn()?;
     refuse_until_ended(child).and_then(|output| expect(&output, 1, "No space left on device"))
 }
@@ -46,7 +47,7 @@ fn a_full_disk_is_one_error() -> Result<()> {
 fn a_closed_pipe_is_quiet() -> Result<()> {
     let mut command = Command::new(OBSERVER);
     let mut child = command
-        .args(["watch", "--standalone", "--duration", "5s"])
+        .args(["watch", "--standalone", "--duration", "5s", "--port", &port().to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -91,7 +92,7 @@ fn refuse_until_ended(mut child: std::process::Child) -> Result<Output> {
     let deadline = Instant::now() + Duration::from_secs(15);
     while child.try_wait()?.is_none() {
         ensure!(Instant::now() < deadline, "observer did not end");
-        let _ = std::net::TcpStream::connect("127.0.0.1:25");
+        let _ = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port()));
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(child.wait_with_output()?)

@@ -4,13 +4,12 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Case, Family, Lab, LabConfig, Mode, Scenario};
+use observer_lab::{Case, Family, Lab, LabConfig, Mode, Scenario, port};
 use serde_json::Value;
 
 use crate::condition::nothing_is_attached;
 use crate::watcher::OBSERVER;
 
-const PORT: u16 = 25;
 const ATTEMPTS: usize = 5;
 /// Longer than the attempts take.
 const CAPTURED: &str = "6s";
@@ -21,7 +20,7 @@ pub(crate) fn what_is_captured_is_diagnosed() -> Result<()> {
     let prohibited = Scenario::Icmp(observer_lab::Unreachable::AdminProhibited, observer_lab::Hop::Router);
     let target = case(prohibited).destination().to_string();
     let mut observer = Command::new(OBSERVER)
-        .args(["diagnose", &target, "--live", CAPTURED, "--standalone", "--json"])
+        .args(["diagnose", &target, "--live", CAPTURED, "--standalone", "--json", "--port", &port().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -30,7 +29,7 @@ pub(crate) fn what_is_captured_is_diagnosed() -> Result<()> {
     let mut line = String::new();
     said.read_line(&mut line)?;
     ensure!(line.contains("capturing"), "{line}");
-    lab.run(&[[case(prohibited); ATTEMPTS], [case(Scenario::Success); ATTEMPTS]].concat(), PORT)?;
+    lab.run(&[[case(prohibited); ATTEMPTS], [case(Scenario::Success); ATTEMPTS]].concat(), port())?;
     said.read_to_string(&mut line)?;
     let output = observer.wait_with_output()?;
     ensure!(output.status.success(), "{}: {line}", output.status);

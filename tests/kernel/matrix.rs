@@ -5,14 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth, Verdict, matrix};
+use observer_lab::{Case, Ip, Lab, LabConfig, Mode, Observation, Scenario, Truth, Verdict, matrix, port};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::condition::root;
 use crate::watcher::{Watcher, number, text};
-
-const PORT: u16 = 25;
 
 /// Rounds for cases of which only the time differs: on a busy machine a client
 /// can be woken late. What differs in every round is wrong.
@@ -77,8 +75,8 @@ pub(crate) fn judge(lab: &Lab, observer: &dyn Fn() -> Command, cases: Vec<Case>)
 /// this was the last round.
 fn run_round(lab: &Lab, able: &Able<'_>, cases: &[Case], table: &mut Table, is_last: bool) -> Result<Vec<Case>> {
     let watcher = Watcher::start_as((able.observer)(), &["--successes"])?;
-    let observations = lab.run(cases, PORT)?;
-    watcher.wait_for(cases.iter().filter(|case| able.sees(case)).count(), Duration::from_secs(10))?;
+    let observations = lab.run(cases, port())?;
+    watcher.wait_for(cases.iter().filter(|case| able.sees(case)).count(), Duration::from_secs(30))?;
     // Events beyond those expected would come now.
     std::thread::sleep(Duration::from_millis(300));
     let seen = watcher.stop()?;

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_lab::{Case, Lab, LabConfig, Observation, Scenario, matrix};
+use observer_lab::{Case, Lab, LabConfig, Observation, Scenario, matrix, port};
 
 use crate::matrix::Able;
 use crate::watcher::{Watcher, number, text};
 
-const PORT: u16 = 25;
 /// Handshakes before the refusal; observer wants three.
 const HANDSHAKES: usize = 4;
 
@@ -22,7 +21,7 @@ pub(crate) fn a_forged_rst_is_suspect() -> Result<()> {
         anyhow::bail!("the matrix has no success");
     };
     let watcher = Watcher::start(&[])?;
-    let accepted = lab.run(&[case; HANDSHAKES], PORT)?;
+    let accepted = lab.run(&[case; HANDSHAKES], port())?;
     ensure!(accepted.iter().all(|saw| saw.errno.is_none()), "not all were accepted: {accepted:?}");
     let destination = accepted[0].dst_ip;
 
@@ -32,7 +31,7 @@ pub(crate) fn a_forged_rst_is_suspect() -> Result<()> {
     lab.server().nft(&refusal(destination))?;
     let own = refused(&lab, case)?;
 
-    watcher.wait_for(2, Duration::from_secs(5))?;
+    watcher.wait_for(2, Duration::from_secs(30))?;
     let seen = watcher.stop()?;
     for (saw, origin) in [(forged, "suspected-middlebox"), (own, "remote")] {
         let event = seen.of(saw.pid)?;
@@ -51,7 +50,7 @@ pub(crate) fn a_rst_from_elsewhere_is_suspect() -> Result<()> {
     };
     let able = Able::of_this_kernel()?;
     let watcher = Watcher::start(&[])?;
-    let accepted = lab.run(&[case], PORT)?.remove(0);
+    let accepted = lab.run(&[case], port())?.remove(0);
     ensure!(accepted.errno.as_deref() == Some("ECONNRESET"), "not reset: {accepted:?}");
     let destination = accepted.dst_ip;
     lab.server().nft(&refusal(destination))?;
@@ -65,7 +64,7 @@ pub(crate) fn a_rst_from_elsewhere_is_suspect() -> Result<()> {
          }}\n"
     ))?;
     let forged = refused(&lab, case)?;
-    watcher.wait_for(3, Duration::from_secs(5))?;
+    watcher.wait_for(3, Duration::from_secs(30))?;
     let seen = watcher.stop()?;
     let suspect = if able.has_rst_ttl() { "suspected-middlebox" } else { "remote" };
     for (saw, origin, ttl) in [(&own, "remote", 63.0), (&forged, suspect, 40.0)] {
@@ -79,18 +78,19 @@ pub(crate) fn a_rst_from_elsewhere_is_suspect() -> Result<()> {
 }
 
 fn refusal(destination: IpAddr) -> String {
+    let port = port();
     format!(
         "table ip refuse {{
            chain in {{
              type filter hook input priority 0
-             ip daddr {destination} tcp dport {PORT} reject with tcp reset
+             ip daddr {destination} tcp dport {port} reject with tcp reset
            }}
          }}\n"
     )
 }
 
 fn refused(lab: &Lab, case: Case) -> Result<Observation> {
-    let saw = lab.run(&[case], PORT)?.remove(0);
+    let saw = lab.run(&[case], port())?.remove(0);
     ensure!(saw.errno.as_deref() == Some("ECONNREFUSED"), "not refused: {saw:?}");
     Ok(saw)
 }

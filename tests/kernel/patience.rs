@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Case, Family, Lab, LabConfig, Mode, Observation, Pace, Scenario};
+use observer_lab::{Case, Family, Lab, LabConfig, Mode, Observation, Pace, Scenario, port};
 
 use crate::condition::Named;
 use crate::matrix::{Able, differences};
@@ -14,7 +14,6 @@ use crate::watcher::{Seen, Watcher, number, text};
 pub(crate) const TRIALS: &[Named] =
     &[("patience_of_this_kernel", as_this_kernel_waits), ("patience_doubling", as_kernels_before_6_5_wait)];
 
-const PORT: u16 = 25;
 const SCENARIOS: [Scenario; 3] = [Scenario::DropTimeout, Scenario::DropAbandoned, Scenario::DropAbandonedLate];
 
 /// Between what the client saw and what observer says, of 131 s too: several
@@ -42,8 +41,8 @@ fn wait_for_nobody(linear: u32) -> Result<()> {
     let able = Able::of_this_kernel()?;
     let cases: Vec<Case> = SCENARIOS.into_iter().flat_map(in_every_way).collect();
     let watcher = Watcher::start(&[])?;
-    let observations = lab.run_at(Pace::Real, &cases, PORT)?;
-    watcher.wait_for(cases.len(), Duration::from_secs(10))?;
+    let observations = lab.run_at(Pace::Real, &cases, port())?;
+    watcher.wait_for(cases.len(), Duration::from_secs(30))?;
     let seen = watcher.stop()?;
     println!("\n{:<38} {:>12} {:>12}  SYNs resent", "truth", "client, s", "observer, s");
     let mut wrong = Vec::new();

@@ -44,8 +44,8 @@ const NO_TRACEFS: &str = "while umount /sys/kernel/tracing 2>/dev/null; do :; do
                           while umount /sys/kernel/debug 2>/dev/null; do :; done; \
                           ! test -e /sys/kernel/tracing/events";
 
-/// tracefs where systemd has it; a host of a test need not.
-const WITH_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing";
+/// tracefs where systemd has it. A host may have it there or not.
+const WITH_TRACEFS: &str = "{ test -e /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing; }";
 
 /// The service, as it is packaged.
 const UNIT: &str = include_str!("../../packaging/observer.service");

@@ -9,7 +9,7 @@ use observer::probe::compare::{Born, BySource, born, by_source};
 use observer::probe::connect::{Patience, Run, connect};
 use observer::probe::{Plan, trace};
 use observer::route::Route;
-use observer_lab::{Hop, Ip, Lab, LabConfig, Scenario, Tool, Unreachable, Verdict, destination, router, sources};
+use observer_lab::{Hop, Ip, Lab, LabConfig, Scenario, Tool, Unreachable, Verdict, destination, port, router, sources};
 
 use crate::condition::Named;
 
@@ -21,7 +21,6 @@ pub(crate) const TRIALS: &[Named] = &[
     ("probe_trace", the_hop_of_an_answer_is_found),
 ];
 
-const PORT: u16 = 25;
 const PATIENCE: Patience = Patience { connect: Duration::from_millis(1_500), banner: Duration::from_millis(500) };
 
 fn routes_are_named() -> Result<()> {
@@ -53,7 +52,7 @@ fn as_nobody() -> Result<()> {
 }
 
 fn probe(lab: &Lab, to: IpAddr, from: &[IpAddr]) -> Result<Run> {
-    let plan = Plan { destinations: vec![to], sources: from.to_vec(), port: PORT };
+    let plan = Plan { destinations: vec![to], sources: from.to_vec(), port: port() };
     let run = lab.client().inside(|| {
         as_nobody()?;
         Ok(connect(&plan, PATIENCE, false)?)
@@ -107,6 +106,7 @@ fn outcomes_have_their_labels() -> Result<()> {
 }
 
 fn an_unwelcome_source_is_told_apart() -> Result<()> {
+    let port = port();
     let lab = Lab::up(LabConfig::default())?;
     for (ip, field) in [(Ip::V4, "ip"), (Ip::V6, "ip6")] {
         let [welcome, unwelcome] = sources(ip);
@@ -115,7 +115,7 @@ fn an_unwelcome_source_is_told_apart() -> Result<()> {
         ensure!(by_source(&run.probes) == BySource::AllWelcome, "{run:?}");
         lab.server().nft(&format!(
             "table inet deny_{field} {{ chain in {{ type filter hook input priority -5; policy accept;
-               {field} saddr {unwelcome} tcp dport {PORT} reject with tcp reset; }}; }}\n"
+               {field} saddr {unwelcome} tcp dport {port} reject with tcp reset; }}; }}\n"
         ))?;
         let run = probe(&lab, to, &sources(ip))?;
         let expected = BySource::Ours { welcome: vec![welcome], unwelcome: vec![unwelcome] };
@@ -127,7 +127,7 @@ fn an_unwelcome_source_is_told_apart() -> Result<()> {
 }
 
 fn traced(lab: &Lab, to: IpAddr) -> Result<Born> {
-    let plan = Plan { destinations: vec![to], sources: Vec::new(), port: PORT };
+    let plan = Plan { destinations: vec![to], sources: Vec::new(), port: port() };
     let (syn, udp) = lab.client().inside(|| {
         as_nobody()?;
         Ok((trace::syn(&plan, false)?, trace::udp(&plan, false)?))
@@ -139,6 +139,7 @@ fn traced(lab: &Lab, to: IpAddr) -> Result<Born> {
 
 /// The client, the router one hop away, the server two.
 fn the_hop_of_an_answer_is_found() -> Result<()> {
+    let port = port();
     let lab = Lab::up(LabConfig::default())?;
     for (ip, field) in [(Ip::V4, "ip"), (Ip::V6, "ip6")] {
         let at_router = Some(router(ip));
@@ -156,7 +157,7 @@ fn the_hop_of_an_answer_is_found() -> Result<()> {
         let to = destination(Scenario::ResetMidSession, ip);
         lab.router().nft(&format!(
             "table inet box_{field} {{ chain pre {{ type filter hook prerouting priority 0; policy accept;
-               {field} daddr {to} tcp dport {PORT} reject with tcp reset; }}; }}\n"
+               {field} daddr {to} tcp dport {port} reject with tcp reset; }}; }}\n"
         ))?;
         let found = traced(&lab, to)?;
         ensure!(matches!(found, Born::OnTheWay { hop: 1, destination: 2, .. }), "{ip:?}: {found}");

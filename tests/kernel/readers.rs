@@ -69,7 +69,7 @@ fn every_reader_sees_every_attempt_and_a_slow_one_loses_its_own() -> Result<()> 
         attempts += lab.storm(Storm { attempts: ATTEMPTS as _, ..Storm::default() })?.len();
     }
     for reader in [&first, &second] {
-        reader.wait_for(attempts, Duration::from_secs(10))?;
+        reader.wait_for(attempts, Duration::from_secs(30))?;
     }
     slow.signal(Signal::CONT)?;
     std::thread::sleep(Duration::from_secs(1));
@@ -84,7 +84,7 @@ fn every_reader_sees_every_attempt_and_a_slow_one_loses_its_own() -> Result<()> 
     ensure!(slow.summary.contains("were not read fast enough"), "it was not told: {}", slow.summary);
     slow.ensure_balanced()?;
     let (said, took) = daemon.end(Signal::TERM)?;
-    ensure!(took < Duration::from_secs(2), "the end took {took:?}");
+    ensure!(took < Duration::from_secs(10), "the end took {took:?}");
     ensure!(said.contains(&format!("{attempts} events recorded")), "{said}");
     ensure!(!Path::new(&socket).exists(), "the socket is left");
     drop(directory);
@@ -112,7 +112,7 @@ fn whoever_is_not_in_the_group_is_refused() -> Result<()> {
         .spawn()?;
     std::thread::sleep(Duration::from_millis(500));
     let (_, took) = daemon.end(Signal::TERM)?;
-    ensure!(took < Duration::from_secs(2), "the end took {took:?}");
+    ensure!(took < Duration::from_secs(10), "the end took {took:?}");
     let output = reader.wait_with_output()?;
     expect(&output, 1, "observer run has ended")?;
     expect(&output, 1, ": balances")

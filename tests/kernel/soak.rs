@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use observer_lab::{Lab, LabConfig, Storm, StormAttempt};
+use observer_lab::{Lab, LabConfig, Storm, StormAttempt, port};
 use rustix::process::Signal;
 
+use crate::condition::nothing_is_attached;
 use crate::storm::outcome;
 use crate::watcher::{Seen, Watcher};
 
-const PORT: u16 = 25;
 /// How much of it.
 #[derive(Clone, Copy)]
 struct Size {
@@ -91,8 +91,7 @@ pub(crate) fn a_killed_observer_leaves_nothing_behind() -> Result<()> {
             storm.join().unwrap_or_else(|_| bail!("the storm panicked"))
         })?;
         drop(watcher);
-        let left = programs_of_observer()?;
-        ensure!(left.is_empty(), "kill -9 left {left:?} loaded");
+        nothing_is_attached().context("after kill -9")?;
     }
     let watcher = Watcher::start(NOBODY)?;
     let mut truth = BTreeMap::new();
@@ -107,9 +106,7 @@ fn nothing_is_left(seen: &Seen) -> Result<()> {
     seen.ensure_balanced()?;
     let ledger = seen.line("ledger:")?;
     ensure!(ledger.contains("in flight 0 + lost 0:"), "{ledger}");
-    let left = programs_of_observer()?;
-    ensure!(left.is_empty(), "{left:?} are still loaded");
-    Ok(())
+    nothing_is_attached()
 }
 
 fn storm(size: Size, round: u32) -> Storm {
@@ -120,7 +117,7 @@ fn one_round(size: Size, round: u32, truth: &mut BTreeMap<String, u64>) -> Resul
     let lab = Lab::up(LabConfig::default())?;
     let attempts: Vec<StormAttempt> = std::thread::scope(|scope| {
         let storm = scope.spawn(|| lab.storm(storm(size, round)));
-        lab.blast(size.blast, IpAddr::V4(Ipv4Addr::LOCALHOST), PORT, 2)?;
+        lab.blast(size.blast, IpAddr::V4(Ipv4Addr::LOCALHOST), port(), 2)?;
         storm.join().unwrap_or_else(|_| bail!("the storm panicked"))
     })?;
     for attempt in &attempts {
@@ -134,20 +131,4 @@ fn resident_kb(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     line.split_whitespace().next().context("no number behind VmRSS")?.parse().context("VmRSS")
-}
-
-/// Names of observer's programs that any process has loaded.
-fn programs_of_observer() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for program in aya::programs::loaded_programs() {
-        let name = program.context("list the loaded programs")?.name_as_str().unwrap_or("").to_owned();
-        let is_ours = |hook: &&observer::kernel::hooks::Hook| {
-            // The kernel keeps fifteen bytes of a name.
-            !name.is_empty() && hook.program.get(..15).unwrap_or(hook.program) == name
-        };
-        if observer::kernel::hooks::HOOKS.iter().any(|hook| is_ours(&hook)) {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }

@@ -102,7 +102,7 @@ fn run(args: &[&str], reader: Reader) -> Result<(Vec<StormAttempt>, Seen)> {
     if reader == Reader::Stands {
         watcher.signal(Signal::CONT)?;
     } else {
-        watcher.wait_for(attempts.len(), Duration::from_secs(3))?;
+        watcher.wait_for(attempts.len(), Duration::from_secs(30))?;
     }
     std::thread::sleep(Duration::from_millis(300));
     let seen = watcher.stop()?;

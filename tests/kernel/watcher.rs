@@ -41,7 +41,9 @@ impl Watcher {
 
     /// As [`Watcher::start`], by a command that becomes observer.
     pub(crate) fn start_as(observer: Command, args: &[&str]) -> Result<Self> {
-        Self::spawn(observer, &[&["--standalone"], args].concat())
+        let port = observer_lab::port().to_string();
+        let of_port = if args.contains(&"--port") { vec![] } else { vec!["--port", &port] };
+        Self::spawn(observer, &[&["--standalone"], &of_port[..], args].concat())
     }
 
     fn spawn(mut observer: Command, args: &[&str]) -> Result<Self> {

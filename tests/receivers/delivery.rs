@@ -14,7 +14,7 @@ use crate::nats::{Nats, Security};
 use crate::receiver::Receiver as _;
 use crate::rsyslog::{Input, Output, Rsyslog, parsed};
 use crate::syslog_ng::{self, SyslogNg};
-use crate::traffic::{self, PORT};
+use crate::traffic;
 
 /// A sink's key.
 pub(crate) const ALL: &str = "send = ['failures', 'successes', 'minutes', 'alerts']";
@@ -256,7 +256,7 @@ pub(crate) fn an_expired_certificate_costs_a_delay() -> Result<()> {
     ))?;
     let daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
-    lab.blast(500, std::net::Ipv4Addr::LOCALHOST.into(), PORT, 4)?;
+    lab.blast(500, std::net::Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 4)?;
     daemon.wait_for("sink tls cannot deliver", Duration::from_secs(30))?;
     let said = daemon.said().to_lowercase();
     ensure!(said.contains("expired"), "the cause is not said: {said}");
@@ -268,7 +268,7 @@ pub(crate) fn an_expired_certificate_costs_a_delay() -> Result<()> {
     let events = |name: &str| -> Result<usize> {
         Ok(place.json(name)?.iter().filter(|record| record["schema"] == "observer.event.v1").count())
     };
-    wait(Duration::from_secs(10), || Ok(events("tls.out")? == 500)).context("not all was delivered")?;
+    wait(Duration::from_secs(30), || Ok(events("tls.out")? == 500)).context("not all was delivered")?;
     daemon.end()?;
     Ok(())
 }

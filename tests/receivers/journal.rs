@@ -84,7 +84,7 @@ impl Journald {
         let messages: Vec<Message> = events.iter().map(message).collect();
         let sent = sink.send(&messages).map_err(|trouble| anyhow!("{trouble}"))?;
         ensure!(sent.refused.is_empty(), "{sent:?}");
-        wait(Duration::from_secs(10), || Ok(sink.confirmed().is_ok_and(|count| count == events.len() as u64)))
+        wait(Duration::from_secs(30), || Ok(sink.confirmed().is_ok_and(|count| count == events.len() as u64)))
             .context("systemd-journald does not read")?;
         // It has read, and now writes.
         std::thread::sleep(Duration::from_millis(500));
@@ -104,7 +104,7 @@ impl Journald {
         let mut remote = mortal(unpacked::program(PACKAGES, "systemd-journal-remote")?);
         remote.arg(format!("--listen-http=127.0.0.1:{port}")).arg("--split-mode=none").arg("--output").arg(&file);
         let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        wait(Duration::from_secs(10), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
+        wait(Duration::from_secs(30), || Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()))
             .context("systemd-journal-remote does not listen")?;
         let mut upload = unpacked::program(PACKAGES, "systemd-journal-upload")?;
         upload.arg(format!("--url=http://127.0.0.1:{port}")).arg("--follow=no").arg("--directory").arg(self.files());
@@ -120,7 +120,7 @@ impl Journald {
     fn wait(&self) -> Result<()> {
         // Without it, it is the socket of the one before, or nobody's.
         let is_up = || Ok(UnixDatagram::unbound()?.connect(self.socket()).is_ok());
-        wait(Duration::from_secs(10), is_up).context("systemd-journald does not listen")
+        wait(Duration::from_secs(30), is_up).context("systemd-journald does not listen")
     }
 }
 

@@ -6,14 +6,13 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Ip, Lab, LabConfig, Scenario, destination};
+use observer_lab::{Ip, Lab, LabConfig, Scenario, destination, port};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Place, wait};
 use crate::journal::Journald;
 
-const PORT: u16 = 25;
 /// In no event.
 const LOCAL_PART: &str = "secret";
 /// An event waits for its delivery.
@@ -25,7 +24,7 @@ pub(crate) fn deliveries_come_from_the_journal() -> Result<()> {
     let place = Place::new()?;
     let journald = Journald::start(&place)?;
     place.configure("[mta]\nkind = 'postfix'\nlog = 'journal'\n")?;
-    let lab = Lab::up(LabConfig { ports: vec![PORT], ..LabConfig::default() })?;
+    let lab = Lab::up(LabConfig::default())?;
     let daemon = Daemon::start_by(journald.inside(env!("CARGO_BIN_EXE_observer"))?, &place)?;
     ensure!(daemon.said().contains("starting journalctl"), "{}", daemon.said());
     let refusing = destination(Scenario::ClosedPort, Ip::V4);
@@ -56,9 +55,9 @@ fn wait_for_reader(daemon: &Daemon) -> Result<Pid> {
 
 /// A delivery that is refused, as Postfix logs it: its event has to say which it was.
 fn delivered(place: &Place, journald: &Journald, lab: &Lab, to: IpAddr, queue_id: &str) -> Result<()> {
-    let refused = lab.client().inside(|| Ok(TcpStream::connect(SocketAddr::new(to, PORT))))?;
+    let refused = lab.client().inside(|| Ok(TcpStream::connect(SocketAddr::new(to, port()))))?;
     ensure!(refused.is_err(), "{to} accepts");
-    let why = format!("connect to mx.example.net[{to}]:{PORT}: Connection refused");
+    let why = format!("connect to mx.example.net[{to}]:{}: Connection refused", port());
     let log = UnixDatagram::unbound()?;
     log.connect(journald.syslog_socket())?;
     let tag = format!("postfix/smtp[{}]", std::process::id());

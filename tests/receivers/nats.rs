@@ -76,7 +76,7 @@ impl Nats {
 
     fn wait(&self) -> Result<()> {
         let is_up = || Ok(std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
-        wait(Duration::from_secs(10), is_up).context("nats-server does not listen")
+        wait(Duration::from_secs(30), is_up).context("nats-server does not listen")
     }
 
     /// How many it has.

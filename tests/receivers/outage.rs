@@ -50,7 +50,7 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
     place.configure(&receivers.iter().map(|away| away.sink.as_str()).collect::<String>())?;
     let mut daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
-    let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), 25, 2).map(drop);
+    let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2).map(drop);
     let (mut away_since, mut is_back) = (None, false);
     for nth in 0..BLASTS {
         blast()?;
@@ -159,7 +159,7 @@ pub(crate) fn a_full_disk_below_the_spool_is_said_and_recovered_from() -> Result
     let filler = spool.join("filler");
     let daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
-    let blast = |count| lab.blast(count, Ipv4Addr::LOCALHOST.into(), 25, 2).map(drop);
+    let blast = |count| lab.blast(count, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2).map(drop);
     blast(100)?;
     std::thread::sleep(Duration::from_millis(300));
     // What is left of the disk.

@@ -24,7 +24,7 @@ pub(crate) fn sinks_change_without_a_lost_event() -> Result<()> {
     place.configure(&siem(first))?;
     let daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
-    let blast = || lab.blast(2_000, Ipv4Addr::LOCALHOST.into(), 25, 2);
+    let blast = || lab.blast(2_000, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2);
     std::thread::scope(|scope| -> Result<()> {
         let blasts = scope.spawn(|| (0..4).try_for_each(|_| blast().map(drop)));
         std::thread::sleep(Duration::from_millis(300));

@@ -64,7 +64,7 @@ impl Rsyslog {
                 Input::Tcp(port) | Input::Tls(port) => TcpStream::connect(("127.0.0.1", port)).is_ok(),
             })
         };
-        wait(Duration::from_secs(10), is_up).context("rsyslogd does not listen")
+        wait(Duration::from_secs(30), is_up).context("rsyslogd does not listen")
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn a_stream_has_each_event_once() -> Result<()> {
     ))?;
     let daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
-    let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), 25, 2).map(drop);
+    let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2).map(drop);
     let mut killed_in_mid_stream = 0;
     for nth in 0..BLASTS {
         blast()?;
@@ -63,7 +63,7 @@ fn kill_while_busy(nats: &mut Nats, daemon: &Daemon, had: u32) -> Result<u64> {
 fn send_again(place: &Place, nats: &mut Nats, daemon: Daemon, lab: &Lab, metrics: u16) -> Result<()> {
     let before = nats.count()?;
     nats.kill()?;
-    lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), 25, 2)?;
+    lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2)?;
     daemon.wait_for("sink nats cannot deliver", Duration::from_secs(30))?;
     std::thread::sleep(Duration::from_millis(500));
     daemon.kill()?;

@@ -50,7 +50,7 @@ impl SyslogNg {
             })
         };
         let said = || std::fs::read_to_string(self.directory.join(format!("{}.log", self.name))).unwrap_or_default();
-        wait(Duration::from_secs(10), is_up).with_context(|| format!("syslog-ng does not listen: {}", said()))
+        wait(Duration::from_secs(30), is_up).with_context(|| format!("syslog-ng does not listen: {}", said()))
     }
 }
 

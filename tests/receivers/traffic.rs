@@ -5,12 +5,11 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Case, Lab, LabConfig, Storm, matrix};
+use observer_lab::{Case, Lab, LabConfig, Storm, matrix, port};
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Place};
 
-pub(crate) const PORT: u16 = 25;
 /// Names of processes that try to be something else: the kernel keeps 15 bytes.
 const HOSTILE: [&std::ffi::CStr; 4] =
     [c"a\nMESSAGE=b\n", c"\"]\\|=a\tb", c"\x1b[31m\r\xe2\x80\xae", c"\xff\xfe @cee: {"];
@@ -40,7 +39,7 @@ pub(crate) struct Made {
 pub(crate) fn make() -> Result<Made> {
     let lab = Lab::up(LabConfig::default())?;
     let cases: Vec<Case> = matrix().into_iter().step_by(3).collect();
-    let (cases, storm) = (lab.run(&cases, PORT)?, lab.storm(Storm { attempts: 1_000, ..Storm::default() })?);
+    let (cases, storm) = (lab.run(&cases, port())?, lab.storm(Storm { attempts: 1_000, ..Storm::default() })?);
     let mut pids: BTreeSet<u32> = cases.iter().map(|case| case.pid).chain(storm.iter().map(|one| one.pid)).collect();
     pids.insert(std::process::id());
     HOSTILE.into_iter().try_for_each(attempt_as)?;
@@ -68,7 +67,7 @@ pub(crate) fn record(place: &Place) -> Result<Recorded> {
 fn attempt_as(name: &'static std::ffi::CStr) -> Result<()> {
     let attempt = move || {
         rustix::thread::set_name(name)?;
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)));
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port())));
         anyhow::Ok(())
     };
     std::thread::spawn(attempt).join().map_err(|_| anyhow::anyhow!("a thread panicked"))?

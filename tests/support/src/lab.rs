@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::time::ClockId;
 
 use crate::addr::Ip;
+use crate::alone::port;
 use crate::attempt::{self, Observation, now_ns};
 use crate::case::{Case, Pace};
 use crate::cgroup::{self, DenyingCgroup};
@@ -37,7 +38,7 @@ pub struct LabConfig {
 
 impl Default for LabConfig {
     fn default() -> Self {
-        Self { delay: Duration::from_millis(10), ports: vec![25, 2525] }
+        Self { delay: Duration::from_millis(10), ports: vec![port(), 2525] }
     }
 }
 

@@ -9,9 +9,11 @@
 //!   at full speed, [`Lab::demo`] a mail host's traffic.
 //!
 //! The lab starts the program that links it again, with a role: its `main` calls
-//! [`dispatch_role`] first. Traffic stays within the namespaces.
+//! [`dispatch_role`] first. Traffic stays within the namespaces. A test program calls
+//! [`isolate`] next, so that nothing else on the machine matters to it.
 
 mod addr;
+mod alone;
 mod attempt;
 mod blast;
 mod case;
@@ -34,6 +36,7 @@ mod storm;
 mod terminal;
 
 pub use addr::{Ip, destination, router, sources};
+pub use alone::{isolate, port};
 pub use attempt::Observation;
 pub use case::{Case, Family, Mode, Pace, matrix};
 pub use hold::Held;

@@ -15,6 +15,7 @@ use rustix::time::{ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{self, Ip, destination};
+use crate::alone::port;
 use crate::attempt::{local, nanoseconds, now_ns, open};
 use crate::case::Family;
 use crate::icmp::Unreachable;
@@ -40,7 +41,7 @@ pub struct Storm {
 
 impl Default for Storm {
     fn default() -> Self {
-        Self { seed: 25, processes: 8, attempts: 10_000, port: 25, hold: Duration::from_secs(4) }
+        Self { seed: 25, processes: 8, attempts: 10_000, port: port(), hold: Duration::from_secs(4) }
     }
 }
 
