@@ -39,11 +39,39 @@ fn program() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
+/// Fetches all sources, so that the first build can be without a network. The kernel programs
+/// build `core` themselves, and cargo wants all that Rust's library depends on for that.
+pub(crate) fn fetch_sources() -> Result<()> {
+    let fetch = |cargo: &mut Command| -> Result<()> {
+        let status = cargo.status().context("start cargo")?;
+        ensure!(status.success(), "cargo fetch: {status}");
+        Ok(())
+    };
+    fetch(&mut command("fetch"))?;
+    let rustc = Command::new("rustc").args(["--print", "sysroot"]).output().context("start rustc")?;
+    let library = String::from_utf8_lossy(&rustc.stdout).trim_end().to_owned() + "/lib/rustlib/src/rust/library";
+    let mut cargo = Command::new(program());
+    cargo.current_dir(root()).args(["fetch", "--locked", "--manifest-path", &format!("{library}/Cargo.toml")]);
+    fetch(cargo.env("RUSTC_BOOTSTRAP", "1"))
+}
+
 /// Builds `observer` for release and returns where it is.
 pub(crate) fn build_observer() -> Result<PathBuf> {
     let mut cargo = command("build");
     cargo.args(["--release", "--package", "observer", "--bin", "observer"]);
-    let built = artifacts(&mut cargo)?
+    observer_of(&mut cargo)
+}
+
+/// Builds `observer` as tests have it and returns where it is.
+pub(crate) fn build_debug_observer() -> Result<PathBuf> {
+    let mut cargo = command("build");
+    // The same choice of crates as for tests, or cargo builds it again.
+    cargo.args(HOST_CRATES).args(["--bin", "observer"]);
+    observer_of(&mut cargo)
+}
+
+fn observer_of(cargo: &mut Command) -> Result<PathBuf> {
+    let built = artifacts(cargo)?
         .into_iter()
         .find(|artifact| artifact.target.is_bin() && artifact.target.name == "observer")
         .and_then(|artifact| artifact.executable);

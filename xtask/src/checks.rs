@@ -1,6 +1,9 @@
 //! Checks that more than one verb runs.
 
+use std::path::PathBuf;
 use std::process::Command;
+
+use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::report::Report;
@@ -20,6 +23,47 @@ pub(crate) fn lint(report: &mut Report, privileged_tests: &[String]) {
 fn clippy(targets: &[&str]) -> Command {
     let mut command = cargo::command("clippy");
     command.args(HOST_CRATES).args(targets).args(["--", "-D", "warnings"]);
+    command
+}
+
+/// Every shell script of the repository.
+pub(crate) fn shell_scripts(report: &mut Report) {
+    report.check("shell scripts", shellcheck().args(["x", ".ci/run"]));
+    match package_scripts() {
+        // Some of them have no first line that names their shell.
+        Ok(scripts) => _ = report.check("shell scripts of packages", shellcheck().arg("--shell=sh").args(scripts)),
+        Err(error) => _ = report.work("shell scripts of packages", "list them", || Err(error)),
+    }
+}
+
+fn shellcheck() -> Command {
+    let mut command = Command::new("shellcheck");
+    command.current_dir(cargo::root());
+    command
+}
+
+/// What runs when a package is installed, upgraded or removed.
+fn package_scripts() -> Result<Vec<PathBuf>> {
+    let mut scripts = Vec::new();
+    for directory in ["packaging/debian", "packaging/rpm"] {
+        let directory = cargo::root().join(directory);
+        for entry in directory.read_dir().with_context(|| format!("list {}", directory.display()))? {
+            scripts.push(entry.context("list the scripts")?.path());
+        }
+    }
+    scripts.sort();
+    Ok(scripts)
+}
+
+/// Licences and sources of all dependencies.
+pub(crate) fn dependencies(report: &mut Report) {
+    report.check("dependencies", &mut deny(&["licenses", "bans", "sources"]));
+}
+
+/// `cargo deny check`.
+pub(crate) fn deny(what: &[&str]) -> Command {
+    let mut command = cargo::command("deny");
+    command.arg("check").args(what);
     command
 }
 

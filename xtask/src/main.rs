@@ -7,7 +7,10 @@
 mod bench;
 mod cargo;
 mod checks;
+mod crowd;
 mod foreground;
+mod needs;
+mod nextest;
 mod privilege;
 mod report;
 mod vm;
@@ -18,6 +21,7 @@ mod verb {
     pub(crate) mod lint;
     pub(crate) mod package;
     pub(crate) mod receivers;
+    pub(crate) mod setup;
     pub(crate) mod test;
     pub(crate) mod vm_test;
     pub(crate) mod watch;
@@ -27,6 +31,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::needs::Purpose;
 
 /// Developer entry points of observer
 #[derive(Debug, Parser)]
@@ -44,13 +50,31 @@ enum Verb {
     Lint(verb::lint::Lint),
     Package(verb::package::Package),
     Receivers(verb::receivers::Receivers),
+    Setup(verb::setup::Setup),
     Test(verb::test::Test),
     VmTest(verb::vm_test::VmTest),
     Watch(verb::watch::Watch),
 }
 
 impl Verb {
+    /// What it needs; `None` where it sees to that itself.
+    fn purpose(&self) -> Option<Purpose> {
+        match self {
+            Self::Bench(_) => Some(Purpose::Bench),
+            Self::Demo(_) | Self::Watch(_) => Some(Purpose::Lab),
+            Self::Fuzz(_) => Some(Purpose::Fuzz),
+            Self::Lint(_) => Some(Purpose::Lint),
+            Self::Package(_) => Some(Purpose::Package),
+            Self::Receivers(_) => Some(Purpose::Receivers),
+            Self::Setup(_) | Self::Test(_) => None,
+            Self::VmTest(vm_test) => Some(vm_test.purpose()),
+        }
+    }
+
     fn run(self) -> Result<ExitCode> {
+        if let Some(purpose) = self.purpose() {
+            needs::meet(purpose)?;
+        }
         match self {
             Self::Bench(bench) => bench.run(),
             Self::Demo(demo) => demo.run(),
@@ -58,6 +82,7 @@ impl Verb {
             Self::Lint(lint) => lint.run(),
             Self::Package(package) => package.run(),
             Self::Receivers(receivers) => receivers.run(),
+            Self::Setup(setup) => setup.run(),
             Self::Test(test) => test.run(),
             Self::VmTest(vm_test) => vm_test.run(),
             Self::Watch(watch) => watch.run(),

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::{IsTerminal as _, stdin};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
@@ -25,19 +25,29 @@ pub(crate) fn can_sudo() -> bool {
     if stdin().is_terminal() { sudo(&["--validate"]) } else { sudo(&["--non-interactive", "true"]) }
 }
 
+/// A program that root runs: this user, or sudo.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg("--").arg(program);
+    sudo
+}
+
+/// Ends such a program with SIGTERM, which `sudo` and timeout(1) pass on, and waits for it.
+pub(crate) fn end(child: &mut Child) {
+    // It fails only for one that has ended.
+    _ = command("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+    _ = child.wait();
+}
+
 /// Becomes `program`, run as root. Returns only if that fails.
 pub(crate) fn exec_as_root(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Infallible> {
-    let mut command = if is_root() {
-        Command::new(program)
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.arg("--").arg(program);
-        sudo
-    };
-    let error = command.args(arguments).exec();
+    let error = self::command(program).args(arguments).exec();
     Err(error).with_context(|| {
         let program = program.display();
         if is_root() { format!("run {program}") } else { format!("{program} needs root; run sudo for it") }

@@ -4,15 +4,21 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 
+use crate::nextest::Ran;
+
 /// The steps that were run, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
+    start: Instant,
     steps: Vec<Step>,
 }
+
+/// Set by `./x`: when it began, in seconds since 1970.
+const BEGAN: &str = "X_BEGAN";
 
 #[derive(Debug)]
 struct Step {
@@ -62,7 +68,32 @@ impl Tally {
     }
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self { start: Instant::now(), steps: Vec::new() }
+    }
+}
+
 impl Report {
+    /// Begins, after what `./x` has done before this program started: the first step.
+    pub(crate) fn begin() -> Self {
+        let began = std::env::var(BEGAN).ok().and_then(|seconds| seconds.parse().ok());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let took = began.and_then(|began| now.checked_sub(Duration::from_secs(began)));
+        let mut report = Self::default();
+        if let Some(took) = took {
+            report.start = report.start.checked_sub(took).unwrap_or(report.start);
+            let outcome = Outcome::Ran(Tally::default());
+            report.steps.push(Step {
+                name: "toolchain, bpf-linker, xtask".to_owned(),
+                took,
+                outcome,
+                why: Lines::default(),
+            });
+        }
+        report
+    }
+
     /// Runs a command that passes or fails as a whole. True if it passed.
     pub(crate) fn check(&mut self, name: &str, command: &mut Command) -> bool {
         self.step(name, &line(command), |why| {
@@ -78,24 +109,22 @@ impl Report {
         })
     }
 
-    /// Runs a command that runs test programs, and counts their tests. No test at
-    /// all is a failure. True if all passed.
+    /// Runs a command of [`nextest`], and counts its tests. No test at all is a failure.
+    /// True if all passed.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) -> bool {
         self.step(name, &line(command), |why| {
-            let (mut printed, status) = Printed::by(command)?;
-            let tests = printed.tests;
-            let complaint = if tests.failed == 0 && !status.success() {
-                format!("it failed, {status}, although no test said so")
-            } else if tests.passed + tests.failed == 0 {
-                "there was no test in it".to_owned()
-            } else {
-                *why = printed.failures;
-                return Ok(tests);
-            };
-            println!("{complaint}");
-            printed.last.push(&complaint);
+            let (Ran { tests, failures }, status) = Ran::by(command)?;
+            failures.iter().for_each(|test| why.push(&format!("test {test} FAILED")));
+            Ok(counted(tests, status, why))
+        })
+    }
+
+    /// As [`Self::tests`], of a command that runs a test program of Rust's own kind.
+    pub(crate) fn test_program(&mut self, name: &str, command: &mut Command) -> bool {
+        self.step(name, &line(command), |why| {
+            let (printed, status) = Printed::by(command)?;
             *why = printed.last;
-            Ok(Tally { failed: 1, ..tests })
+            Ok(counted(printed.tests, status, why))
         })
     }
 
@@ -121,7 +150,10 @@ impl Report {
             why.push(&format!("{error:#}"));
             Tally::FAILURE
         });
-        self.steps.push(Step { name: name.to_owned(), took: start.elapsed(), outcome: Outcome::Ran(tally), why });
+        let took = start.elapsed();
+        let word = if tally.failed == 0 { "ok" } else { "FAILED" };
+        println!("==> {name}: {word} after {:.1} s", took.as_secs_f64());
+        self.steps.push(Step { name: name.to_owned(), took, outcome: Outcome::Ran(tally), why });
         tally.failed == 0
     }
 
@@ -148,6 +180,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
+        let whole = self.start.elapsed().as_secs_f64();
         for Step { name, took, outcome, .. } in &self.steps {
             let seconds = took.as_secs_f64();
             match outcome {
@@ -162,6 +195,7 @@ impl fmt::Display for Report {
                 Outcome::NotRun { reason, .. } => writeln!(f, "{:<8} {name:<width$} {:>9}  {reason}", "NOT RUN", "")?,
             }
         }
+        writeln!(f, "{:<8} {:<width$} {whole:>7.1} s", "", "in all")?;
         for Step { name, why: Lines(lines), .. } in self.steps.iter().filter(|step| !step.why.0.is_empty()) {
             writeln!(f, "\n{name} ended with:")?;
             for line in lines {
@@ -188,15 +222,28 @@ impl Lines {
     }
 }
 
+/// The tests of a command; a failure more if it failed without one that says so, or ran none.
+fn counted(tests: Tally, status: ExitStatus, why: &mut Lines) -> Tally {
+    let complaint = if tests.failed == 0 && !status.success() {
+        format!("it failed, {status}, although no test said so")
+    } else if tests.passed + tests.failed == 0 {
+        "there was no test in it".to_owned()
+    } else {
+        if tests.failed == 0 {
+            *why = Lines::default();
+        }
+        return tests;
+    };
+    println!("{complaint}");
+    why.push(&complaint);
+    Tally { failed: 1, ..tests }
+}
+
 /// What a command printed, of which all was passed on.
 #[derive(Default)]
 struct Printed {
     tests: Tally,
-    /// The tests that failed, by name.
-    failures: Lines,
     last: Lines,
-    /// The test that was named last.
-    test: String,
 }
 
 impl Printed {
@@ -219,15 +266,6 @@ impl Printed {
 
     fn take(&mut self, line: &str) {
         self.last.push(line);
-        // What a test prints itself can stand between its name and its result.
-        let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
-        let result = begun.map_or(line, |(name, result)| {
-            self.test = name.trim_end().to_owned();
-            result
-        });
-        if result == "FAILED" {
-            self.failures.push(&format!("test {} FAILED", self.test));
-        }
         if let Some(counts) = Tally::from_line(line) {
             self.tests.add(counts);
         }
@@ -279,7 +317,7 @@ mod tests {
         let mut report = Report::default();
         assert!(report.check("lint", &mut shell("true")));
         let line = "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured";
-        assert!(report.tests("tests", &mut shell(&format!("echo '{line}'; echo '{line}'"))));
+        assert!(report.test_program("tests", &mut shell(&format!("echo '{line}'; echo '{line}'"))));
         assert_eq!(report.total(), Tally { passed: 5, failed: 0, ignored: 2 });
         assert_eq!(report.to_string().lines().last(), Some("5 passed, 0 failed"));
     }
@@ -290,12 +328,18 @@ mod tests {
         assert!(!report.check("check", &mut shell("false")));
         assert!(!report.check("absent", &mut Command::new("/nonexistent/program")));
         assert!(
-            !report.tests("failing", &mut shell("echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; false"))
+            !report.test_program(
+                "failing",
+                &mut shell("echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; false")
+            )
         );
         assert!(
-            !report.tests("crashing", &mut shell("echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; kill -9 $$"))
+            !report.test_program(
+                "crashing",
+                &mut shell("echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; kill -9 $$")
+            )
         );
-        assert!(!report.tests("empty", &mut shell("true")));
+        assert!(!report.test_program("empty", &mut shell("true")));
         report.not_run("required", "not root", true);
         report.not_run("optional", "not root", false);
         assert_eq!(report.total(), Tally { passed: 2, failed: 7, ignored: 0 });
@@ -305,17 +349,12 @@ mod tests {
     fn the_end_says_why_a_step_failed() {
         let mut report = Report::default();
         report.check("build", &mut shell("echo begun; seq 100; echo 'error: no space' >&2; false"));
-        report.tests(
-            "tests",
-            &mut shell(
-                "echo 'test a::b   ... FAILED'; echo 'test c ... its own'; echo FAILED; echo 'test d ... ok'
-                 echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'",
-            ),
-        );
+        let said = r#"{"type":"test","event":"failed","name":"a::b"}"#;
+        report.tests("tests", &mut shell(&format!("echo '{said}'; exit 100")));
         report.work("work", "more", || anyhow::bail!("no such kernel"));
         let text = report.to_string();
         assert!(text.contains("\nbuild ended with:\n  90\n"), "{text}");
-        for line in ["  error: no space", "  test a::b FAILED", "  test c FAILED", "  no such kernel"] {
+        for line in ["  error: no space", "  test a::b FAILED", "  no such kernel"] {
             assert!(text.lines().any(|of_text| of_text == line), "{line} is not in:\n{text}");
         }
         assert!(!text.contains("begun"), "{text}");

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 
 use crate::cargo;
+use crate::needs::tools;
 use crate::report::Report;
 
 /// Fuzz what reads bytes from outside, and run the shared structs under Miri
@@ -24,7 +25,7 @@ pub(crate) struct Fuzz {
 
 impl Fuzz {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut report = Report::default();
+        let mut report = Report::begin();
         if self.targets.is_empty() {
             fuzz(&mut report, &targets()?, self.seconds);
             miri(&mut report);
@@ -64,22 +65,16 @@ pub(crate) fn fuzz(report: &mut Report, targets: &[String], seconds: u32) {
     }
 }
 
-/// Runs the tests of the structs that kernel and user space share under Miri. It
-/// comes with nightly toolchains only; `./x` installs one beside the pinned one
-/// and says which.
+/// Runs the tests of the structs that kernel and user space share under Miri, which comes
+/// with nightly toolchains only.
 pub(crate) fn miri(report: &mut Report) {
-    let Ok(nightly) = std::env::var("MIRI_TOOLCHAIN") else {
-        return report.not_run("Miri", "MIRI_TOOLCHAIN names no toolchain: run it by ./x", cargo::is_ci());
-    };
-    let mut command = Command::new("cargo");
+    let mut command = tools::nightly("cargo");
     command
         .current_dir(cargo::root())
-        .args([&format!("+{nightly}"), "miri", "test", "--package", "observer-common"])
-        // Cargo, which runs this, names the toolchain that it is of.
-        .env_remove("RUSTUP_TOOLCHAIN")
+        .args(["miri", "test", "--package", "observer-common"])
         // A property test takes a thousand times as long here.
         .env("PROPTEST_CASES", "4")
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")
         .env("CARGO_TARGET_DIR", cargo::root().join("target/miri"));
-    report.tests("Miri, observer-common", &mut command);
+    report.test_program("Miri, observer-common", &mut command);
 }

@@ -1,6 +1,6 @@
 //! check formatting, lints, shell scripts and dependencies
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use anyhow::Result;
 
@@ -9,43 +9,23 @@ use crate::{cargo, checks};
 
 /// Check formatting, lints, shell scripts and dependencies
 ///
-/// shellcheck and cargo-deny are used where they are installed.
+/// --advisories also compares dependencies with the list of known vulnerabilities, which cargo-deny fetches from github.com.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Lint {}
+pub(crate) struct Lint {
+    /// Look for known vulnerabilities, too
+    #[arg(long)]
+    advisories: bool,
+}
 
 impl Lint {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut report = Report::default();
+        let mut report = Report::begin();
         checks::lint(&mut report, &cargo::privileged_tests()?);
-        if is_installed(&mut report, "shellcheck", "apt install shellcheck") {
-            report.check("shell scripts", &mut shellcheck());
-        }
-        if is_installed(&mut report, "cargo-deny", "cargo install cargo-deny") {
-            report.check("dependencies", &mut deny(&["licenses", "bans", "sources"]));
-            // Apart from the others: the list is fetched from github.com.
-            report.check("known vulnerabilities", &mut deny(&["advisories"]));
+        checks::shell_scripts(&mut report);
+        checks::dependencies(&mut report);
+        if self.advisories {
+            report.check("known vulnerabilities", &mut checks::deny(&["advisories"]));
         }
         Ok(report.finish())
     }
-}
-
-/// Whether a program is there; its absence is noted.
-fn is_installed(report: &mut Report, program: &str, cure: &str) -> bool {
-    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if version.is_err() {
-        report.not_run(program, &format!("it is not installed; `{cure}`"), false);
-    }
-    version.is_ok()
-}
-
-fn shellcheck() -> Command {
-    let mut command = Command::new("shellcheck");
-    command.current_dir(cargo::root()).args(["x", ".ci/run"]);
-    command
-}
-
-fn deny(what: &[&str]) -> Command {
-    let mut command = cargo::command("deny");
-    command.arg("check").args(what);
-    command
 }

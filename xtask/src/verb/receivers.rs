@@ -22,10 +22,10 @@ pub(crate) struct Receivers {}
 
 impl Receivers {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let command = test::privileged_command(&[PROGRAM.to_owned()]);
+        let command = test::privileged_command("privileged-all", &[PROGRAM.to_owned()]);
         let mut command = command.context("neither root nor sudo: run `sudo ./x receivers`")?;
-        let mut report = Report::default();
-        report.tests(NAME, command.args(["--", "--ignored"]));
+        let mut report = Report::begin();
+        report.tests(NAME, command.args(["--run-ignored", "only"]));
         Ok(report.finish())
     }
 }

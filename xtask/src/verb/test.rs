@@ -1,53 +1,74 @@
-//! run every check and every test, in the kernel too
+//! run the checks and tests that answer soon, or with --all every one
 
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
+use crate::crowd::{self, Crowd};
+use crate::needs::{self, Purpose};
 use crate::report::{Report, Tally};
 use crate::verb::{fuzz, package, receivers, vm_test};
-use crate::{checks, privilege};
+use crate::{checks, nextest, privilege};
 
-/// Run every check and every test, in the kernel too
+/// Run the checks and tests that answer soon, or with --all every one
 ///
-/// Formatting, lints, unit and integration tests, documentation, a short run of each fuzz target, Miri, and the tests
-/// that need root, here and on other kernels in virtual machines: they load the kernel programs and make traffic in
-/// network namespaces of their own. As another user than root, sudo runs those here. Goes on after a failure, except of
-/// the build, and ends with the line `N passed, N failed`.
+/// Formatting, lints, shell scripts, unit tests, properties, output formats, documentation and the report's page, and of
+/// the tests that need root the matrix of outcomes, a storm, rsyslog with NATS, and Postfix. Those load kernel programs
+/// and make traffic in network namespaces of their own; as another user than root, sudo runs them. --all adds all other
+/// tests that need root, the packages, fuzz targets, Miri, a million attempts, dependencies, and other kernels in virtual
+/// machines. Goes on after a failure, except of the build, and ends with a table of times and the line `N passed, N failed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
+    /// Every test; continuous integration runs these
+    #[arg(long)]
+    all: bool,
     /// Fail if the tests that need root cannot be run; implied by CI=true in the environment
     #[arg(long)]
     require_privileged: bool,
-    /// Leave the virtual machines out; `./x vm-test` runs them alone, and more of them
-    #[arg(long)]
+    /// Leave the virtual machines out of --all; `./x vm-test` runs them alone, and more of them
+    #[arg(long, requires = "all")]
     no_vm: bool,
 }
 
 /// For how long each fuzz target runs: long enough to see that it still works.
 const FUZZ_SECONDS: u32 = 20;
 const PRIVILEGED: &str = "tests that need root";
+const BESIDE: &str = "some of them on a busy machine";
 const OTHER_KERNELS: &str = "the same on other kernels";
 
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let privileged_tests = cargo::privileged_tests()?;
-        let mut report = Report::default();
+        let mut report = Report::begin();
+        let purpose = if self.all { Purpose::TestAll } else { Purpose::Test };
+        let set_up = || needs::meet(purpose).map(|()| Tally::default());
+        report.work("what the tests need", if self.all { "./x setup --all" } else { "./x setup" }, set_up);
         checks::lint(&mut report, &privileged_tests);
-        if build(&mut report, &privileged_tests) {
-            report.tests("tests", cargo::command("test").args(HOST_CRATES).arg("--no-fail-fast"));
-            report.check("documentation", &mut documentation());
+        checks::shell_scripts(&mut report);
+        if self.all {
+            checks::dependencies(&mut report);
+        }
+        if !build(&mut report, &privileged_tests) {
+            for step in ["tests", "documentation", PRIVILEGED] {
+                report.not_run(step, "the build failed", true);
+            }
+            return Ok(report.finish());
+        }
+        report.tests("tests", nextest::run("default").args(HOST_CRATES));
+        report.check("documentation", &mut documentation());
+        report.check("examples in it", cargo::command("test").args(HOST_CRATES).arg("--doc"));
+        if self.all {
             fuzz::fuzz(&mut report, &fuzz::targets()?, FUZZ_SECONDS);
             fuzz::miri(&mut report);
             report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
-            self.privileged(&mut report, &privileged_tests);
+            self.privileged(&mut report, PRIVILEGED, "privileged-all", &privileged_tests);
+            self.beside(&mut report, &privileged_tests);
             self.other_kernels(&mut report);
             report.not_run(receivers::NAME, "half a gigabyte to fetch: `./x receivers` runs them", false);
         } else {
-            for step in ["tests", "documentation", "fuzz", "Miri", "packages", PRIVILEGED, OTHER_KERNELS] {
-                report.not_run(step, "the build failed", true);
-            }
+            self.privileged(&mut report, PRIVILEGED, "privileged", &privileged_tests);
+            report.not_run("all else", "`./x test --all` runs it", false);
         }
         Ok(report.finish())
     }
@@ -59,41 +80,69 @@ impl Test {
         report.work(OTHER_KERNELS, &format!("./x vm-test, Linux {}", vm_test::FEW.join(", ")), vm_test::few);
     }
 
-    fn privileged(&self, report: &mut Report, names: &[String]) {
-        let is_required = self.require_privileged || cargo::is_ci();
-        if names.is_empty() {
-            return report.not_run(PRIVILEGED, "the workspace has none: no [[test]] with test = false", is_required);
+    /// Runs those that need root and are of this profile. True if they ran and passed.
+    fn privileged(&self, report: &mut Report, name: &str, profile: &str, programs: &[String]) {
+        match self.privileged_command(report, name, profile, programs) {
+            Some(mut command) => _ = report.tests(name, &mut command),
+            None => {}
         }
-        let Some(mut command) = privileged_command(names) else {
-            return report.not_run(PRIVILEGED, "neither root nor sudo: run `sudo ./x test`", is_required);
-        };
-        report.tests(PRIVILEGED, command.arg("--no-fail-fast"));
+    }
+
+    /// The same, where tests that could disturb each other have company.
+    fn beside(&self, report: &mut Report, programs: &[String]) {
+        let Some(mut command) = self.privileged_command(report, BESIDE, "beside", programs) else { return };
+        let (name, value) = crowd::WITH_TRACEFS;
+        command.env(name, value);
+        match Crowd::gather() {
+            Ok(_crowd) => _ = report.tests(BESIDE, &mut command),
+            Err(error) => _ = report.work(BESIDE, "observer watch", || Err(error)),
+        }
+    }
+
+    fn privileged_command(
+        &self,
+        report: &mut Report,
+        name: &str,
+        profile: &str,
+        programs: &[String],
+    ) -> Option<Command> {
+        let is_required = self.require_privileged || cargo::is_ci();
+        if programs.is_empty() {
+            report.not_run(name, "the workspace has none: no [[test]] with test = false", is_required);
+            return None;
+        }
+        let command = privileged_command(profile, programs);
+        if command.is_none() {
+            report.not_run(name, "neither root nor sudo: run `sudo ./x test`", is_required);
+        }
+        command
     }
 }
 
 fn build(report: &mut Report, privileged_tests: &[String]) -> bool {
-    let plain = report.check("build", cargo::command("test").args(HOST_CRATES).arg("--no-run"));
-    let mut privileged = test_command(privileged_tests);
+    let plain = report.check("build", nextest::run("default").args(HOST_CRATES).arg("--no-run"));
+    let mut privileged = of_programs("privileged", privileged_tests);
     plain && (privileged_tests.is_empty() || report.check("build, tests that need root", privileged.arg("--no-run")))
 }
 
-/// Runs these tests as root. None for a user who is not and has no sudo.
-pub(crate) fn privileged_command(names: &[String]) -> Option<Command> {
-    let mut command = test_command(names);
+/// Runs tests of these programs as root. None for a user who is not and has no sudo.
+pub(crate) fn privileged_command(profile: &str, programs: &[String]) -> Option<Command> {
+    let mut command = of_programs(profile, programs);
     if !privilege::is_root() {
         if !privilege::can_sudo() {
             return None;
         }
-        // Cargo and the compiler stay this user's.
-        command.args(["--config", "target.'cfg(all())'.runner = ['sudo', '--preserve-env', '--']"]);
+        // Cargo, the compiler and nextest stay this user's.
+        let runner = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+        command.env(runner, "sudo --preserve-env --");
     }
     Some(command)
 }
 
-fn test_command(names: &[String]) -> Command {
-    let mut command = cargo::command("test");
+fn of_programs(profile: &str, programs: &[String]) -> Command {
+    let mut command = nextest::run(profile);
     command.args(HOST_CRATES);
-    for name in names {
+    for name in programs {
         command.args(["--test", name]);
     }
     command

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cargo;
+use crate::needs::Purpose;
 use crate::report::Tally;
 use crate::vm::{Arch, Boot, Outcome, SETTINGS, Setting, Suite, Tested, readme};
 
@@ -70,6 +71,10 @@ pub(crate) struct VmTest {
 }
 
 impl VmTest {
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.arch == Arch::Arm { Purpose::VmTestArm } else { Purpose::VmTest }
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
         let suite = Suite { arch: self.arch, boots: self.boots(), limit: Duration::from_secs(self.limit) };
         let (outcomes, took) = suite.run(|outcome| println!("{outcome}"))?;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::arch::Arch;
+use super::pinned::Pinned;
 
 /// Where which kernels are: 5.10; 6.1 and 6.12; 6.16 and later. And programs for a
 /// processor that is not this host's.
@@ -63,13 +64,20 @@ impl Archive {
         Ok(())
     }
 
-    /// The newest kernel of a series such as `6.12`, as `uname -r` has it.
+    /// The kernel of a series such as `6.12`, as `uname -r` has it: the pinned one, or the
+    /// newest where there is none.
     ///
     /// # Errors
     /// That it is not to be had, with the cause.
-    pub(crate) fn newest(&self, series: &str) -> Result<String> {
+    pub(crate) fn choose(&self, series: &str) -> Result<String> {
         let output = self.apt("apt-cache", &["pkgnames", "linux-image-"])?;
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
+        if let Some(pinned) = Pinned::of_series(series).filter(|_| self.arch == Arch::X86) {
+            if names.lines().any(|name| name.strip_prefix("linux-image-") == Some(pinned.release)) {
+                return Ok(pinned.release.to_owned());
+            }
+            println!("vm-test: WARNING: {} is no longer in Debian's archive: raise it in vm/pinned.rs", pinned.release);
+        }
         let stale = self.stale.as_deref().map(|cause| format!(" (apt-get update: {cause})")).unwrap_or_default();
         newest(names.lines(), series, self.arch)
             .with_context(|| format!("Debian's archive has no kernel {series}{stale}"))
@@ -89,8 +97,15 @@ impl Archive {
         });
         let mut arguments = vec!["download", &image];
         arguments.extend(parts);
+        let pinned = Pinned::of_release(release);
+        let exact: Vec<String> = pinned.into_iter().flat_map(Pinned::packages).collect();
+        if !exact.is_empty() {
+            arguments = vec!["download"];
+            arguments.extend(exact.iter().map(String::as_str));
+        }
         let output = self.command("apt-get").args(&arguments).current_dir(&download).output().context("apt-get")?;
         ensure!(output.status.success(), "{}", complaint(&output));
+        pinned.map_or(Ok(()), |pinned| verify(pinned, &download))?;
         unpack_all(&download, to)?;
         fs::remove_dir_all(&download).context("empty the cache")
     }
@@ -117,6 +132,20 @@ impl Archive {
         command.env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
         command
     }
+}
+
+/// Fails unless each file is what was pinned, to the byte.
+fn verify(pinned: &Pinned, downloads: &Path) -> Result<()> {
+    for entry in fs::read_dir(downloads).context("list what was fetched")? {
+        let entry = entry.context("list what was fetched")?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let output = Command::new("sha256sum").arg(entry.path()).output().context("sha256sum, of coreutils")?;
+        let sum = String::from_utf8_lossy(&output.stdout).into_owned();
+        let expected = pinned.sum_of(&name).with_context(|| format!("nobody asked for {name}"))?;
+        // A name with a backslash in it would change the first character.
+        ensure!(sum.starts_with(expected), "{name} is not what was pinned: {sum}");
+    }
+    Ok(())
 }
 
 fn unpack_all(packages: &Path, to: &Path) -> Result<()> {

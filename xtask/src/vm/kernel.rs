@@ -54,12 +54,12 @@ pub(crate) struct Module {
 }
 
 impl Kernel {
-    /// The newest kernel of a series: from the cache below `cache`, else from
+    /// The kernel of a series: from the cache below `cache`, else from
     /// Debian's archive.
     pub(crate) fn fetch(archive: &Archive, cache: &Path, series: &str) -> Result<Self> {
         let kernels = cache.join("kernels");
         let cached = archive::unpacked(&kernels, series, archive.arch)?;
-        let release = match (archive.newest(series), cached.first()) {
+        let release = match (archive.choose(series), cached.first()) {
             (Ok(release), _) => release,
             // Gone from the archive, or no network: an older one is better than none.
             (Err(error), Some(cached)) => {

@@ -11,6 +11,7 @@ mod cpio;
 pub(crate) mod guest;
 mod image;
 mod kernel;
+mod pinned;
 mod plan;
 mod qemu;
 pub(crate) mod readme;
