@@ -29,7 +29,7 @@ pub(crate) fn is_ci() -> bool {
 pub(crate) fn command(subcommand: &str) -> Command {
     let mut command = Command::new(program());
     command.current_dir(root()).arg(subcommand);
-    if is_ci() && subcommand != "fmt" {
+    if is_ci() && !["fmt", "nextest"].contains(&subcommand) {
         command.arg("--locked");
     }
     command

@@ -13,6 +13,9 @@ use crate::report::Tally;
 pub(crate) fn run(profile: &str) -> Command {
     let mut command = cargo::command("nextest");
     command.args(["run", "--profile", profile]);
+    if cargo::is_ci() {
+        command.arg("--locked");
+    }
     command
 }
 

@@ -184,6 +184,9 @@ impl fmt::Display for Report {
         for Step { name, took, outcome, .. } in &self.steps {
             let seconds = took.as_secs_f64();
             match outcome {
+                Outcome::Ran(tally) if *tally == Tally::default() => {
+                    writeln!(f, "{:<8} {name:<width$} {seconds:>7.1} s", "ok")?;
+                }
                 Outcome::Ran(Tally { passed, failed, ignored }) => {
                     let word = if *failed == 0 { "ok" } else { "FAILED" };
                     write!(f, "{word:<8} {name:<width$} {seconds:>7.1} s  {passed} passed, {failed} failed")?;

@@ -69,7 +69,8 @@ impl Pinned {
     /// The SHA-256 sum of a file with this name, such as
     /// `linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb`. None if it is of no package.
     pub(crate) fn sum_of(&self, file: &str) -> Option<&'static str> {
-        let of = |name: &str| file.strip_prefix(name).is_some_and(|rest| rest.starts_with(&format!("-{}_", self.release)));
+        let of =
+            |name: &str| file.strip_prefix(name).is_some_and(|rest| rest.starts_with(&format!("-{}_", self.release)));
         self.packages.iter().find(|(name, _)| of(name)).map(|(_, sum)| *sum)
     }
 }
@@ -92,7 +93,9 @@ mod tests {
     fn packages_are_known_by_their_files() {
         let pinned = Pinned::of_series("7.3").unwrap();
         assert_eq!(pinned.packages().next().as_deref(), Some("linux-image-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1"));
-        assert!(pinned.sum_of("linux-binary-7.3.4+deb13-cloud-amd64_7.3.4-1~bpo13+1_amd64.deb").unwrap().starts_with("c4f"));
+        assert!(
+            pinned.sum_of("linux-binary-7.3.4+deb13-cloud-amd64_7.3.4-1~bpo13+1_amd64.deb").unwrap().starts_with("c4f")
+        );
         assert_eq!(pinned.sum_of("linux-binary-7.3.5+deb13-cloud-amd64_7.3.5-1_amd64.deb"), None);
     }
 }
