@@ -8,12 +8,14 @@
 #[path = "receivers/daemon.rs"]
 #[expect(dead_code, reason = "the tests of receivers use the rest")]
 mod daemon;
+#[path = "privileged.rs"]
+mod privileged;
 #[path = "life/secrets.rs"]
 mod secrets;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use observer_lab::{LifeTrial, life_table};
 
 /// Every trial, in the order of the table.
@@ -22,20 +24,18 @@ fn all() -> Vec<LifeTrial> {
 }
 
 fn main() -> ExitCode {
-    observer_lab::dispatch_role();
-    let mut args = Arguments::from_args();
-    // The machine's network, and its CPUs, are shared by all trials.
-    args.test_threads = Some(1);
-    if !rustix::process::geteuid().is_root() && !args.list {
-        eprintln!("life tests: NOT RUN, this needs root: they load kernel programs and make network namespaces");
-        return ExitCode::FAILURE;
-    }
+    let args = match privileged::begin("life tests") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let trials = all()
         .into_iter()
         .map(|trial| Trial::test(trial.name, move || trial.run().map_err(|error| format!("{error:?}").into())));
     let conclusion = libtest_mimic::run(&args, trials.collect());
     if !args.list {
-        println!("{}", life_table(&all()));
+        // Of one trial, its line alone.
+        let is_run = |trial: &LifeTrial| !args.exact || args.filter.as_deref() == Some(trial.name);
+        println!("{}", life_table(&all().into_iter().filter(is_run).collect::<Vec<_>>()));
     }
     conclusion.exit_code()
 }
