@@ -37,7 +37,10 @@ fn udp_carries_a_message_each() {
 
 #[test]
 fn a_udp_port_that_nobody_listens_on_is_trouble_and_confirms_nothing() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // It keeps the port, and takes datagrams of one peer alone, which is not this.
+    let keeper = UdpSocket::bind("127.0.0.1:0").unwrap();
+    keeper.connect("127.0.0.1:9").unwrap();
+    let port = keeper.local_addr().unwrap().port();
     let mut datagrams = Datagrams::new(Way::Udp(Remote { host: "127.0.0.1".to_owned(), port }), TIMEOUT);
     let trouble = datagrams.send(&messages(0..1)).and_then(|_| confirm(&mut datagrams, 1)).unwrap_err();
     assert!(trouble.to_string().contains("nobody listens"), "{trouble}");
