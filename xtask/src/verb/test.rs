@@ -80,11 +80,10 @@ impl Test {
         report.work(OTHER_KERNELS, &format!("./x vm-test, Linux {}", vm_test::FEW.join(", ")), vm_test::few);
     }
 
-    /// Runs those that need root and are of this profile. True if they ran and passed.
+    /// Runs those that need root and are of this profile.
     fn privileged(&self, report: &mut Report, name: &str, profile: &str, programs: &[String]) {
-        match self.privileged_command(report, name, profile, programs) {
-            Some(mut command) => _ = report.tests(name, &mut command),
-            None => {}
+        if let Some(mut command) = self.privileged_command(report, name, profile, programs) {
+            report.tests(name, &mut command);
         }
     }
 
