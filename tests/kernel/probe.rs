@@ -8,7 +8,7 @@ use observer::label::{Label, Origin, Reason};
 use observer::probe::compare::{Born, BySource, born, by_source};
 use observer::probe::connect::{Patience, Run, connect};
 use observer::probe::{Plan, trace};
-use observer::route::Route;
+use observer::route::{self, Route};
 use observer_lab::{Hop, Ip, Lab, LabConfig, Scenario, Tool, Unreachable, Verdict, destination, port, router, sources};
 
 use crate::condition::Named;
@@ -26,7 +26,7 @@ const PATIENCE: Patience = Patience { connect: Duration::from_millis(1_500), ban
 fn routes_are_named() -> Result<()> {
     let lab = Lab::up(LabConfig::default())?;
     let ask = |ip: Ip, scenario: Scenario| {
-        lab.client().inside(|| Route::to(destination(scenario, ip)).map_err(anyhow::Error::msg))
+        lab.client().inside(|| route::to(destination(scenario, ip)).map_err(anyhow::Error::msg))
     };
     for ip in Ip::BOTH {
         for scenario in
