@@ -4,9 +4,11 @@ use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain};
 
 fn main() -> Result<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-ebpf");
+    // As this script runs, not as it was compiled: a copied target directory holds it too.
+    let here = std::env::var("CARGO_MANIFEST_DIR")?;
+    let root = format!("{here}/../observer-ebpf");
     println!("cargo::rerun-if-changed={root}/src");
-    println!("cargo::rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-common/src"));
+    println!("cargo::rerun-if-changed={here}/../observer-common/src");
     // build-std is unstable; the toolchain is a pinned stable one. The variable
     // reaches the nested build only: set for the workspace, it would let every
     // host crate use unstable features too.
@@ -21,7 +23,7 @@ fn main() -> Result<()> {
     let pinned = std::env::var("RUSTUP_TOOLCHAIN").ok();
     // Without rustup the one toolchain that is installed has no name to pass on.
     let toolchain = Toolchain::Custom(pinned.as_deref().unwrap_or("stable"));
-    let package = Package { name: "observer-ebpf", root_dir: root, ..Package::default() };
+    let package = Package { name: "observer-ebpf", root_dir: &root, ..Package::default() };
     aya_build::build_ebpf([package], toolchain)
         .context("building the kernel programs failed; `./x setup` installs what it needs (bpf-linker, rust-src)")
 }
