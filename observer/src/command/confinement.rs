@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
-    Scope, path_beneath_rules,
+    ABI, AccessFs, AccessNet, LandlockStatus, NetPort, RestrictionStatus, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 
@@ -34,6 +34,8 @@ pub(super) struct Confinement {
     capabilities: CapsHashSet,
     /// Directories that may be written to; `None`: Landlock does not restrict.
     writable: Option<Vec<PathBuf>>,
+    /// What this kernel's Landlock is too old to restrict.
+    unrestricted: Vec<&'static str>,
     /// Whether journalctl may be started.
     reads_journal: bool,
 }
@@ -47,12 +49,14 @@ impl Confinement {
     pub(super) fn enter(config: &Config, is_enough: impl Fn() -> bool) -> Result<Self, Failure> {
         let writable = directories(config);
         let executable = config.mta.as_ref().map(executables).unwrap_or_default();
-        let is_restricted = restrict(&writable, &executable, config)
+        let status = restrict(&writable, &executable, config)
             .map_err(|error| Failure::new("cannot restrict writing by Landlock", error))?;
         let capabilities = drop_capabilities(rustix::process::geteuid().is_root(), is_enough)
             .map_err(|error| Failure::new("cannot give up capabilities", error))?;
         let reads_journal = !executable.is_empty();
-        Ok(Self { capabilities, writable: is_restricted.then_some(writable), reads_journal })
+        let unrestricted = unrestricted(&status.ruleset, status.landlock);
+        let writable = (status.ruleset != RulesetStatus::NotEnforced).then_some(writable);
+        Ok(Self { capabilities, writable, unrestricted, reads_journal })
     }
 
     /// A directory that `config` writes to and this process no longer may.
@@ -62,7 +66,8 @@ impl Confinement {
     }
 }
 
-/// `keeping CAP_BPF, writing to /run/observer and /var/lib/observer only`.
+/// `keeping CAP_BPF, writing to /run/observer and /var/lib/observer only`, and what the
+/// kernel is too old for: `; not restricted by the Landlock of this kernel: ...`.
 impl fmt::Display for Confinement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kept: Vec<_> = self.capabilities.iter().map(Capability::to_string).collect();
@@ -79,7 +84,34 @@ impl fmt::Display for Confinement {
                 write!(f, ", writing to {} only", names.join(" and "))?;
             }
         }
-        if self.reads_journal { f.write_str(", starting journalctl") } else { Ok(()) }
+        if self.reads_journal {
+            f.write_str(", starting journalctl")?;
+        }
+        match self.unrestricted.as_slice() {
+            [] => Ok(()),
+            parts => write!(f, "; not restricted by the Landlock of this kernel: {}", parts.join(", ")),
+        }
+    }
+}
+
+/// What is asked of Landlock beyond its first version, and since which one it knows that:
+/// landlock(7), VERSIONS. Moving files between directories is not among them: before it
+/// could be allowed it was forbidden.
+const LATER: [(ABI, &str); 4] = [
+    (ABI::V3, "truncating files elsewhere (needs Linux 6.2)"),
+    (ABI::V4, "listening on TCP ports (needs Linux 6.7)"),
+    (ABI::V5, "ioctl(2) on devices (needs Linux 6.10)"),
+    (ABI::V6, "signals to other processes (needs Linux 6.12)"),
+];
+
+/// What is asked for and not enforced, while the rest is.
+fn unrestricted(ruleset: &RulesetStatus, landlock: LandlockStatus) -> Vec<&'static str> {
+    match (ruleset, landlock) {
+        (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
+            let later = LATER.iter().filter(|(since, _)| effective_abi < *since);
+            later.map(|(_, what)| *what).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -144,8 +176,8 @@ fn dynamic_linker(program: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
-/// Whether the kernel restricts.
-fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Result<bool, RulesetError> {
+/// Restricts as much as the kernel can.
+fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Result<RestrictionStatus, RulesetError> {
     let write = AccessFs::from_write(ABI::V6);
     // Where a program that is started has its stderr.
     let null: &[&str] = if executable.is_empty() { &[] } else { &["/dev/null"] };
@@ -160,7 +192,7 @@ fn restrict(writable: &[PathBuf], executable: &[PathBuf], config: &Config) -> Re
     if let Some(Listen::Tcp(address)) = config.metrics.as_ref().map(|metrics| &metrics.listen) {
         ruleset = ruleset.add_rule(NetPort::new(address.port(), AccessNet::BindTcp))?;
     }
-    Ok(ruleset.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
+    ruleset.restrict_self()
 }
 
 /// The capabilities that are left. Before Linux 5.19 reading a map takes CAP_BPF where
@@ -249,6 +281,33 @@ mod tests {
             assert_eq!(of(set) & !kept, 0, "{set} {status}");
         }
         assert_eq!((of("CapInh:"), of("CapAmb:")), (0, 0));
+    }
+
+    #[test]
+    fn what_an_older_landlock_does_not_restrict_is_said() {
+        let of = |abi| {
+            unrestricted(
+                &RulesetStatus::PartiallyEnforced,
+                LandlockStatus::Available { effective_abi: abi, kernel_abi: None },
+            )
+        };
+        assert_eq!(of(ABI::V2).len(), LATER.len());
+        assert_eq!(
+            of(ABI::V4),
+            ["ioctl(2) on devices (needs Linux 6.10)", "signals to other processes (needs Linux 6.12)"]
+        );
+        assert!(of(ABI::V6).is_empty());
+        let confinement = Confinement {
+            capabilities: CapsHashSet::new(),
+            writable: Some(vec!["/run/observer".into()]),
+            unrestricted: of(ABI::V5),
+            reads_journal: false,
+        };
+        assert_eq!(
+            confinement.to_string(),
+            "without capabilities, writing to /run/observer only; not restricted by the Landlock of this kernel: \
+             signals to other processes (needs Linux 6.12)"
+        );
     }
 
     #[test]
