@@ -5,11 +5,17 @@
 //! add one: a function in a file of tests/life/, and an entry in the `TRIALS` of that file,
 //! which `all` lists.
 
+#[path = "life/alerts.rs"]
+mod alerts;
+#[path = "life/clocks.rs"]
+mod clocks;
 #[path = "receivers/daemon.rs"]
 #[expect(dead_code, reason = "the tests of receivers use the rest")]
 mod daemon;
 #[path = "privileged.rs"]
 mod privileged;
+#[path = "life/privileges.rs"]
+mod privileges;
 #[path = "life/secrets.rs"]
 mod secrets;
 
@@ -20,7 +26,7 @@ use observer_lab::{LifeTrial, life_table};
 
 /// Every trial, in the order of the table.
 fn all() -> Vec<LifeTrial> {
-    [secrets::TRIALS].concat()
+    [clocks::TRIALS, alerts::TRIALS, privileges::TRIALS, secrets::TRIALS].concat()
 }
 
 fn main() -> ExitCode {

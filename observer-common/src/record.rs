@@ -111,7 +111,8 @@ pub struct EndCode {
 
 /// One attempt: kept in a map while it is in flight, sent once when it ends.
 ///
-/// Times are nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`), 0 when it did not happen.
+/// Times are nanoseconds of CLOCK_BOOTTIME (`bpf_ktime_get_boot_ns`), which counts suspends;
+/// 0 when it did not happen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttemptRecord {

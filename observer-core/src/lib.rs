@@ -31,6 +31,6 @@ pub mod wire;
 pub mod wrap;
 
 pub use self::count::{aggregate, ledger, scope, tally};
-pub use self::fact::{attempt, decode};
+pub use self::fact::{attempt, decode, steady};
 pub use self::judge::{filter, label, origin, pipeline};
 pub use self::record::{alert, event, minute, notice, schema};

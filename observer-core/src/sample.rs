@@ -12,7 +12,7 @@ use crate::attempt::{Attempt, Task};
 use crate::event::{Capabilities, Destination, Event, Host, Mta, Surroundings};
 use crate::label::{Label, Origin, Reason, Verdict, label};
 use crate::mta::{Kind, Said, Status};
-use crate::scope::{Change, Numbers, Scope, ScopeChange, Verdict as ScopeVerdict};
+use crate::scope::{Change, EndCause, Numbers, Scope, ScopeChange, Verdict as ScopeVerdict};
 use crate::tally::Window;
 
 /// The port of every sample.
@@ -231,7 +231,8 @@ fn scope_change(kind: Change, scope: Scope, from: Vec<Scope>) -> ScopeChange {
     };
     let at = |text: &str| text.parse().expect("a time");
     let (time, since) = (at("2026-11-23T16:07:01.123Z"), at("2026-11-23T15:58:41Z"));
-    ScopeChange { kind, time, since, verdict: ScopeVerdict { scope, numbers }, from }
+    let cause = (kind == Change::Ended).then_some(EndCause::Recovered);
+    ScopeChange { kind, time, since, verdict: ScopeVerdict { scope, numbers }, from, cause }
 }
 
 /// Every scope and every change.
@@ -251,6 +252,8 @@ pub fn alerts() -> Vec<Alert> {
     let prefix = || Scope::Prefix { prefix: "203.0.113.0/24".parse().expect("a sample"), port };
     changes.push(scope_change(Change::Widened, prefix(), vec![destination]));
     changes.push(scope_change(Change::Ended, prefix(), Vec::new()));
+    let stopped = scope_change(Change::Ended, prefix(), Vec::new());
+    changes.push(ScopeChange { cause: Some(EndCause::ObserverStopped), ..stopped });
     Alert::of_changes(changes, &host())
 }
 

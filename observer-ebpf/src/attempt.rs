@@ -1,10 +1,12 @@
 //! What the hooks share: beginning, looking up and ending an attempt.
 
 use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_pidns_info},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_cgroup_id, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+        },
     },
 };
 use observer_common::{
@@ -27,17 +29,32 @@ const ECONNREFUSED: u16 = 111;
 /// wire: it took less than 0.4 ms where it was measured.
 const LOCAL_ANSWER_NS: u64 = 1_000_000;
 
-/// Nanoseconds of CLOCK_MONOTONIC.
+/// Nanoseconds of CLOCK_BOOTTIME, so that a suspend does not shift what began before it.
 #[inline(always)]
 pub(crate) fn now() -> u64 {
     // SAFETY: the helper takes no argument and cannot fail.
-    unsafe { bpf_ktime_get_ns() }
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// The current process id; that of another task in softirq context.
 #[inline(always)]
 pub(crate) fn current_pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// True if the current task, whose process id in the initial namespace is `pid`, is of
+/// observer itself.
+#[inline(always)]
+fn is_observer(pid: u32) -> bool {
+    let own = OBSERVER_PID.load();
+    if PID_NAMESPACE.load() == 0 || own == 0 {
+        return pid == own;
+    }
+    let mut seen = bpf_pidns_info { pid: 0, tgid: 0 };
+    let size = size_of::<bpf_pidns_info>() as u32;
+    // SAFETY: the helper writes `size` bytes to `seen`, zeroes where the task is of another namespace.
+    unsafe { bpf_get_ns_current_pid_tgid(PID_NAMESPACE_DEV.load(), PID_NAMESPACE.load(), &raw mut seen, size) };
+    seen.tgid == own
 }
 
 /// The attempt in flight on a socket.
@@ -57,7 +74,9 @@ pub(crate) fn begin(sk: u64) {
     let head = sock::head(sk);
     let Some(dport) = head.watched_dport() else { return };
     let pid = current_pid();
-    if pid == OBSERVER_PID.load() {
+    if is_observer(pid) {
+        // Whoever sees its end cannot tell whose it is. Of no matter if there is no room.
+        let _ = OWN_SOCKETS.insert(&sk, &1, 0);
         return;
     }
     if FOLLOW_CONNECT.load() != 0 {
@@ -132,6 +151,9 @@ fn insert(sk: u64, record: &AttemptRecord) -> bool {
 /// began before the programs were attached, or that run was skipped.
 #[inline(always)]
 pub(crate) fn begin_late(sk: u64) -> Option<&'static mut AttemptRecord> {
+    if OWN_SOCKETS.remove(&sk).is_ok() {
+        return None;
+    }
     // A map that was full explains it as well, and such an attempt is counted.
     if WAS_FULL.get(0).is_none_or(|&was_full| was_full != 0) {
         return None;
@@ -351,7 +373,7 @@ fn recall_icmp(record: &mut AttemptRecord) {
 #[inline(always)]
 pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     let pid = current_pid();
-    if has_ended(sk) || !is_connect_errno(errno) || pid == OBSERVER_PID.load() || !sock::is_tcp(sk) {
+    if has_ended(sk) || !is_connect_errno(errno) || is_observer(pid) || !sock::is_tcp(sk) {
         return;
     }
     let Some(record) = scratch(CONNECT_HOOK) else { return };

@@ -51,6 +51,10 @@ pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::w
 #[map]
 pub(crate) static ENDED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
+/// Sockets on which observer itself connects, by address, until they leave SYN-SENT.
+#[map]
+pub(crate) static OWN_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1_024, 0);
+
 /// Element 0 is 1 once an attempt found [`ATTEMPTS`] full. From then on the end
 /// of an unknown attempt is no sign of a beginning that was missed.
 #[map]
@@ -191,8 +195,13 @@ globals! {
     PORT_6: u16 = 0;
     /// See [`PORT_0`].
     PORT_7: u16 = 0;
-    /// Process id of observer itself: its own connections are no attempts.
+    /// Process id of observer itself, in its own pid namespace: its own connections are no
+    /// attempts. 0: they are.
     OBSERVER_PID: u32 = 0;
+    /// Inode number of that namespace; 0: it is the initial one.
+    PID_NAMESPACE: u64 = 0;
+    /// Device number of the file system that the inode is of.
+    PID_NAMESPACE_DEV: u64 = 0;
     /// 1: successes too are sent as events.
     SEND_SUCCESSES: u8 = 0;
     /// 1: the hooks on connect() are attached.

@@ -55,7 +55,7 @@ pub use host::{dns, firewall, probe, route, surroundings};
 use observer_core::sample;
 pub use observer_core::{
     aggregate, alert, attempt, choice, decode, diagnose, event, filter, format, label, ledger, metrics, minute, notice,
-    origin, pipeline, report, sanitize, schema, scope, tally, wire, wrap,
+    origin, pipeline, report, sanitize, schema, scope, steady, tally, wire, wrap,
 };
 pub use store::{history, spool};
 

@@ -13,12 +13,12 @@ mod view;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::tracker::{Change, ScopeChange, ScopeTracker};
+pub use self::tracker::{Change, EndCause, MAX_ACTIVE, OpenScope, ScopeChange, ScopeTracker};
 use self::view::View;
 use crate::label::Label;
+use crate::steady::Now;
 use crate::tally::{Family, Tallies, Window};
 
 /// Fewer attempts say nothing: with a tenth of all attempts failing by chance,
@@ -216,8 +216,8 @@ pub struct Verdict {
 
 /// How far the failures of a window reach, in the order of scopes: the widest
 /// that hold, none within another. Empty if there are none worth a verdict.
-pub fn assess(tallies: &Tallies, window: Window, now: Timestamp) -> Vec<Verdict> {
-    View::new(tallies, window, now).verdicts()
+pub fn assess(tallies: &Tallies, window: Window, now: impl Into<Now>) -> Vec<Verdict> {
+    View::new(tallies, window, now.into()).verdicts()
 }
 
 #[cfg(test)]

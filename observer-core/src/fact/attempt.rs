@@ -11,7 +11,7 @@ use observer_common::record::{AttemptRecord, EndCode, fact};
 /// One finished connection attempt. Facts only; [`crate::label`] judges.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    /// CLOCK_MONOTONIC nanoseconds at the start, with `cpu` the attempt's
+    /// CLOCK_BOOTTIME nanoseconds at the start, with `cpu` the attempt's
     /// identity within one boot.
     pub started_ns: u64,
     /// CPU on which the attempt began.
@@ -20,7 +20,7 @@ pub struct Attempt {
     pub started: Option<Timestamp>,
     /// Wall-clock time of the end.
     pub ended: Timestamp,
-    /// From start to end; `None` when the start was not seen.
+    /// From start to end, suspends of this host included; `None` when the start was not seen.
     pub elapsed: Option<Duration>,
     /// From start to ESTABLISHED; `None` without a handshake.
     pub handshake: Option<Duration>,
@@ -70,20 +70,21 @@ pub struct Task {
     pub cgroup: u64,
 }
 
-/// Offset from CLOCK_MONOTONIC to the wall clock, measured by the caller.
+/// Offset from CLOCK_BOOTTIME to the wall clock, measured by the caller. That clock counts
+/// suspends: a time before one is converted as exactly as one after it.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockOffset(i128);
 
 impl ClockOffset {
     /// From one reading of both clocks, taken together.
-    pub fn new(monotonic_ns: u64, wall: Timestamp) -> Self {
-        Self(wall.as_nanosecond() - i128::from(monotonic_ns))
+    pub fn new(boot_ns: u64, wall: Timestamp) -> Self {
+        Self(wall.as_nanosecond() - i128::from(boot_ns))
     }
 
-    /// The wall-clock time of a CLOCK_MONOTONIC reading. A reading beyond what
+    /// The wall-clock time of a CLOCK_BOOTTIME reading. A reading beyond what
     /// a timestamp can hold becomes the epoch.
-    pub fn wall(self, monotonic_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(self.0 + i128::from(monotonic_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
+    pub fn wall(self, boot_ns: u64) -> Timestamp {
+        Timestamp::from_nanosecond(self.0 + i128::from(boot_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -17,7 +17,7 @@ use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
-use crate::scope::Scope;
+use crate::scope::{EndCause, Scope};
 
 /// Longest values, in characters.
 const NAME_LEN: usize = 512;
@@ -89,6 +89,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
     labelled("cs1", "scope", Some(scope.as_str()), out);
     labelled("cs2", "what", Some(scope), out);
     labelled("cs3", "mostly", numbers.label.map(Label::as_str), out);
+    labelled("cs4", "cause", change.cause.map(EndCause::as_str), out);
     pair("msg", first(&alert.text, MESSAGE_LEN), out);
     out.push(b'\n');
 }

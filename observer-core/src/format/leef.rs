@@ -12,7 +12,7 @@ use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
 use crate::mta::Status;
-use crate::scope::Scope;
+use crate::scope::{EndCause, Scope};
 
 /// Appends the event as one line.
 pub fn append(event: &Event, out: &mut Vec<u8>) {
@@ -73,6 +73,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) {
     pair("id", &alert.id, out);
     pair("host", &alert.host, out);
     pair("change", change.kind.as_str(), out);
+    optional("cause", change.cause.map(EndCause::as_str), out);
     pair("since", change.since.as_millisecond(), out);
     pair("what", scope, out);
     pair("attempts", numbers.attempts, out);

@@ -15,7 +15,7 @@ use super::text::destination;
 use crate::alert::Alert;
 use crate::event::Event;
 use crate::label::{Label, Reason};
-use crate::scope::Change;
+use crate::scope::{Change, EndCause};
 
 const VERSION: &str = "1.8.0";
 /// `protocol_num` of TCP.
@@ -88,6 +88,8 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
     let (activity, status) = match change.kind {
         Change::Began => ((1, "Create"), (1, "New")),
         Change::Widened => ((2, "Update"), (2, "In Progress")),
+        // It may fail still: not resolved.
+        Change::Ended if change.cause == Some(EndCause::ObserverStopped) => ((3, "Close"), (99, "Observer stopped")),
         Change::Ended => ((3, "Close"), (4, "Resolved")),
     };
     let class = Class { category: (2, "Findings"), class: (2004, "Detection Finding"), activity };

@@ -17,6 +17,7 @@ use crate::alert::Alert;
 use crate::event::{Event, Evidence, milliseconds};
 use crate::label::{Label, Origin, Reason};
 use crate::mta::Status;
+use crate::scope::EndCause;
 
 /// Appends the event as one line.
 ///
@@ -77,6 +78,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
     record.append(&alert.host, out, |attributes| {
         attributes.text("log.record.uid", Some(&alert.id))?;
         attributes.text("observer.change", Some(change.kind.as_str()))?;
+        attributes.text("observer.cause", change.cause.map(EndCause::as_str))?;
         attributes.shown("observer.since", Some(&change.since))?;
         attributes.text("observer.scope", Some(scope.as_str()))?;
         attributes.shown("observer.what", Some(scope))?;

@@ -18,6 +18,7 @@ use crate::event::Event;
 use crate::label::{Origin, Reason};
 use crate::mta::Status;
 use crate::sanitize::sanitize;
+use crate::scope::EndCause;
 
 /// IANA's number for documentation (RFC 5612), until somebody has one of their own.
 pub const DOCUMENTATION_PEN: u32 = 32_473;
@@ -75,6 +76,7 @@ pub fn append_alert(alert: &Alert, enterprise: u32, out: &mut Vec<u8>) {
     data(enterprise, out);
     parameter("id", &alert.id, out);
     parameter("change", change.kind.as_str(), out);
+    optional("cause", change.cause.map(EndCause::as_str), out);
     parameter("since", change.since, out);
     parameter("scope", change.verdict.scope.as_str(), out);
     parameter("what", &change.verdict.scope, out);

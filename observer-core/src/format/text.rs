@@ -12,7 +12,7 @@ use crate::format::phrase::{phrase, task_name};
 use crate::format::record::Record;
 use crate::label::Label;
 use crate::sanitize::sanitize;
-use crate::scope::Change;
+use crate::scope::{Change, EndCause, ScopeChange};
 use crate::wire::Delivery;
 
 /// Width of the longest label.
@@ -60,7 +60,7 @@ pub fn append_delivery(delivery: &Delivery, is_coloured: bool, out: &mut Vec<u8>
 
 /// Appends an alert as a line, newline included.
 pub fn append_alert(alert: &Alert, is_coloured: bool, out: &mut Vec<u8>) {
-    let style = if is_coloured { alert_style(alert.change.kind) } else { Style::new() };
+    let style = if is_coloured { alert_style(&alert.change) } else { Style::new() };
     let time = alert.change.time.strftime("%H:%M:%S.%3fZ");
     let _ = writeln!(out, "{time} {style}{:<LABEL_WIDTH$}{style:#} {}", "alert", alert.text);
 }
@@ -73,9 +73,13 @@ pub fn append_record(record: &Record<'_>, is_coloured: bool, out: &mut Vec<u8>) 
     let _ = writeln!(out, "{time} {dim}{kind:<LABEL_WIDTH$}{dim:#} {}", sanitize(&record.text));
 }
 
-/// The colour of an alert: inverse, green when it is over.
-fn alert_style(change: Change) -> Style {
-    let colour = if change == Change::Ended { AnsiColor::Green } else { AnsiColor::Red };
+/// The colour of an alert: inverse, green when it is over, yellow when nobody looks any more.
+fn alert_style(change: &ScopeChange) -> Style {
+    let colour = match (change.kind, change.cause) {
+        (Change::Ended, Some(EndCause::ObserverStopped)) => AnsiColor::Yellow,
+        (Change::Ended, _) => AnsiColor::Green,
+        _ => AnsiColor::Red,
+    };
     colour.on_default().bold().invert()
 }
 

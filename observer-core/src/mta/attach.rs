@@ -13,6 +13,7 @@ use super::Line;
 use super::join::delivery::Delivery;
 use super::join::{Attempt, Joiner, Settings, Verdict, Waiting};
 use crate::event::{Event, Mta};
+use crate::steady::Steady;
 
 /// Events that wait for their deliveries.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Attacher {
     states: HashMap<String, State>,
     max_waiting: usize,
     tallies: Tallies,
+    clock: Option<Steady>,
 }
 
 #[derive(Debug)]
@@ -78,12 +80,23 @@ impl Attacher {
             states: HashMap::new(),
             max_waiting,
             tallies: Tallies::default(),
+            clock: None,
         }
+    }
+
+    /// What the times of events and lines that come now are read by. With it, the times to
+    /// settle by are steady ones, and a wall clock that is set parts no event from its lines.
+    pub fn set_clock(&mut self, clock: Steady) {
+        self.clock = Some(clock);
     }
 
     /// Takes an event.
     pub fn event(&mut self, event: Event) {
-        let attempt = Attempt::of(&event);
+        let mut attempt = Attempt::of(&event);
+        if let Some((attempt, clock)) = attempt.as_mut().zip(self.clock) {
+            let steady = |time| clock.now().steady_of(time);
+            (attempt.started, attempt.ended) = (steady(attempt.started), steady(attempt.ended));
+        }
         let state = if attempt.is_some() { State::Open } else { State::Settled(None) };
         self.states.insert(event.id.clone(), state);
         attempt.into_iter().for_each(|attempt| self.joiner.attempt(attempt));
@@ -91,13 +104,19 @@ impl Attacher {
     }
 
     /// Takes a line, in the order of its log.
-    pub fn line(&mut self, line: Line) {
+    pub fn line(&mut self, mut line: Line) {
+        if let Some(clock) = self.clock {
+            line.time = clock.steady_of_stamp(line.time);
+        }
         self.joiner.line(line);
     }
 
     /// The events that can go on, if all up to `until` has come in.
     pub fn settle(&mut self, until: Timestamp) -> Ready {
-        let settled = self.joiner.settle(until);
+        let mut settled = self.joiner.settle(until);
+        if let Some(clock) = self.clock {
+            settled.deliveries.iter_mut().for_each(|delivery| delivery.last = clock.now().wall_of(delivery.last));
+        }
         for judged in settled.attempts {
             self.tallies.add(judged.verdict);
             // An event that could not wait has gone.
@@ -146,11 +165,13 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::{Attacher, Settings, Tallies};
+    use crate::attempt::ClockOffset;
     use crate::event::Event;
     use crate::label::{Label, Reason};
     use crate::mta::stamp::Clock;
     use crate::mta::{Kind, Line, parse};
     use crate::sample;
+    use crate::steady::Steady;
 
     fn event(id: &str, after_ms: i64) -> Event {
         let mut event = sample::event(Label::Refused, Some(Reason::Rst));
@@ -204,5 +225,47 @@ mod tests {
         let rest = attacher.settle(sample::time() + Duration::from_secs(16));
         let ids: Vec<_> = ready.events.iter().chain(&rest.events).map(|event| event.id.clone()).collect();
         assert_eq!(ids, (0..103).map(|nth| format!("e{nth}")).collect::<Vec<_>>());
+    }
+
+    /// What twenty attempts, one each second, join to by a daemon that looks ten times a
+    /// second, while the wall clock is set by `by` after ten and back after fifteen; and how
+    /// many wait in the end.
+    fn with_a_clock_that_is_set(by: i64) -> (Tallies, usize) {
+        const SECOND: u64 = 1_000;
+        let set = |boot_ms: u64| if (10_500..15_500).contains(&boot_ms) { by } else { 0 };
+        let begin = sample::time();
+        let wall = |boot_ms: u64, set: i64| {
+            begin + SignedDuration::from_millis(boot_ms.cast_signed()) + SignedDuration::from_secs(set)
+        };
+        let offset = |boot_ms: u64| ClockOffset::new(boot_ms * 1_000_000, wall(boot_ms, set(boot_ms)));
+        let mut steady = Steady::new(0, offset(0));
+        let mut attacher = Attacher::new(Settings::default());
+        for look in (0..30 * SECOND).step_by(100) {
+            steady.read(look * 1_000_000, offset(look));
+            attacher.set_clock(steady);
+            // An attempt ends 40 ms, its lines are written 30 ms before the look.
+            if look % SECOND == 500 && look < 20 * SECOND {
+                let mut event = event(&look.to_string(), 0);
+                let ended = offset(look).wall((look - 40) * 1_000_000);
+                (event.time, event.started) = (ended, Some(ended - SignedDuration::from_millis(2)));
+                attacher.event(event);
+                for text in [STEP, LAST] {
+                    let written = wall(look - 30, set(look - 30));
+                    let clock = Clock { now: written, zone: TimeZone::UTC };
+                    let text = format!("{written} mx1 postfix/smtp[1203]: {text}");
+                    attacher.line(parse(Kind::Postfix, text.as_bytes(), &clock).unwrap());
+                }
+            }
+            attacher.settle(steady.now().steady - Duration::from_secs(2));
+        }
+        (attacher.tallies(), attacher.waiting().attempts)
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_parts_no_attempt_from_its_lines() {
+        for by in [0, -3_600, 3_600, 86_400, -86_400, 2, -2, -31_536_000] {
+            let expected = (Tallies { joined: 20, ..Tallies::default() }, 0);
+            assert_eq!(with_a_clock_that_is_set(by), expected, "set by {by} s");
+        }
     }
 }

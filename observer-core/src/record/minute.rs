@@ -132,9 +132,11 @@ impl Minutes {
                 first_later.map(|key| self.counts.split_off(&key)).unwrap_or_default()
             }
         };
-        let over = std::mem::replace(&mut self.counts, later);
+        let mut over = std::mem::replace(&mut self.counts, later);
         if end < self.open.saturating_sub(1) {
-            // The clock was set back: minutes are told of once more, and add up.
+            // The clock was set back: minutes are told of once more, and add up. Those to come
+            // by the clock as it was would have to wait for it.
+            over.append(&mut self.counts);
             self.open = end;
         } else if end != i64::MAX {
             self.open = self.open.max(end);
@@ -263,6 +265,22 @@ mod tests {
             minutes.take_all(&host())[0].id.clone()
         });
         assert_ne!(ids[0], ids[1]);
+    }
+
+    #[test]
+    fn what_was_counted_by_a_clock_that_was_a_day_ahead_does_not_wait_for_that_day() {
+        let mut minutes = Minutes::new(at(0));
+        let outcome = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        assert_eq!(minutes.take(at(600), &host()), []);
+        assert_eq!(minutes.take(at(600 + 86_400), &host()), []);
+        minutes.add(at(610 + 86_400), outcome, 1);
+        // Set back: known only from the next look on.
+        minutes.add(at(611), outcome, 2);
+        let told = minutes.take(at(612), &host());
+        assert_eq!(told.iter().map(|minute| minute.count).sum::<u64>(), 3, "{told:?}");
+        minutes.add(at(613), outcome, 4);
+        let told = minutes.take(at(665), &host());
+        assert_eq!(told.iter().map(|minute| (minute.time, minute.count)).collect::<Vec<_>>(), [(at(600), 4)]);
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! Follows how far failures reach while events come in.
 
+use std::mem::take;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::Failure;
+use super::clock;
 use super::live::Live;
+use super::open_alerts::OpenAlerts;
 use super::unseen::Unseen;
 use crate::alert::Alert;
-use crate::event::Event;
-use crate::scope::ScopeTracker;
+use crate::config::Config;
+use crate::event::{Event, Host};
+use crate::scope::{Change, OpenScope, Scope, ScopeChange, ScopeTracker};
+use crate::steady::{Now, Steady};
 use crate::tally::{Budget, Prefixes, Seen, Tallies};
 
 /// Between two looks at the windows, which move in steps of ten seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Alerts wait so long for the list of open ones to be on disk.
+const WAIT_FOR_LIST: Duration = Duration::from_secs(2);
+/// As long as the list takes at the end.
+const LAST_LIST_WITHIN: Duration = Duration::from_millis(200);
 
 /// Counts every event, and says when a scope begins, widens or ends.
 pub(super) struct Alerts {
@@ -21,40 +28,118 @@ pub(super) struct Alerts {
     tracker: ScopeTracker,
     unseen: Unseen,
     look_at: Instant,
-    now: Timestamp,
+    clock: Steady,
+    now: Now,
+    list: Option<OpenAlerts>,
+    /// What the list holds.
+    listed: Vec<Scope>,
+    /// Changes that wait for it, and until when at most.
+    held: Vec<ScopeChange>,
+    hold_until: Instant,
 }
 
 impl Alerts {
     /// `max_outcomes` is the size of the kernel's table of outcomes.
     pub(super) fn new(max_outcomes: u32) -> Self {
         let budget = Budget { kernel_outcomes: max_outcomes as usize, ..Budget::default() };
+        let clock = clock::steady();
         Self {
             tallies: Tallies::new(budget, Prefixes::default()),
             tracker: ScopeTracker::default(),
             unseen: Unseen::default(),
             look_at: Instant::now() + LOOK_EVERY,
-            now: Timestamp::now(),
+            now: clock.now(),
+            clock,
+            list: None,
+            listed: Vec::new(),
+            held: Vec::new(),
+            hold_until: Instant::now(),
         }
+    }
+
+    /// As [`Self::new`], with a list of open alerts on disk, where this configuration has a
+    /// place for it. Those that the last run left open are ended first.
+    pub(super) fn listed(max_outcomes: u32, config: &Config) -> Result<Self, Failure> {
+        let mut alerts = Self::new(max_outcomes);
+        if let Some((list, open)) = OpenAlerts::start(config)? {
+            alerts.list = Some(list);
+            alerts.enlist(open.clone());
+            let now = alerts.now.wall;
+            alerts.hold(open.into_iter().map(|open| open.stopped(now)).collect());
+        }
+        Ok(alerts)
     }
 
     /// Counts an event; all are wanted, those of successes too.
     pub(super) fn add(&mut self, event: &Event) {
         if let Some(seen) = Seen::from_event(event) {
+            self.now = clock::read(&mut self.clock);
             self.tallies.add(&seen, self.now);
         }
     }
 
     /// What has changed; to be called at every tick.
     pub(super) fn tick(&mut self, live: &Live) -> Result<Vec<Alert>, Failure> {
-        self.now = Timestamp::now();
+        self.now = clock::read(&mut self.clock);
         if let Some(counters) = self.unseen.take(live) {
             self.tallies.reconcile(&counters, self.now);
         }
-        if Instant::now() < self.look_at {
-            return Ok(Vec::new());
+        if Instant::now() >= self.look_at {
+            self.look_at = Instant::now() + LOOK_EVERY;
+            self.unseen.look(live)?;
+            self.look();
         }
-        self.look_at = Instant::now() + LOOK_EVERY;
-        self.unseen.look(live)?;
-        Ok(Alert::of_changes(self.tracker.update(&self.tallies, self.now), live.host()))
+        Ok(self.release(live.host()))
+    }
+
+    fn look(&mut self) {
+        let changes = self.tracker.update(&self.tallies, self.now);
+        // Those that end now stay in the list until the next look: their end may get lost yet.
+        let ended = changes.iter().filter(|change| change.kind == Change::Ended);
+        let ended = ended.map(|change| OpenScope { since: change.since, verdict: change.verdict.clone() });
+        let open = ended.chain(self.tracker.active(self.now)).collect();
+        self.enlist(open);
+        self.hold(changes);
+    }
+
+    fn enlist(&mut self, open: Vec<OpenScope>) {
+        let scopes: Vec<_> = open.iter().map(|open| open.verdict.scope.clone()).collect();
+        if let Some(list) = self.list.as_mut().filter(|_| scopes != self.listed) {
+            list.note(open);
+            self.listed = scopes;
+        }
+    }
+
+    fn hold(&mut self, changes: Vec<ScopeChange>) {
+        if self.held.is_empty() {
+            self.hold_until = Instant::now() + WAIT_FOR_LIST;
+        }
+        self.held.extend(changes);
+    }
+
+    /// The alerts that can go on their way.
+    fn release(&mut self, host: &Host) -> Vec<Alert> {
+        let is_listed = self.list.as_mut().is_none_or(OpenAlerts::is_noted);
+        if is_listed || Instant::now() >= self.hold_until {
+            Alert::of_changes(take(&mut self.held), host)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Ends all alerts that are open.
+    pub(super) fn stop(&mut self, host: &Host) -> Vec<Alert> {
+        self.now = clock::read(&mut self.clock);
+        let mut changes = take(&mut self.held);
+        changes.extend(self.tracker.stop(self.now));
+        Alert::of_changes(changes, host)
+    }
+
+    /// Empties the list, when what [`Self::stop`] gave has gone its way.
+    pub(super) fn finish(mut self) {
+        self.enlist(Vec::new());
+        if let Some(list) = self.list {
+            list.finish(LAST_LIST_WITHIN);
+        }
     }
 }

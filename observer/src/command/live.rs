@@ -7,16 +7,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anstream::ColorChoice;
-use jiff::Timestamp;
 use observer_common::record::OutcomeKey;
 use observer_common::stat;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Failure;
-use crate::attempt::ClockOffset;
+use super::clock::clocks;
 use crate::cli::KernelArgs;
 use crate::config::Kernel;
 use crate::event::{Event, Host};
@@ -192,7 +190,7 @@ impl Live {
     fn drain(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<(), bool>, Failure> {
         self.session.flush_log();
         self.names.refresh();
-        let clock = clock_offset();
+        let (_, clock) = clocks();
         let mut batch = Vec::new();
         let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
         self.is_drained = !is_more;
@@ -305,11 +303,4 @@ impl Live {
 
 fn unreadable(error: impl fmt::Display) -> Failure {
     Failure::new("cannot read the kernel's counters", error)
-}
-
-/// Measured for each batch: the wall clock may have been set meanwhile.
-fn clock_offset() -> ClockOffset {
-    let monotonic = clock_gettime(ClockId::Monotonic);
-    let ns = monotonic.tv_sec as u64 * 1_000_000_000 + monotonic.tv_nsec as u64;
-    ClockOffset::new(ns, Timestamp::now())
 }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod capture;
+mod clock;
 mod configuration;
 mod confinement;
 mod diagnose;
@@ -10,6 +11,7 @@ mod live;
 pub mod metrics;
 mod minutes;
 mod mta_log;
+mod open_alerts;
 mod outlets;
 mod readers;
 mod record;

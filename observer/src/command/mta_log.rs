@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Failure;
+use super::clock;
 use super::live::say;
 use crate::config;
 use crate::event::Event;
@@ -20,6 +21,7 @@ use crate::mta::follow::{Counts, Follower, From, Place, journalctl};
 use crate::mta::hash::DomainKey;
 use crate::mta::join::Settings;
 use crate::mta::{Kind, Line};
+use crate::steady::{Now, Steady};
 
 /// Between two looks at a log that has nothing new.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -51,6 +53,8 @@ struct State {
 pub(super) struct MtaLog {
     attacher: Attacher,
     heard: Receiver<Heard>,
+    clock: Steady,
+    /// By the steady clock, as the next.
     read_until: Timestamp,
     settled_until: Timestamp,
     state: Arc<Mutex<State>>,
@@ -78,10 +82,14 @@ impl MtaLog {
             .spawn(move || reader.run())
             .map_err(|error| Failure::new("cannot start a thread", error))?;
         let settings = Settings { are_pids_ours: !config.has_own_process_ids, ..Settings::default() };
+        let clock = clock::steady();
+        let mut attacher = Attacher::new(settings);
+        attacher.set_clock(clock);
         Ok(Self {
-            attacher: Attacher::new(settings),
+            attacher,
             heard,
-            read_until: Timestamp::now(),
+            read_until: clock.now().steady,
+            clock,
             settled_until: Timestamp::MIN,
             state,
             place: named(config.kind, &config.log),
@@ -91,15 +99,16 @@ impl MtaLog {
 
     /// Takes an event.
     pub(super) fn event(&mut self, event: Event) {
+        self.read_clock();
         self.attacher.event(event);
     }
 
     /// What can go on; to be called at every tick. `is_drained` tells that all events up
     /// to now have come.
     pub(super) fn tick(&mut self, is_drained: bool) -> Ready {
+        let now = self.read_clock().steady;
         self.hear();
         self.say_trouble();
-        let now = Timestamp::now();
         let until = self.read_until.max(before(now, WAITS_FOR_LOG));
         if is_drained {
             self.settled_until = self.settled_until.max(before(until, ARRIVES_WITHIN));
@@ -109,6 +118,7 @@ impl MtaLog {
 
     /// All that is left.
     pub(super) fn finish(mut self) -> Ready {
+        self.read_clock();
         self.hear();
         self.attacher.finish()
     }
@@ -127,8 +137,14 @@ impl MtaLog {
     fn hear(&mut self) {
         for Heard { lines, until } in self.heard.try_iter() {
             lines.into_iter().for_each(|line| self.attacher.line(line));
-            self.read_until = until.unwrap_or(self.read_until);
+            self.read_until = until.map_or(self.read_until, |until| self.clock.steady_of_stamp(until));
         }
+    }
+
+    fn read_clock(&mut self) -> Now {
+        let now = clock::read(&mut self.clock);
+        self.attacher.set_clock(self.clock);
+        now
     }
 
     fn say_trouble(&mut self) {

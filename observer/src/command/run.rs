@@ -21,6 +21,7 @@ use super::readers::Readers;
 use super::record::Record;
 use super::service::Service;
 use super::socket::Socket;
+use crate::alert::Alert;
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::event::Event;
@@ -98,6 +99,7 @@ impl<'a> Daemon<'a> {
         let record = config.history.as_ref().map(open).transpose()?;
         let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
         let mta_log = config.mta.as_ref().map(MtaLog::start).transpose()?;
+        let alerts = Alerts::listed(max_outcomes, &config)?;
         let readers = readers(&config, live);
         let metrics = metrics(&config)?;
         let status = purpose(&config, live);
@@ -107,7 +109,7 @@ impl<'a> Daemon<'a> {
             args,
             confinement,
             record,
-            alerts: Alerts::new(max_outcomes),
+            alerts,
             minutes: MinuteCounts::new(max_outcomes),
             mta_log,
             outlets,
@@ -159,6 +161,19 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    fn tell_alerts(&mut self, alerts: &[Alert]) {
+        for alert in alerts {
+            say(&alert.text);
+            self.outlets.offer(Entry::Alert(alert));
+            if let Some(readers) = &self.readers {
+                readers.alert(alert);
+            }
+            if let Some(record) = &self.record {
+                record.alert(alert);
+            }
+        }
+    }
+
     fn tell_minutes(&mut self, minutes: &[Minute]) {
         minutes.iter().for_each(|minute| self.outlets.offer(Entry::Minute(minute)));
     }
@@ -186,6 +201,8 @@ impl<'a> Daemon<'a> {
 
     async fn finish(mut self, live: &Live) -> Result<(), Failure> {
         Service::stopping();
+        let ended = self.alerts.stop(live.host());
+        self.tell_alerts(&ended);
         if let Some(ready) = self.mta_log.take().map(MtaLog::finish) {
             self.pass_on(ready);
         }
@@ -195,7 +212,9 @@ impl<'a> Daemon<'a> {
         let minutes = self.minutes.last(live)?;
         self.tell_minutes(&minutes);
         self.outlets.finish(END_WITHIN);
-        if let Some(line) = self.record.map(|record| record.finish(live)).transpose()? {
+        let recorded = self.record.map(|record| record.finish(live)).transpose();
+        self.alerts.finish();
+        if let Some(line) = recorded? {
             say(&line);
         }
         Ok(())
@@ -271,16 +290,8 @@ impl Sink for Daemon<'_> {
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        for alert in self.alerts.tick(live)? {
-            say(&alert.text);
-            self.outlets.offer(Entry::Alert(&alert));
-            if let Some(readers) = &self.readers {
-                readers.alert(&alert);
-            }
-            if let Some(record) = &self.record {
-                record.alert(&alert);
-            }
-        }
+        let alerts = self.alerts.tick(live)?;
+        self.tell_alerts(&alerts);
         if let Some(ready) = self.mta_log.as_mut().map(|log| log.tick(live.is_drained())) {
             self.pass_on(ready);
         }

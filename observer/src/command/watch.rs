@@ -75,6 +75,7 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     let alerts = args.output.alerts.then(|| Alerts::new(max_outcomes));
     let mut watch = Watch { screen, record, alerts };
     let ended = live.until(stop, &mut watch).await.and_then(|()| live.finish(&mut watch));
+    let ended = ended.and_then(|()| watch.stop_alerts(&live));
     let recorded = watch.record.take().map(|record| record.finish(&live));
     // The summary is true also when stdout was not writable any more.
     live.summarize(&[])?;
@@ -140,6 +141,24 @@ struct Watch<W: io::Write> {
     alerts: Option<Alerts>,
 }
 
+impl<W: io::Write> Watch<W> {
+    fn tell_alerts(&mut self, alerts: &[Alert]) -> Result<(), Failure> {
+        for alert in alerts {
+            self.screen.alert(alert)?;
+            if let Some(record) = &self.record {
+                record.alert(alert);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_alerts(&mut self, live: &Live) -> Result<(), Failure> {
+        let ended = self.alerts.as_mut().map(|alerts| alerts.stop(live.host())).unwrap_or_default();
+        self.tell_alerts(&ended)?;
+        self.screen.batch_end().map(drop)
+    }
+}
+
 impl<W: io::Write> Sink for Watch<W> {
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
         if let Some(record) = &mut self.record {
@@ -157,12 +176,7 @@ impl<W: io::Write> Sink for Watch<W> {
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         let alerts = self.alerts.as_mut().map(|alerts| alerts.tick(live)).transpose()?.unwrap_or_default();
-        for alert in &alerts {
-            self.screen.alert(alert)?;
-            if let Some(record) = &self.record {
-                record.alert(alert);
-            }
-        }
+        self.tell_alerts(&alerts)?;
         self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }
 }

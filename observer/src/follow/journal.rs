@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::lines::Lines;
@@ -22,6 +22,8 @@ const ENTRY: u64 = 200;
 const ENTRY_MAX: usize = 32 << 10;
 /// Between two starts.
 const PAUSE: Duration = Duration::from_secs(5);
+/// A clock that is behind by less was not set.
+const SLEWED: SignedDuration = SignedDuration::from_secs(1);
 /// All that is asked of an entry.
 const FIELDS: &str = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,_SOURCE_REALTIME_TIMESTAMP";
 
@@ -33,7 +35,7 @@ pub(super) struct Journal {
     output: ChildStdout,
     lines: Lines,
     /// When the first journalctl was started, for a second one.
-    since: String,
+    since: Timestamp,
     cursor: Option<String>,
     started: Instant,
     chunk: Vec<u8>,
@@ -42,7 +44,7 @@ pub(super) struct Journal {
 impl Journal {
     /// As the program journalctl does.
     pub(super) fn start(program: &Path, from: From) -> io::Result<Self> {
-        let since = format!("--since=@{}", Timestamp::now().as_second());
+        let since = Timestamp::now();
         let begin = match from {
             // With --lines=0, systemd 252 leaves out the first entry of an empty journal.
             From::End => "--since=now".to_owned(),
@@ -67,9 +69,23 @@ impl Journal {
                 });
                 Ok(true)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                self.outlive_a_clock_set_back(Timestamp::now())
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// A journalctl that has seen no entry yet waits for one that is not older than its
+    /// start: after the clock was set back, for as long as by that. Another one begins at
+    /// the end of the journal; by time it would begin with what was read long ago.
+    fn outlive_a_clock_set_back(&mut self, now: Timestamp) -> io::Result<bool> {
+        if self.cursor.is_none() && now.duration_since(self.since) < -SLEWED {
+            end(&mut self.child);
+            (self.started, self.since) = (Instant::now(), now);
+            (self.child, self.output) = follow(&self.program, "--lines=0")?;
+        }
+        Ok(false)
     }
 
     /// journalctl ended: goes on after the last entry.
@@ -81,7 +97,7 @@ impl Journal {
         self.started = Instant::now();
         counts.restarts += 1;
         let after = self.cursor.as_ref().map(|cursor| format!("--after-cursor={cursor}"));
-        let from = after.unwrap_or_else(|| self.since.clone());
+        let from = after.unwrap_or_else(|| format!("--since=@{}", self.since.as_second()));
         (self.child, self.output) = follow(&self.program, &from)?;
         self.lines = Lines::new(ENTRY_MAX);
         Ok(false)

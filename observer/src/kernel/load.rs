@@ -26,6 +26,7 @@ pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfErr
         *slot = *port;
     }
     let own_pid = if settings.watch_self { 0 } else { std::process::id() };
+    let namespace = pid_namespace();
     let send_successes = u8::from(settings.successes);
     let follow = u8::from(layout.can_follow_connect);
     let wake_bytes = u64::from(settings.ring_bytes / 4);
@@ -41,6 +42,8 @@ pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfErr
     }
     loader
         .override_global("OBSERVER_PID", &own_pid, true)
+        .override_global("PID_NAMESPACE", &namespace.inode, true)
+        .override_global("PID_NAMESPACE_DEV", &namespace.device, true)
         .override_global("SEND_SUCCESSES", &send_successes, true)
         .override_global("FOLLOW_CONNECT", &follow, true)
         .override_global(aya_log::LEVEL, &log_level, true)
@@ -50,6 +53,29 @@ pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfErr
         .map_max_entries("OUTCOMES", settings.max_destinations)
         .map_max_entries("EVENTS", settings.ring_bytes);
     loader.load(OBJECT)
+}
+
+/// Inode number of the initial pid namespace: PROC_PID_INIT_INO in include/linux/proc_ns.h.
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+/// A pid namespace as the kernel programs are told of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct PidNamespace {
+    /// 0 for the initial one.
+    inode: u64,
+    device: u64,
+}
+
+/// This process's. Taken for the initial one where procfs does not tell.
+fn pid_namespace() -> PidNamespace {
+    match rustix::fs::stat("/proc/self/ns/pid") {
+        Ok(stat) if stat.st_ino != INITIAL_PID_NAMESPACE => {
+            // The kernel's own dev_t, MKDEV in include/linux/kdev_t.h, not that of stat(2).
+            let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+            PidNamespace { inode: stat.st_ino, device: u64::from(major) << 20 | u64::from(minor) }
+        }
+        _ => PidNamespace::default(),
+    }
 }
 
 /// Attaches every hook that this kernel has, that settings want and that is

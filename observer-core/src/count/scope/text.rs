@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Change, Numbers, Scope, ScopeChange, Verdict};
+use super::{Change, EndCause, Numbers, Scope, ScopeChange, Verdict};
 use crate::tally::Window;
 
 impl Display for Scope {
@@ -91,8 +91,11 @@ impl Display for Verdict {
 impl Display for ScopeChange {
     /// A sentence, without a full stop.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { kind, verdict, since, .. } = self;
+        let Self { kind, verdict, since, cause, .. } = self;
         match kind {
+            Change::Ended if *cause == Some(EndCause::ObserverStopped) => {
+                write!(f, "No longer watched, observer stopped: {}, which had failed since {since:.0}", verdict.scope)
+            }
             Change::Began => write!(f, "{verdict}"),
             Change::Widened => write!(f, "Wider now, and failing since {since:.0}: {verdict}"),
             Change::Ended => write!(f, "Over: {}, which had failed since {since:.0}", verdict.scope),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::View;
 use super::{STAY, Scope, Verdict};
+use crate::steady::Now;
 use crate::tally::{Tallies, Window};
 
 /// What became of a scope.
@@ -17,8 +18,29 @@ pub enum Change {
     Began,
     /// It fails now, and with it what had been failing within it.
     Widened,
-    /// It fails no more.
+    /// It fails no more, or nobody looks any more: see [`EndCause`].
     Ended,
+}
+
+/// Why a scope ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndCause {
+    /// It fails no more.
+    Recovered,
+    /// observer stopped, in order or not: it may fail still. If it does, it begins
+    /// again after the next start.
+    ObserverStopped,
+}
+
+impl EndCause {
+    /// The cause as alerts write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::ObserverStopped => "observer-stopped",
+        }
+    }
 }
 
 impl Change {
@@ -49,14 +71,37 @@ pub struct ScopeChange {
     /// What it was before it widened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Scope>,
+    /// Why it ended; `None` unless it did, and from versions that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EndCause>,
+}
+
+/// A scope that was told of as failing, and not as ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenScope {
+    /// As [`ScopeChange::since`].
+    pub since: Timestamp,
+    /// As [`ScopeChange::verdict`].
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+impl OpenScope {
+    /// Its end, because observer stopped.
+    pub fn stopped(self, time: Timestamp) -> ScopeChange {
+        let Self { since, verdict } = self;
+        let cause = Some(EndCause::ObserverStopped);
+        ScopeChange { kind: Change::Ended, time, since, verdict, from: Vec::new(), cause }
+    }
 }
 
 /// Scopes followed at a time. There is no more to learn from more of them.
-const MAX_ACTIVE: usize = 256;
+pub const MAX_ACTIVE: usize = 256;
 /// A scope that does not hold for so long has ended: longer than a pause between
 /// two runs of a mail queue that a share may turn on.
 const END_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
+/// Its times are steady ones.
 #[derive(Clone, Debug)]
 struct Active {
     verdict: Verdict,
@@ -78,7 +123,8 @@ pub struct ScopeTracker {
 impl ScopeTracker {
     /// What changed since the last call, ends first. Call it every ten
     /// seconds; more often, the windows are the same.
-    pub fn update(&mut self, tallies: &Tallies, now: Timestamp) -> Vec<ScopeChange> {
+    pub fn update(&mut self, tallies: &Tallies, now: impl Into<Now>) -> Vec<ScopeChange> {
+        let now = now.into();
         let [short, long] = [Window::TenMinutes, Window::Hour].map(|window| View::new(tallies, window, now));
         let mut changes = self.end(&short, &long, now);
         let long = long.verdicts().into_iter().filter(|verdict| !short.has_data(&verdict.scope));
@@ -93,8 +139,19 @@ impl ScopeTracker {
     }
 
     /// What fails now, in the order of scopes.
-    pub fn active(&self) -> impl Iterator<Item = (&Verdict, Timestamp)> {
-        self.active.values().map(|active| (&active.verdict, active.since))
+    pub fn active(&self, now: impl Into<Now>) -> impl Iterator<Item = OpenScope> {
+        let now = now.into();
+        let open =
+            move |active: &Active| OpenScope { since: now.wall_of(active.since), verdict: active.verdict.clone() };
+        self.active.values().map(open)
+    }
+
+    /// Ends all that fails now, because observer stops.
+    pub fn stop(&mut self, now: impl Into<Now>) -> Vec<ScopeChange> {
+        let now = now.into();
+        let ended = self.active(now).map(|open| open.stopped(now.wall)).collect();
+        self.active.clear();
+        ended
     }
 
     /// How often a verdict was not followed for want of room.
@@ -102,26 +159,32 @@ impl ScopeTracker {
         self.untracked
     }
 
-    fn end(&mut self, short: &View<'_>, long: &View<'_>, now: Timestamp) -> Vec<ScopeChange> {
+    fn end(&mut self, short: &View<'_>, long: &View<'_>, now: Now) -> Vec<ScopeChange> {
         let mut ended = Vec::new();
         self.active.retain(|scope, active| {
             let view = if short.has_data(scope) { short } else { long };
             if let Some(verdict) = view.holds(&active.verdict.scope, STAY) {
-                (active.verdict, active.held) = (verdict, now);
+                (active.verdict, active.held) = (verdict, now.steady);
             }
-            // A clock that was set back starts the time anew.
-            active.held = active.held.min(now);
-            let is_over = now.duration_since(active.held) >= END_AFTER;
+            let is_over = now.steady.duration_since(active.held) >= END_AFTER;
             if is_over {
-                let (verdict, since) = (active.verdict.clone(), active.since);
-                ended.push(ScopeChange { kind: Change::Ended, time: now, since, verdict, from: Vec::new() });
+                let (verdict, since) = (active.verdict.clone(), now.wall_of(active.since));
+                let cause = Some(EndCause::Recovered);
+                ended.push(ScopeChange {
+                    kind: Change::Ended,
+                    time: now.wall,
+                    since,
+                    verdict,
+                    from: Vec::new(),
+                    cause,
+                });
             }
             !is_over
         });
         ended
     }
 
-    fn begin(&mut self, verdict: Verdict, now: Timestamp) -> Option<ScopeChange> {
+    fn begin(&mut self, verdict: Verdict, now: Now) -> Option<ScopeChange> {
         let identity = verdict.scope.identity();
         let is_known = self.active.keys().any(|active| *active == identity || active.covers(&identity));
         if is_known || matches!(identity, Scope::TooLittleData { .. }) {
@@ -133,10 +196,10 @@ impl ScopeTracker {
             return None;
         }
         let from: Vec<_> = within.iter().filter_map(|scope| self.active.remove(scope)).collect();
-        let since = from.iter().map(|active| active.since).fold(now, Timestamp::min);
+        let since = from.iter().map(|active| active.since).fold(now.steady, Timestamp::min);
         let kind = if from.is_empty() { Change::Began } else { Change::Widened };
-        self.active.insert(identity, Active { verdict: verdict.clone(), since, held: now });
+        self.active.insert(identity, Active { verdict: verdict.clone(), since, held: now.steady });
         let from = from.into_iter().map(|active| active.verdict.scope).collect();
-        Some(ScopeChange { kind, time: now, since, verdict, from })
+        Some(ScopeChange { kind, time: now.wall, since: now.wall_of(since), verdict, from, cause: None })
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 
 use super::{BEGIN, MIN_ATTEMPTS, MIN_DESTINATIONS, MIN_HOSTS, Numbers, Scope, Thresholds, Verdict, rate};
 use crate::label::Label;
+use crate::steady::Now;
 use crate::tally::{Family, Source, Tallies, Tick, Window, WindowCounts};
 
 /// Attempts by label, without those that were cancelled.
@@ -104,7 +104,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(tallies: &'a Tallies, window: Window, now: Timestamp) -> Self {
+    pub(super) fn new(tallies: &'a Tallies, window: Window, now: Now) -> Self {
         let tick = tallies.tick(now);
         let mut ports: BTreeMap<_, (Destinations, Counts)> = BTreeMap::new();
         for ((ip, port), tally) in tallies.destinations() {

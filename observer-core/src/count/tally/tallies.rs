@@ -14,6 +14,7 @@ use super::split::Sources;
 use super::table::{Group, Table, Update};
 use super::{Moment, Seen, SourceCounts, Tally, Tick};
 use crate::ledger::Counters;
+use crate::steady::Now;
 
 /// A destination: address and port.
 pub type Key = (IpAddr, u16);
@@ -145,18 +146,22 @@ impl Tallies {
     }
 
     /// Counts attempts. Times up to a minute out of order are put in order;
-    /// what ended after `now` counts as ended now. When the clock is set back,
-    /// windows go on from where they were.
-    pub fn add(&mut self, seen: &Seen, now: Timestamp) {
-        let now = self.clock.advance(now);
-        self.enter(seen, Moment { at: self.clock.place(seen.at), now });
+    /// what ended after `now` counts as ended now. Windows go by the steady clock;
+    /// of a caller that has the wall clock alone, they go on from where they were
+    /// when that is set back.
+    pub fn add(&mut self, seen: &Seen, now: impl Into<Now>) {
+        let now = now.into();
+        let tick = self.clock.advance(now.steady);
+        self.enter(seen, Moment { at: self.clock.place(now.steady_of(seen.at)), now: tick });
     }
 
     /// Counts what the kernel counted and no event showed, as ended at `at`,
     /// and says how many that were. `counters` must have been read before the
     /// last event that was added left the ring buffer; otherwise events that
     /// come yet are counted twice.
-    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) -> u64 {
+    pub fn reconcile(&mut self, counters: &Counters, at: impl Into<Now>) -> u64 {
+        let now = at.into();
+        let at = now.wall;
         let mut counted: BTreeMap<KnownKey, u64> = BTreeMap::new();
         for (key, count) in &counters.outcomes {
             *counted.entry(KnownKey::new(&Seen::from_counter(key, 0, at))).or_default() += count;
@@ -168,7 +173,7 @@ impl Tallies {
                 ambiguous += lacking;
             } else if lacking > 0 {
                 missing += lacking;
-                self.add(&key.seen(lacking, at), at);
+                self.add(&key.seen(lacking, at), now);
             }
         }
         // A full map takes no new keys, ever.
@@ -181,8 +186,8 @@ impl Tallies {
     }
 
     /// The time at which to look at windows.
-    pub fn tick(&self, now: Timestamp) -> Tick {
-        self.clock.now(now)
+    pub fn tick(&self, now: impl Into<Now>) -> Tick {
+        self.clock.now(now.into().steady)
     }
 
     /// Everything.

@@ -1,7 +1,8 @@
 //! Scopes over time.
 
 use super::*;
-use crate::scope::{Change, ScopeChange};
+use crate::scope::{Change, EndCause, OpenScope, ScopeChange};
+use crate::steady::Now;
 
 fn told(changes: &[ScopeChange]) -> Vec<String> {
     changes.iter().map(|change| format!("{:?} {}", change.kind, change.verdict.scope)).collect()
@@ -46,7 +47,7 @@ fn begins_widens_and_ends() {
     assert_eq!(watch.run(0, 300, one), [(40, format!("Began destination {BAD}:25"))]);
     let both = |_| vec![(GOOD, CONNECTED), (BAD, REFUSED), (BESIDE, TIMED_OUT)];
     assert_eq!(watch.run(300, 600, both), [(300, "Widened prefix 203.0.113.0/24 on port 25".to_owned())]);
-    let (verdict, since) = watch.tracker.active().next().unwrap();
+    let OpenScope { verdict, since } = watch.tracker.active(after(600)).next().unwrap();
     assert_eq!((verdict.scope.as_str(), since), ("prefix", after(40)));
     let none = |_| vec![(GOOD, CONNECTED), (BAD, CONNECTED), (BESIDE, CONNECTED)];
     let changes = watch.run(600, 2_000, none);
@@ -96,8 +97,8 @@ fn a_rate_limit_is_one_alert() {
     assert!(
         watch
             .tracker
-            .active()
-            .all(|(verdict, _)| matches!(verdict.scope, Scope::Intermittent { connections: 6..=9, .. }))
+            .active(after(0))
+            .all(|OpenScope { verdict, .. }| matches!(verdict.scope, Scope::Intermittent { connections: 6..=9, .. }))
     );
 }
 
@@ -141,10 +142,58 @@ fn so_many_scopes_are_followed() {
     // Not everything, by a tenth of the destinations that work.
     (0..40).for_each(|net| _ = host.to(&format!("198.18.{net}.1"), CONNECTED, 5));
     assert_eq!(tracker.update(&host.tallies, after(0)).len(), 256);
-    assert_eq!((tracker.active().count(), tracker.untracked()), (256, 10));
+    assert_eq!((tracker.active(after(0)).count(), tracker.untracked()), (256, 10));
+}
+
+#[test]
+fn what_fails_when_observer_stops_is_ended_with_that_cause() {
+    let mut watch = Watch::default();
+    watch.run(0, 300, |_| vec![(GOOD, CONNECTED), (BAD, REFUSED)]);
+    let open: Vec<_> = watch.tracker.active(after(300)).collect();
+    let ended = watch.tracker.stop(after(300));
+    assert_eq!(ended, open.into_iter().map(|open| open.stopped(after(300))).collect::<Vec<_>>());
+    assert_eq!(told(&ended), [format!("Ended destination {BAD}:25")]);
+    assert_eq!((ended[0].cause, ended[0].since), (Some(EndCause::ObserverStopped), after(40)));
+    assert_eq!(
+        ended[0].to_string(),
+        "No longer watched, observer stopped: destination 203.0.113.1:25, which had failed since 2026-11-23T16:07:41Z"
+    );
+    assert_eq!(watch.tracker.stop(after(310)), []);
 }
 
 proptest! {
+    /// Whatever the wall clock is set to: the same scopes begin, widen and end at the same
+    /// seconds, told in the time that it shows then.
+    #[test]
+    fn a_wall_clock_that_is_set_changes_no_verdict(
+        runs in prop::collection::vec((any_run(), prop_oneof![
+            4 => Just(0i64),
+            1 => Just(-3_600),
+            1 => Just(86_400),
+            1 => Just(-86_400),
+            1 => -4_000_000i64..4_000_000,
+        ]), 0..80),
+    ) {
+        let (mut even, mut jumping) = (Tallies::default(), Tallies::default());
+        let (mut tracker, mut again) = (ScopeTracker::default(), ScopeTracker::default());
+        let (mut passed, mut set) = (0, 0);
+        for ((seen, step), set_by) in runs {
+            passed += step;
+            set += set_by;
+            let now = Now { wall: after(passed + set), steady: after(passed) };
+            even.add(&Seen { at: after(passed), ..seen }, after(passed));
+            jumping.add(&Seen { at: now.wall, ..seen }, now);
+            let expected = tracker.update(&even, after(passed));
+            let found = again.update(&jumping, now);
+            let shifted: Vec<_> = expected.into_iter().map(|change| ScopeChange {
+                time: now.wall_of(change.time),
+                since: now.wall_of(change.since),
+                ..change
+            }).collect();
+            prop_assert_eq!(found, shifted);
+        }
+    }
+
     #[test]
     fn what_is_active_is_what_was_told(runs in prop::collection::vec(any_run(), 0..80)) {
         let (mut tallies, mut tracker, mut again) = (Tallies::default(), ScopeTracker::default(), ScopeTracker::default());
@@ -169,7 +218,7 @@ proptest! {
             }
             assert_apart(&active)?;
             active.sort();
-            let mut tracked: Vec<_> = tracker.active().map(|(verdict, _)| verdict.scope.identity()).collect();
+            let mut tracked: Vec<_> = tracker.active(after(now)).map(|open| open.verdict.scope.identity()).collect();
             tracked.sort();
             prop_assert_eq!(&active, &tracked);
         }
