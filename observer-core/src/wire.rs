@@ -3,11 +3,11 @@
 //! and then events, deliveries, alerts and [`Account`]s as they come, and a [`Lost`] where it
 //! was too slow for some. When it closes its writing half it gets a [`Summary`].
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::event::{Endpoint, Event, Mta};
+use crate::event::Event;
+pub use crate::record::joined::Joined as Delivery;
 
 /// Longest request that is read.
 pub const REQUEST_MAX: u64 = 4_096;
@@ -87,7 +87,7 @@ impl Account {
 /// The closing summary of the reader's own time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// For a person, as [`crate::ui::summary`] writes it.
+    /// For a person, as the closing summary of `observer watch`.
     pub text: String,
     /// The same in numbers.
     pub account: Account,
@@ -95,19 +95,6 @@ pub struct Summary {
     pub events: u64,
     /// Events that it was too slow for.
     pub too_slow: u64,
-}
-
-/// What the mail server's log says of an attempt whose event was sent before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// [`Event::id`].
-    pub id: String,
-    /// [`Event::time`].
-    pub time: Timestamp,
-    /// [`Event::dst`].
-    pub dst: Endpoint,
-    /// What it says.
-    pub mta: Mta,
 }
 
 /// Why a reader is not served.

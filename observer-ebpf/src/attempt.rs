@@ -10,13 +10,13 @@ use aya_ebpf::{
     },
 };
 use observer_common::{
+    address::Address,
     attempt::SocketAtEnd,
     record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, end, fact, phase},
     stat,
 };
 
 use crate::{
-    connect::Target,
     maps::*,
     sock::{self, QueuedError, SockHead},
 };
@@ -24,6 +24,13 @@ use crate::{
 const ECONNRESET: u16 = 104;
 const ETIMEDOUT: u16 = 110;
 const ECONNREFUSED: u16 = 111;
+
+/// Where a connect() call goes to.
+pub(crate) struct Target {
+    pub(crate) family: u8,
+    pub(crate) daddr: Address,
+    pub(crate) dport: u16,
+}
 
 /// A RST in the caller's own context within this time of connect() crossed no
 /// wire: it took less than 0.4 ms where it was measured.

@@ -20,7 +20,12 @@ use observer_common::{
     record::{FAMILY_V4, FAMILY_V6},
 };
 
-use crate::{attempt, maps::*, sock, tracepoint::field};
+use crate::{
+    attempt::{self, Target},
+    maps::*,
+    sock,
+    tracepoint::field,
+};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -94,13 +99,6 @@ pub(crate) fn user_target(addr: u64, len: u32) -> Option<Target> {
     // SAFETY: as above.
     let v6 = || unsafe { bpf_probe_read_user((addr + SIN6_ADDR) as *const [u32; 4]) }.unwrap_or_default();
     target(head, len, || Address::from_words(v6()))
-}
-
-/// Where a connect() call goes to.
-pub(crate) struct Target {
-    pub(crate) family: u8,
-    pub(crate) daddr: Address,
-    pub(crate) dport: u16,
 }
 
 /// The destination in a `struct sockaddr`, if its port is watched. `head` is its

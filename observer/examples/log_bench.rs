@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use observer::mta::follow::{Follower, From, Place};
+use observer::follow::{Follower, From, Place};
 use observer::mta::join::{Attempt, Joiner, Settings, Verdict};
 use observer::mta::{Kind, Line};
 

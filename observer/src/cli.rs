@@ -21,7 +21,7 @@ use observer_common::MAX_PORTS;
 pub use self::diagnose::DiagnoseArgs;
 pub use self::report::{ReportArgs, ReportFormat};
 pub use self::source::{GROUP, SOCKET, SourceArgs};
-use crate::config::{History, Kernel, keys};
+use crate::config::{Config, History, Kernel, Socket, keys};
 use crate::filter::Filter;
 use crate::format::Format;
 use crate::history::{DEFAULT_PATH, Retention};
@@ -537,6 +537,27 @@ fn distinct(ports: &[u16]) -> Vec<u16> {
         }
     }
     seen
+}
+
+impl RunArgs {
+    /// A configuration with what was typed laid over it.
+    pub fn over(&self, mut config: Config) -> Config {
+        if !self.port.is_empty() {
+            config.ports.clone_from(&self.port);
+        }
+        self.history.lay_over(&mut config.history);
+        let (kernel, typed) = (&mut config.kernel, &self.kernel);
+        kernel.syscall_hooks &= !typed.no_syscall_hooks;
+        kernel.max_in_flight = typed.max_in_flight.unwrap_or(kernel.max_in_flight);
+        kernel.max_destinations = typed.max_destinations.unwrap_or(kernel.max_destinations);
+        kernel.ring_bytes = typed.ring_size.unwrap_or(kernel.ring_bytes);
+        if self.socket.is_some() || self.socket_group.is_some() {
+            let Socket { path, group } = config.socket.unwrap_or_default();
+            let (path, group) = (self.socket.clone().unwrap_or(path), self.socket_group.clone().unwrap_or(group));
+            config.socket = Some(Socket { path, group });
+        }
+        config
+    }
 }
 
 #[cfg(test)]

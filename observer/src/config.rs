@@ -6,6 +6,8 @@
 mod document;
 pub mod keys;
 mod read;
+pub mod target;
+pub(crate) mod value;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,14 +19,13 @@ use std::time::Duration;
 pub use self::document::Problem;
 use self::document::{Document, Documents};
 pub use self::read::Surroundings;
-use crate::cli::RunArgs;
+use self::target::Target;
 use crate::filter::Filter;
+use crate::follow::Place;
 use crate::format::{Entry, Format};
 use crate::history::Retention;
 use crate::label::Label;
 use crate::mta;
-use crate::mta::follow::Place;
-use crate::sink::target::Target;
 use crate::spool::Limits;
 
 /// All of it.
@@ -54,6 +55,10 @@ pub struct Config {
 pub const DEFAULT_FILE: &str = "/etc/observer/observer.toml";
 /// Directory of the spools, unless another one is named.
 pub const SPOOL: &str = "/var/lib/observer/spool";
+/// Where `observer run` listens for readers.
+pub const SOCKET: &str = "/run/observer/observer.sock";
+/// Whose members may read from it.
+pub const GROUP: &str = "observer";
 /// Beside the file: more of the same, in the order of their names.
 const MORE: &str = "conf.d";
 /// A configuration is smaller, and there are fewer of them.
@@ -120,25 +125,6 @@ impl Config {
         let config = parse(&texts, surroundings)?;
         let warnings = config.warnings();
         Ok(Loaded { config, warnings, files })
-    }
-
-    /// With what was typed laid over it.
-    pub fn with_options(mut self, args: &RunArgs) -> Self {
-        if !args.port.is_empty() {
-            self.ports.clone_from(&args.port);
-        }
-        args.history.lay_over(&mut self.history);
-        let (kernel, typed) = (&mut self.kernel, &args.kernel);
-        kernel.syscall_hooks &= !typed.no_syscall_hooks;
-        kernel.max_in_flight = typed.max_in_flight.unwrap_or(kernel.max_in_flight);
-        kernel.max_destinations = typed.max_destinations.unwrap_or(kernel.max_destinations);
-        kernel.ring_bytes = typed.ring_size.unwrap_or(kernel.ring_bytes);
-        if args.socket.is_some() || args.socket_group.is_some() {
-            let Socket { path, group } = self.socket.unwrap_or_default();
-            let (path, group) = (args.socket.clone().unwrap_or(path), args.socket_group.clone().unwrap_or(group));
-            self.socket = Some(Socket { path, group });
-        }
-        self
     }
 
     /// Files that sinks read later: secrets, certificates.
@@ -241,7 +227,7 @@ impl Default for History {
 
 impl Default for Socket {
     fn default() -> Self {
-        Self { path: crate::cli::SOCKET.into(), group: crate::cli::GROUP.to_owned() }
+        Self { path: SOCKET.into(), group: GROUP.to_owned() }
     }
 }
 

@@ -59,9 +59,8 @@ pub use observer_core::{
 };
 pub use store::{history, spool};
 
-/// What the mail server says of its own deliveries: [`observer_core::mta`], and [`follow`], which reads logs.
+/// What the mail server says of its own deliveries: [`observer_core::mta`] and [`observer_core::join`].
 pub mod mta {
+    pub use observer_core::join::{self, attach, hash};
     pub use observer_core::mta::*;
-
-    pub use crate::follow;
 }

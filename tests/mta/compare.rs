@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use observer::event::{Event, Mta};
+use observer::follow::{Follower, From, Place};
 use observer::history::{Connect, History, Question};
 use observer::mta::Line;
-use observer::mta::follow::{Follower, From, Place};
 use observer::mta::join::delivery::{Delivery, Found};
 use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
 

@@ -18,6 +18,7 @@ mod verb {
     pub(crate) mod bench;
     pub(crate) mod demo;
     pub(crate) mod fuzz;
+    pub(crate) mod graph;
     pub(crate) mod lint;
     pub(crate) mod package;
     pub(crate) mod receivers;
@@ -47,6 +48,7 @@ enum Verb {
     Bench(verb::bench::Bench),
     Demo(verb::demo::Demo),
     Fuzz(verb::fuzz::Fuzz),
+    Graph(verb::graph::Graph),
     Lint(verb::lint::Lint),
     Package(verb::package::Package),
     Receivers(verb::receivers::Receivers),
@@ -66,7 +68,7 @@ impl Verb {
             Self::Lint(_) => Some(Purpose::Lint),
             Self::Package(_) => Some(Purpose::Package),
             Self::Receivers(_) => Some(Purpose::Receivers),
-            Self::Setup(_) | Self::Test(_) => None,
+            Self::Graph(_) | Self::Setup(_) | Self::Test(_) => None,
             Self::VmTest(vm_test) => Some(vm_test.purpose()),
         }
     }
@@ -79,6 +81,7 @@ impl Verb {
             Self::Bench(bench) => bench.run(),
             Self::Demo(demo) => demo.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
+            Self::Graph(graph) => graph.run(),
             Self::Lint(lint) => lint.run(),
             Self::Package(package) => package.run(),
             Self::Receivers(receivers) => receivers.run(),

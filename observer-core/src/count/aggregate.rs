@@ -9,13 +9,31 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use lru::LruCache;
 use observer_common::record::DestinationCounters;
+use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
-use crate::event::Destination;
 use crate::label::{Label, Verdict};
 use crate::origin::Fingerprint;
 
 type Key = (IpAddr, u16);
+
+/// What is known of a destination at the time of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Attempts begun, by the kernel's exact count.
+    pub attempts: u64,
+    /// Handshakes completed, by the kernel's exact count.
+    pub established: u64,
+    /// Events with the label `refused`.
+    pub refused: u64,
+    /// Events with the label `timeout`.
+    pub timeout: u64,
+    /// First failure seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failed: Option<Timestamp>,
+    /// Failures in a row, this one included.
+    pub streak: u64,
+}
 
 /// Totals and per-destination state, fed one attempt after the other in the
 /// order of their ends.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::join::row::{Connect, Delivery};
 use crate::mta::{Kind, Said, Status};
-use crate::record::delivery::{Connect, Delivery};
 
 /// Domains and hosts that are told apart; what comes after is counted in the sums alone.
 const KEPT: usize = 256;

@@ -12,6 +12,7 @@ pub mod ocsf;
 pub mod otlp;
 mod own;
 pub mod phrase;
+pub mod place;
 pub mod record;
 pub mod rfc5424;
 pub mod severity;

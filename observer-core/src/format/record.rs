@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::place::destination;
 use super::severity::Severity;
-use super::text::destination;
 use crate::label::{Label, Reason};
 use crate::minute::Minute;
 use crate::notice::{Kind, Notice};

@@ -2,18 +2,19 @@
 //! `16:07:01.123Z refused     203.0.113.5:25        refused by the remote host: RST after 31 ms  smtp[1203] from 192.0.2.10`
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anstyle::{AnsiColor, Style};
 
 use crate::alert::Alert;
 use crate::event::{Endpoint, Event, Mta};
 use crate::format::phrase::{phrase, task_name};
+pub use crate::format::place::destination;
 use crate::format::record::Record;
 use crate::label::Label;
+use crate::record::joined::Joined;
 use crate::sanitize::sanitize;
 use crate::scope::{Change, EndCause, ScopeChange};
-use crate::wire::Delivery;
 
 /// Width of the longest label.
 const LABEL_WIDTH: usize = 11;
@@ -41,7 +42,7 @@ pub fn append(event: &Event, is_coloured: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends what the mail server's log says of an attempt as a line, newline included.
-pub fn append_delivery(delivery: &Delivery, is_coloured: bool, out: &mut Vec<u8>) {
+pub fn append_delivery(delivery: &Joined, is_coloured: bool, out: &mut Vec<u8>) {
     let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
     let time = delivery.time.strftime("%H:%M:%S.%3fZ");
     let (mta, destination) = (&delivery.mta, destination(&delivery.dst));
@@ -81,16 +82,6 @@ fn alert_style(change: &ScopeChange) -> Style {
         _ => AnsiColor::Red,
     };
     colour.on_default().bold().invert()
-}
-
-/// Where to, as URLs and logs write it: `203.0.113.5:25`, `[2001:db8::1]:25`.
-pub fn destination(end: &Endpoint) -> String {
-    match (end.ip, end.port) {
-        (Some(ip), Some(port)) => SocketAddr::new(ip, port).to_string(),
-        (Some(ip), None) => ip.to_string(),
-        (None, Some(port)) => format!("?:{port}"),
-        (None, None) => "?".to_owned(),
-    }
 }
 
 /// The colour of a label: red for a no, yellow for silence, magenta for what

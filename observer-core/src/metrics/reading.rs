@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::exposition::{Exposition, Kind};
+use crate::join::Waiting;
+use crate::join::attach::Tallies;
 use crate::ledger::Counters;
 use crate::mta::LogCounts;
-use crate::mta::attach::Tallies;
-use crate::mta::join::Waiting;
 
 /// All of it, at one time.
 #[derive(Clone, Debug)]

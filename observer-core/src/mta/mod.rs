@@ -7,11 +7,8 @@
 //! A log holds mail addresses. The part before the `@` is dropped where a line is
 //! parsed: no value that leaves a parser has one, in a field or in the words.
 
-pub mod attach;
 pub mod exim;
-pub mod hash;
 pub mod header;
-pub mod join;
 pub mod kumomta;
 pub mod opensmtpd;
 pub mod postfix;
@@ -19,7 +16,7 @@ mod said;
 pub mod stamp;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

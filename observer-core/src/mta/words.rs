@@ -128,7 +128,7 @@ fn without_token(text: &str, token: &str) -> String {
 
 /// Every occurrence of a token, whatever its case, with nothing of a word beside it
 /// becomes something else.
-pub(super) fn replaced(text: &str, token: &str, with: &str, is_of_word: fn(char) -> bool) -> String {
+pub(crate) fn replaced(text: &str, token: &str, with: &str, is_of_word: fn(char) -> bool) -> String {
     if token.is_empty() || token.len() > text.len() {
         return text.to_owned();
     }

@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use observer_common::record::{fact, phase};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use crate::aggregate::Destination;
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
 use crate::mta;
 use crate::schema::{self, Name};
+use crate::tally::Seen;
 
 /// Value of [`Event::schema`].
 pub const SCHEMA: &str = "observer.event.v1";
@@ -180,24 +182,6 @@ pub struct Mta {
     /// So many lines fit equally well: what is here is the same in all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidates: Option<u32>,
-}
-
-/// What is known of a destination at the time of an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Destination {
-    /// Attempts begun, by the kernel's exact count.
-    pub attempts: u64,
-    /// Handshakes completed, by the kernel's exact count.
-    pub established: u64,
-    /// Events with the label `refused`.
-    pub refused: u64,
-    /// Events with the label `timeout`.
-    pub timeout: u64,
-    /// First failure seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_failed: Option<Timestamp>,
-    /// Failures in a row, this one included.
-    pub streak: u64,
 }
 
 /// What the outside world adds to an attempt: looked up by the caller, so that
@@ -388,5 +372,20 @@ mod as_ms {
         // Microseconds are all that was written.
         let seconds = (ms * 1_000.0).round() / 1_000_000.0;
         Duration::try_from_secs_f64(seconds).map(Some).map_err(D::Error::custom)
+    }
+}
+impl Seen {
+    /// The attempt of an event; `None` for an event without a destination.
+    pub fn from_event(event: &Event) -> Option<Self> {
+        Some(Self {
+            at: event.time,
+            saddr: event.src.ip,
+            daddr: event.dst.ip?,
+            dport: event.dst.port?,
+            outcome: (event.label, event.reason),
+            handshake: event.handshake,
+            elapsed: event.elapsed,
+            count: 1,
+        })
     }
 }

@@ -114,17 +114,11 @@ pub fn render(report: &Report, tz: &TimeZone) -> Result<String, HtmlError> {
         times: times(report, tz),
         outcomes: outcomes(report),
         scopes: words::scopes(report),
-        labels: labels(report).into_iter().map(Label::as_str).collect(),
+        labels: words::labels(report).into_iter().map(Label::as_str).collect(),
         parts: parts(report, tz)?,
         ledger: words::account(&report.ledger),
     };
     page.render().map_err(HtmlError::Template)
-}
-
-/// Labels that occurred, in their order.
-pub(super) fn labels(report: &Report) -> Vec<Label> {
-    let occurred = |&label: &Label| report.overview.outcomes.iter().any(|outcome| outcome.label == label);
-    Label::ALL.into_iter().filter(occurred).collect()
 }
 
 fn figures(report: &Report) -> Vec<(&'static str, String)> {
@@ -189,7 +183,7 @@ fn parts(report: &Report, tz: &TimeZone) -> Result<Vec<Part>, HtmlError> {
 }
 
 fn timeline(report: &Report, tz: &TimeZone) -> Result<Part, HtmlError> {
-    let labels = labels(report);
+    let labels = words::labels(report);
     let rows = report.timeline.buckets.iter().filter(|bucket| bucket.labels.attempts() > 0).map(|bucket| {
         let counts = labels.iter().map(|&label| bucket.labels.of(label).to_string());
         [words::time(bucket.start, tz)].into_iter().chain(counts).collect()
@@ -253,7 +247,7 @@ fn destinations(report: &Report, tz: &TimeZone) -> Result<Part, HtmlError> {
 }
 
 fn sources(report: &Report) -> Result<Part, HtmlError> {
-    let labels = labels(report);
+    let labels = words::labels(report);
     let rows = report.sources.iter().map(|source| {
         let counts = labels.iter().map(|&label| source.labels.of(label).to_string());
         [words::local(source.ip)].into_iter().chain(counts).collect()

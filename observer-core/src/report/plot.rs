@@ -172,7 +172,7 @@ pub(super) fn destinations(report: &Report) -> Result<String, PlotError> {
 
 /// Source address × outcome.
 pub(super) fn heat_map(report: &Report) -> Result<String, PlotError> {
-    let labels = super::html::labels(report);
+    let labels = words::labels(report);
     let most = report.sources.iter().flat_map(|source| source.labels.iter()).map(|(_, count)| count).max().unwrap_or(1);
     let cell = (WIDTH as i32 - SOURCES) / labels.len().max(1) as i32;
     let height = (report.sources.len() as i32 + 1) * ROW + 4;

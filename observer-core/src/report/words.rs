@@ -8,7 +8,14 @@ use jiff::tz::TimeZone;
 
 use super::{Account, Cause, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
 use crate::format::span::span;
+use crate::label::Label;
 use crate::sanitize::sanitize;
+
+/// Labels that occurred, in their order.
+pub(super) fn labels(report: &Report) -> Vec<Label> {
+    let occurred = |&label: &Label| report.overview.outcomes.iter().any(|outcome| outcome.label == label);
+    Label::ALL.into_iter().filter(occurred).collect()
+}
 
 /// `66.1%`; nothing of nothing.
 pub(super) fn share(count: u64, of: u64) -> String {

@@ -2,12 +2,8 @@
 
 use std::path::PathBuf;
 
+pub use crate::config::{GROUP, SOCKET};
 use clap::Args;
-
-/// Where `observer run` listens for readers.
-pub const SOCKET: &str = "/run/observer/observer.sock";
-/// Whose members may read from it.
-pub const GROUP: &str = "observer";
 
 /// Where events come from.
 #[derive(Debug, Args)]

@@ -47,7 +47,7 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     // Signals first: a SIGTERM while the programs load ends in order as well.
     let mut stop = Stop::new(None)?;
     let hangup = hangup()?;
-    let config = configuration::load(args.config.as_deref())?.with_options(args);
+    let config = args.over(configuration::load(args.config.as_deref())?);
     let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
     let confinement = Confinement::enter(&config, || live.counters().is_ok())?;
     let mut daemon = Daemon::start(args, config, &live, confinement, hangup)?;
@@ -124,7 +124,7 @@ impl<'a> Daemon<'a> {
     /// Goes over to the configuration as it is now, if there is nothing wrong with it.
     fn reload(&mut self) -> String {
         let config = match configuration::load(self.args.config.as_deref()) {
-            Ok(config) => config.with_options(self.args),
+            Ok(config) => self.args.over(config),
             Err(failure) => {
                 say(&failure.text);
                 return "the new configuration is wrong: going on with the old one".to_owned();

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::document::{Documents, Section};
 use super::{Config, Diagnose, History, Kernel, Listen, Metrics, MtaLog, Socket};
 use crate::choice::Choice;
-use crate::cli::value;
+use crate::config::value;
 use crate::dns::Zone;
+use crate::follow::Place;
 use crate::history::Retention;
 use crate::mta;
-use crate::mta::follow::Place;
 
 /// What values can depend on beside the files.
 #[derive(Clone, Debug, Default)]

@@ -339,19 +339,9 @@ fn what_was_typed_is_stronger() {
         other => panic!("{other:?}"),
     };
     let config = read("[watch]\nports=[587]\n[history]\nenabled=false\n[kernel]\nring_size='4M'").unwrap();
-    assert_eq!(config.clone().with_options(&run(&[])), config);
-    let typed = config.with_options(&run(&[
-        "--port",
-        "25",
-        "--history",
-        "/x",
-        "--ring-size",
-        "1M",
-        "--socket",
-        "/s",
-        "--socket-group",
-        "0",
-    ]));
+    assert_eq!(run(&[]).over(config.clone()), config);
+    let typed = run(&["--port", "25", "--history", "/x", "--ring-size", "1M", "--socket", "/s", "--socket-group", "0"])
+        .over(config);
     assert_eq!(typed.ports, [25]);
     assert_eq!(typed.history.unwrap(), History { path: "/x".into(), ..History::default() });
     assert_eq!(typed.kernel.ring_bytes, 1 << 20);

@@ -11,14 +11,15 @@ mod delivery;
 mod file;
 mod health;
 mod intake;
-pub mod message;
 mod outlet;
 mod shared;
-pub mod target;
 mod tls;
 pub mod transport;
 mod writing;
 
+pub use observer_core::record::message;
+
+pub use crate::config::target;
 pub use attention::Attention;
 pub use health::Status;
 pub use outlet::{Outlet, end_all};

@@ -30,7 +30,7 @@ use self::position::{Position, PositionFile};
 use self::record::{MAGIC, Parsed};
 use self::segment::Segment;
 use crate::choice::Choice;
-use crate::sink::message::Message;
+use observer_core::record::message::Message;
 
 /// Messages that were taken and not acknowledged, at most.
 const TAKEN_MAX: usize = 131_072;

@@ -26,7 +26,6 @@ use self::split::{SourceId, Split};
 pub use self::tallies::{Budget, Family, Key, Prefixes, Tallies};
 pub use self::window::{Window, WindowCounts, Windows};
 use crate::attempt::address;
-use crate::event::Event;
 use crate::label::{Label, Reason, label};
 pub use crate::ledger::Outcome;
 
@@ -62,20 +61,6 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The attempt of an event; `None` for an event without a destination.
-    pub fn from_event(event: &Event) -> Option<Self> {
-        Some(Self {
-            at: event.time,
-            saddr: event.src.ip,
-            daddr: event.dst.ip?,
-            dport: event.dst.port?,
-            outcome: (event.label, event.reason),
-            handshake: event.handshake,
-            elapsed: event.elapsed,
-            count: 1,
-        })
-    }
-
     /// `count` attempts of one of the kernel's counters, as if they had all
     /// ended at `at`.
     pub fn from_counter(key: &OutcomeKey, count: u64, at: Timestamp) -> Self {

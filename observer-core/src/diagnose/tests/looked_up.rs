@@ -7,9 +7,9 @@ use crate::diagnose::{Cause, Evidence, Traced};
 use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
 use crate::evidence::probe::trace::{Answer, Hop, Kind as Sent, Trace};
+use crate::join::row::{Connect, Delivery};
 use crate::label::Label;
 use crate::mta::{Kind, Said, Status};
-use crate::record::delivery::{Connect, Delivery};
 use crate::sample;
 
 pub(super) fn cases() -> Vec<Case> {

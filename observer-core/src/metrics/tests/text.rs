@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::join::Waiting;
+use crate::join::attach::Tallies;
 use crate::label::{Label, Reason};
 use crate::mta::LogCounts;
-use crate::mta::attach::Tallies;
-use crate::mta::join::Waiting;
 use crate::sample::{any_event, hostile};
 
 #[test]

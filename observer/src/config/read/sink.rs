@@ -10,15 +10,15 @@ use super::super::document::Section;
 use super::super::{Kinds, SinkConfig};
 use super::{Surroundings, absolute, choice, number, secret, size, word};
 use crate::choice::Choice;
-use crate::cli::value;
+use crate::config::target::{
+    ClientCertificate, FileTarget, HttpProtocol, HttpTarget, JOURNAL_SOCKET, JournaldTarget, NatsTarget, Remote,
+    SyslogReceiver, SyslogTarget, Target, Tls,
+};
+use crate::config::value;
 use crate::filter::Filter;
 use crate::format::Format;
 use crate::format::rfc5424::DOCUMENTATION_PEN;
 use crate::label::Label;
-use crate::sink::target::{
-    ClientCertificate, FileTarget, HttpProtocol, HttpTarget, JOURNAL_SOCKET, JournaldTarget, NatsTarget, Remote,
-    SyslogReceiver, SyslogTarget, Target, Tls,
-};
 use crate::spool::{Limits, WhenFull};
 
 /// Bytes of a spool's segments. Several make up the smallest spool.

@@ -1,6 +1,6 @@
 //! What history keeps of a mail server's log: rows of the table `delivery`.
 
-pub use observer_core::record::delivery::{Connect, Delivery};
+pub use observer_core::join::row::{Connect, Delivery};
 use rusqlite::{Row, Statement};
 
 use super::Result;

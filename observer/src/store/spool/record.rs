@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 
-use crate::sink::message::Message;
+use observer_core::record::message::Message;
 
 /// What a segment begins with: the format's name and version.
 pub const MAGIC: [u8; 8] = *b"OBSPOOL1";

@@ -1,6 +1,6 @@
 //! The columns of a list: which ones there are, and which ones fit.
 
-use super::snapshot::View;
+use super::subject::View;
 use crate::label::Label;
 
 /// A column. Each can be sorted by.

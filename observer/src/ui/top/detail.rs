@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
 use super::cells::{ago, clock, count, date, latency, percent};
-use super::draw::{first_line, put};
+use super::lines::{first_line, put};
 use super::look::Look;
 use super::model::Model;
 use super::snapshot::{Detail, Stretch, Subject};

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::cells::{ago, clock, count, latency, percent};
 use super::columns::{Column, fit};
+use super::lines::{first_line, put};
 use super::look::Look;
 use super::model::Model;
 use super::snapshot::{Row, Snapshot, Stretch, View};
@@ -41,13 +42,6 @@ pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
     }
     put(frame, status, [self::status(model, usize::from(area.width), look)]);
     put(frame, keys, [self::keys(model, look)]);
-}
-
-/// Puts lines one below the other, as many as there is room for.
-pub(super) fn put<'a>(frame: &mut Frame, area: Rect, lines: impl IntoIterator<Item = Line<'a>>) {
-    for (line, y) in lines.into_iter().zip(area.y..area.bottom()) {
-        frame.render_widget(line, Rect { y, height: 1, ..area });
-    }
 }
 
 fn put_right(frame: &mut Frame, area: Rect, line: Line) {
@@ -128,11 +122,6 @@ fn list(frame: &mut Frame, area: Rect, model: &Model, look: Look) {
         if index == model.cursor { line.style(look.chosen()) } else { line }
     });
     put(frame, body, lines);
-}
-
-/// The line to begin with, so that the cursor is in the middle where it can be.
-pub(super) fn first_line(cursor: usize, len: usize, height: usize) -> usize {
-    cursor.saturating_sub(height / 2).min(len.saturating_sub(height))
 }
 
 fn nothing(model: &Model) -> String {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::snapshot::Subject;
+use super::subject::Subject;
 use crate::tally::Tally;
 
 /// Letters from which on a text is looked for in labels and reasons too.

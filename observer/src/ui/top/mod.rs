@@ -11,10 +11,12 @@ mod draw;
 mod filter;
 mod help;
 pub mod input;
+mod lines;
 mod look;
 mod model;
 mod recent;
 mod snapshot;
+mod subject;
 
 pub use self::draw::draw;
 pub use self::look::Look;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::snapshot::Subject;
+use super::subject::Subject;
 use crate::event::Event;
 
 /// Failures kept of everything, some 1 kB each.

@@ -1,8 +1,6 @@
 //! What the screen shows: numbers taken from the tallies at one time.
 
 use std::cmp::Ordering;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,96 +9,17 @@ use jiff::Timestamp;
 
 use super::columns::Column;
 use super::filter::Needle;
+pub(super) use super::subject::Subject;
+pub(super) use super::subject::View;
 use crate::event::Event;
 use crate::label::Label;
-use crate::tally::{Family, Key, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
+use crate::tally::{Family, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
 use crate::wire::Account;
 
 /// Rows that can be scrolled through; the filter reaches the others.
 const MAX_ROWS: usize = 1_000;
 /// Columns of the longest series.
 pub(super) const MAX_SERIES: usize = 60;
-
-/// What a row, or the detail, is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
-    Destination(Key),
-    Prefix(IpNet),
-    Source(Option<IpAddr>),
-}
-
-impl Subject {
-    /// True for an attempt that is counted under this subject.
-    pub(super) fn covers(self, event: &Event) -> bool {
-        match self {
-            Self::Destination((ip, port)) => event.dst.ip == Some(ip) && event.dst.port == Some(port),
-            Self::Prefix(net) => event.dst.ip.is_some_and(|ip| net.contains(&ip)),
-            Self::Source(saddr) => event.src.ip == saddr,
-        }
-    }
-
-    pub(super) fn is_within(self, net: &IpNet) -> bool {
-        match self {
-            Self::Destination((ip, _)) => net.contains(&ip),
-            Self::Prefix(prefix) => net.contains(&prefix) || prefix.contains(net),
-            Self::Source(saddr) => saddr.is_some_and(|ip| net.contains(&ip)),
-        }
-    }
-
-    fn tally(self, tallies: &Tallies) -> Option<&Tally> {
-        match self {
-            Self::Destination(key) => tallies.destination(key),
-            Self::Prefix(net) => tallies.prefix(net),
-            Self::Source(saddr) => tallies.source(saddr),
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Destination((ip, port)) => SocketAddr::new(ip, port).fmt(f),
-            Self::Prefix(net) => net.fmt(f),
-            Self::Source(Some(ip)) => ip.fmt(f),
-            Self::Source(None) => f.write_str("none chosen"),
-        }
-    }
-}
-
-/// What is listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum View {
-    /// Addresses with ports.
-    #[default]
-    Destinations,
-    /// Destinations by network.
-    Prefixes,
-    /// Local addresses.
-    Sources,
-}
-
-impl View {
-    /// Every view, in the order of the tabs.
-    pub const ALL: [Self; 3] = [Self::Destinations, Self::Prefixes, Self::Sources];
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Destinations => "destinations",
-            Self::Prefixes => "prefixes",
-            Self::Sources => "sources",
-        }
-    }
-
-    fn subjects<'a>(self, tallies: &'a Tallies) -> Box<dyn Iterator<Item = (Subject, &'a Tally)> + 'a> {
-        match self {
-            Self::Destinations => {
-                Box::new(tallies.destinations().map(|(key, tally)| (Subject::Destination(key), tally)))
-            }
-            Self::Prefixes => Box::new(tallies.prefixes().map(|(net, tally)| (Subject::Prefix(net), tally))),
-            Self::Sources => Box::new(tallies.sources().map(|(saddr, tally)| (Subject::Source(saddr), tally))),
-        }
-    }
-}
 
 /// The time that counts are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

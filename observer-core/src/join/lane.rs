@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::deliveries::Deliveries;
 use super::delivery::{Found, Place};
 use super::{Attempt, Settings, add, subtract};
 
@@ -190,21 +189,21 @@ impl Lane {
         }
     }
 
-    /// Takes the attempts of which all is known, and those that have waited enough.
+    /// Takes the attempts of whose deliveries all is known, by `is_known`, and those that have waited enough.
     pub(super) fn take_attempts(
         &mut self,
         until: Timestamp,
         settings: &Settings,
-        deliveries: &Deliveries,
+        is_known: impl Fn(Place) -> bool,
     ) -> Vec<(Attempt, Match)> {
         let is_done = |held: &mut Held| {
-            let is_known = match &held.found {
+            let is_all_known = match &held.found {
                 None => return false,
                 Some(Match::None) => false,
-                Some(Match::One(place)) => deliveries.is_known(*place),
-                Some(Match::Many { places, .. }) => places.iter().all(|place| deliveries.is_known(*place)),
+                Some(Match::One(place)) => is_known(*place),
+                Some(Match::Many { places, .. }) => places.iter().all(|place| is_known(*place)),
             };
-            is_known || add(held.attempt.ended, settings.patience.max(settings.late)) <= until
+            is_all_known || add(held.attempt.ended, settings.patience.max(settings.late)) <= until
         };
         let taken = self.attempts.extract_if(.., is_done);
         taken.map(|held| (held.attempt, held.found.unwrap_or_default())).collect()

@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::{at, attempt, deferred, join, refused, sent};
+use crate::join::delivery::Found;
+use crate::join::{Attempt, Joiner, Settings, Settled};
 use crate::mta::Line;
-use crate::mta::join::delivery::Found;
-use crate::mta::join::{Attempt, Joiner, Settings, Settled};
 
 /// A delivery of the truth: a process, and the hosts that it tries.
 #[derive(Clone, Debug)]

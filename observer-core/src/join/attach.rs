@@ -9,10 +9,10 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 
-use super::Line;
-use super::join::delivery::Delivery;
-use super::join::{Attempt, Joiner, Settings, Verdict, Waiting};
+use super::delivery::Delivery;
+use super::{Attempt, Joiner, Settings, Verdict, Waiting};
 use crate::event::{Event, Mta};
+use crate::mta::Line;
 use crate::steady::Steady;
 
 /// Events that wait for their deliveries.

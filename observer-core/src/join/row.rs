@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::delivery::{self, Found, Step};
 use crate::event::{Endpoint, Event, Mta};
-use crate::mta::join::delivery::{Found, Step};
-use crate::mta::{Kind, Said, Status, join};
+use crate::mta::{Kind, Said, Status};
 
 /// A host that a delivery tried, or a delivery that tried none.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +97,7 @@ impl Connect {
 
 impl Delivery {
     /// A row for each host that a delivery tried, or one for the last word if it tried none.
-    pub fn all_of(delivery: &join::delivery::Delivery) -> Vec<Self> {
+    pub fn all_of(delivery: &delivery::Delivery) -> Vec<Self> {
         let whole = Self {
             time: delivery.last,
             kind: delivery.kind,

@@ -10,9 +10,12 @@
 //! Lines come in the order of their log. Attempts come in any order, and both mix
 //! in any way, if only all of a moment is there before [`Joiner::settle`] passes it.
 
+pub mod attach;
 mod deliveries;
 pub mod delivery;
+pub mod hash;
 mod lane;
+pub mod row;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +28,8 @@ use jiff::Timestamp;
 use self::deliveries::Deliveries;
 use self::delivery::{Delivery, Found};
 use self::lane::{Lane, Match};
-use super::Line;
 use crate::event::{Event, Mta};
+use crate::mta::Line;
 
 /// How lines and attempts are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +226,7 @@ impl Joiner {
                 waiting.mentions -= 1;
                 deliveries.found(mention.place, found);
             });
-            for (attempt, mentions) in lane.take_attempts(until, settings, deliveries) {
+            for (attempt, mentions) in lane.take_attempts(until, settings, |place| deliveries.is_known(place)) {
                 waiting.attempts -= 1;
                 settled.attempts.push(judge(&attempt, &mentions, deliveries));
             }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ring::hmac;
 
-use super::{Line, words};
+use crate::mta::{Line, words};
 
 /// Of a hash so many bytes are kept, which is enough to tell all domains apart.
 const KEPT: usize = 12;
