@@ -117,7 +117,12 @@ fn reading() -> Reading {
         skipped_runs: 5,
         hooks: vec![hook("tcp_receive_reset", true), hook("tcp_destroy_sock", false)],
         sinks: vec![sink("siem", Some(spool)), sink("file\"} 1\n", None)],
-        history: Some(HistoryMetrics { written: 36, dropped: causes("disk full"), is_failing: true }),
+        history: Some(HistoryMetrics {
+            written: 36,
+            dropped: causes("disk full"),
+            is_failing: true,
+            ..HistoryMetrics::default()
+        }),
         readers: Some(ReaderMetrics { connected: 2, events_lost: 9 }),
         mta: Some(MtaMetrics { is_read: true, ..MtaMetrics::default() }),
     }

@@ -12,9 +12,11 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use observer::config::QUEUE;
 use observer::event::{Endpoint, Event, Evidence, Process, SCHEMA};
 use observer::history::{Entry, History, Question, Recorder, Retention, Writer};
 use observer::label::{Label, Origin, Reason};
@@ -89,13 +91,13 @@ fn main() -> Outcome<()> {
 
 /// The same through the writer's thread, from a caller that waits for room.
 fn thread(path: &std::path::Path, events: u64, end: Timestamp) -> Outcome<()> {
-    let writer = Writer::start(Recorder::open(path, Retention::default(), end)?, |line| eprintln!("{line}"))?;
-    let made: Vec<Event> = (0..events).map(|number| event(number, events, end)).collect();
+    let writer = Writer::start(Recorder::open(path, Retention::default(), end)?, QUEUE, |line| eprintln!("{line}"))?;
+    let made: Vec<Arc<Event>> = (0..events).map(|number| Arc::new(event(number, events, end))).collect();
     let (start, mut longest) = (Instant::now(), Duration::ZERO);
     for event in &made {
         loop {
             let offered = Instant::now();
-            let is_taken = writer.offer(Entry::from(event));
+            let is_taken = writer.offer(Arc::clone(event));
             longest = longest.max(offered.elapsed());
             if is_taken {
                 break;

@@ -452,11 +452,11 @@ impl HistoryArgs {
         if self.path.is_none() && self.retain_days.is_none() && self.retain_size.is_none() {
             return;
         }
-        let History { path, retention } = history.take().unwrap_or_default();
+        let History { path, retention, queue_bytes } = history.take().unwrap_or_default();
         let age = self.retain_days.map(|days| Duration::from_hours(24 * u64::from(days)));
         let retention =
             Retention { age: age.unwrap_or(retention.age), bytes: self.retain_size.unwrap_or(retention.bytes) };
-        *history = Some(History { path: self.path.clone().unwrap_or(path), retention });
+        *history = Some(History { path: self.path.clone().unwrap_or(path), retention, queue_bytes });
     }
 }
 

@@ -59,6 +59,9 @@ pub const SPOOL: &str = "/var/lib/observer/spool";
 pub const SOCKET: &str = "/run/observer/observer.sock";
 /// Whose members may read from it.
 pub const GROUP: &str = "observer";
+/// Bytes of memory that may wait for each sink, and for history, unless told otherwise:
+/// some 80,000 events.
+pub const QUEUE: u64 = 64 << 20;
 /// Beside the file: more of the same, in the order of their names.
 const MORE: &str = "conf.d";
 /// A configuration is smaller, and there are fewer of them.
@@ -221,7 +224,11 @@ impl Default for Kernel {
 impl Default for History {
     fn default() -> Self {
         let age = Duration::from_hours(24 * 30);
-        Self { path: crate::history::DEFAULT_PATH.into(), retention: Retention { age, bytes: 1 << 30 } }
+        Self {
+            path: crate::history::DEFAULT_PATH.into(),
+            retention: Retention { age, bytes: 1 << 30 },
+            queue_bytes: QUEUE,
+        }
     }
 }
 
@@ -251,6 +258,8 @@ pub struct History {
     pub path: PathBuf,
     /// How much is kept.
     pub retention: Retention,
+    /// Bytes of memory that may wait for its thread.
+    pub queue_bytes: u64,
 }
 
 /// Where readers connect.
@@ -317,6 +326,8 @@ pub struct SinkConfig {
     pub enterprise: u32,
     /// Where they go.
     pub target: Target,
+    /// Bytes of memory that may wait for its thread.
+    pub queue_bytes: u64,
     /// How much of them may wait on disk.
     pub spool: Limits,
     /// Which events are sent.

@@ -46,6 +46,7 @@ pub mod exit;
 pub mod follow;
 pub mod host;
 pub mod kernel;
+mod queue;
 pub mod store;
 pub mod ui;
 

@@ -264,7 +264,7 @@ pub(crate) fn an_expired_certificate_costs_a_delay() -> Result<()> {
     receiver.kill()?;
     authority.issue("server", false)?;
     receiver.restart()?;
-    daemon.wait_for("sink tls delivers again", Duration::from_secs(70))?;
+    daemon.wait_for("sink tls is delivering again", Duration::from_secs(70))?;
     let events = |name: &str| -> Result<usize> {
         Ok(place.json(name)?.iter().filter(|record| record["schema"] == "observer.event.v1").count())
     };

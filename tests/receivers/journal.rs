@@ -10,13 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use observer::sink::message::Message;
+use observer::event::Event;
+use observer::format;
+use observer::sink::message::{Message, MessageKind};
 use observer::sink::target::{JournaldTarget, Target};
 use observer::sink::transport;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::daemon::{Place, free_port, id, mortal, wait};
+use crate::daemon::{Place, free_port, mortal, wait};
 use crate::receiver::{Received, Receiver, event};
 use crate::unpacked;
 
@@ -80,8 +82,13 @@ impl Journald {
     pub(crate) fn send(&self, events: &[Value]) -> Result<()> {
         let target = JournaldTarget { socket: self.socket(), timeout: Duration::from_secs(5) };
         let mut sink = transport::open(&Target::Journald(target)).map_err(|cause| anyhow!(cause))?;
-        let message = |event: &Value| Message { id: id(event).to_owned(), body: event.to_string().into_bytes() };
-        let messages: Vec<Message> = events.iter().map(message).collect();
+        let message = |value: &Value| -> Result<Message> {
+            let event: Event = serde_json::from_value(value.clone())?;
+            let mut body = Vec::new();
+            format::journal::append(format::Entry::Event(&event), &mut body)?;
+            Ok(Message { id: event.id, kind: MessageKind::Event, label: Some(event.label), body })
+        };
+        let messages = events.iter().map(message).collect::<Result<Vec<_>>>()?;
         let sent = sink.send(&messages).map_err(|trouble| anyhow!("{trouble}"))?;
         ensure!(sent.refused.is_empty(), "{sent:?}");
         wait(Duration::from_secs(30), || Ok(sink.confirmed().is_ok_and(|count| count == events.len() as u64)))

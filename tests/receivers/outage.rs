@@ -169,7 +169,7 @@ pub(crate) fn a_full_disk_below_the_spool_is_said_and_recovered_from() -> Result
     daemon.wait_for("No space left on device", Duration::from_secs(30))?;
     std::fs::remove_file(&filler)?;
     let _receiver = Rsyslog::start(&place, "siem", Input::Tcp(port), Output::Cee)?;
-    daemon.wait_for("sink siem delivers again", Duration::from_secs(90))?;
+    daemon.wait_for("sink siem is delivering again", Duration::from_secs(90))?;
     let events = || -> Result<usize> {
         Ok(place.json("siem.out")?.iter().filter(|record| record["schema"] == "observer.event.v1").count())
     };

@@ -30,7 +30,7 @@ pub(crate) fn sinks_change_without_a_lost_event() -> Result<()> {
         std::thread::sleep(Duration::from_millis(300));
         place.configure(&(siem(first) + "[sink.wrong]\ntype = 'syslog'\nadress = 'x'\n"))?;
         daemon.signal(Signal::HUP)?;
-        daemon.wait_for("going on with the old one", Duration::from_secs(5))?;
+        daemon.wait_for("keeping the current one", Duration::from_secs(5))?;
         let said = daemon.said();
         ensure!(said.contains("did you mean \"address\"?"), "{said}");
         place.configure(&siem(second))?;

@@ -5,6 +5,7 @@ pub mod cef;
 pub mod ecs;
 mod escape;
 pub mod gelf;
+pub mod journal;
 pub mod json;
 pub mod leef;
 mod object;

@@ -96,6 +96,12 @@ impl Connect {
 }
 
 impl Delivery {
+    /// Bytes of memory that it takes, by which queues are bounded.
+    pub fn retained_bytes(&self) -> usize {
+        let heap = [&self.queue_id, &self.recipient_domain, &self.host, &self.attempt].into_iter().flatten();
+        size_of::<Self>() + self.words.capacity() + heap.map(String::capacity).sum::<usize>()
+    }
+
     /// A row for each host that a delivery tried, or one for the last word if it tried none.
     pub fn all_of(delivery: &delivery::Delivery) -> Vec<Self> {
         let whole = Self {

@@ -61,6 +61,10 @@ pub struct SinkMetrics {
     pub dropped: BTreeMap<String, u64>,
     /// Messages that are neither spooled, nor written, nor dropped yet.
     pub queued: u64,
+    /// Bytes of memory that they take.
+    pub queue_bytes: u64,
+    /// Bytes that they may take.
+    pub queue_limit_bytes: u64,
     /// Since when something is in the way; `None`: nothing is.
     pub trouble_since: Option<Timestamp>,
     /// Of a sink that has a spool.
@@ -96,6 +100,10 @@ impl SinkMetrics {
         count("observer_sink_messages_refused", Kind::Counter, help, self.refused);
         let help = "Messages to a sink that are neither spooled nor written yet.";
         count("observer_sink_messages_queued", Kind::Gauge, help, self.queued);
+        let help = "Bytes of memory of messages to a sink that are neither spooled nor written yet.";
+        count("observer_sink_queue_bytes", Kind::Gauge, help, self.queue_bytes);
+        let help = "Bytes of memory that messages to a sink may take before they are spooled or written.";
+        count("observer_sink_queue_limit_bytes", Kind::Gauge, help, self.queue_limit_bytes);
         let help = "For how long a sink has not been able to deliver; 0 if nothing is in its way.";
         out.family("observer_sink_trouble_seconds", Kind::Gauge, help)
             .put([("sink", sink)], seconds_since(self.trouble_since, now));
@@ -140,6 +148,10 @@ pub struct HistoryMetrics {
     pub dropped: BTreeMap<String, u64>,
     /// True from an error until something is written again.
     pub is_failing: bool,
+    /// Bytes of memory that wait for the thread.
+    pub queue_bytes: u64,
+    /// Bytes that may wait.
+    pub queue_limit_bytes: u64,
 }
 
 impl HistoryMetrics {
@@ -151,6 +163,10 @@ impl HistoryMetrics {
         let help = "Attempts that are not in history, by cause.";
         out.family("observer_history_attempts_dropped", Kind::Counter, help)
             .put_causes("cause", self.dropped.iter().map(|(cause, &count)| (cause.as_str(), count)));
+        let help = "Bytes of memory that wait to be written to history.";
+        out.family("observer_history_queue_bytes", Kind::Gauge, help).put([], self.queue_bytes);
+        let help = "Bytes of memory that may wait to be written to history.";
+        out.family("observer_history_queue_limit_bytes", Kind::Gauge, help).put([], self.queue_limit_bytes);
     }
 }
 

@@ -65,6 +65,8 @@ fn sink(name: &str) -> SinkMetrics {
         refused: 1,
         dropped: BTreeMap::from([("queue full".to_owned(), 2)]),
         queued: 3,
+        queue_bytes: 2_400,
+        queue_limit_bytes: 64 << 20,
         trouble_since: Some(time() - Duration::from_secs(90)),
         spool: Some(SpoolMetrics {
             messages: 7,

@@ -85,13 +85,24 @@ pub struct MinuteKey {
 impl MinuteKey {
     /// The row that counts this entry.
     pub fn of(entry: &Entry) -> Self {
+        let &Entry { time, src, dst, label, reason, .. } = entry;
+        Self::new(time, src, dst, label, reason)
+    }
+
+    /// The row that counts the entry of this event.
+    pub fn of_event(event: &Event) -> Self {
+        let &Event { time, src, dst, label, reason, .. } = event;
+        Self::new(time, src, dst, label, reason)
+    }
+
+    fn new(time: Timestamp, src: Endpoint, dst: Endpoint, label: Label, reason: Option<Reason>) -> Self {
         Self {
-            minute: minute(entry.time),
-            src_ip: entry.src.ip.map(|ip| ip.to_canonical()),
-            dst_ip: entry.dst.ip.map(|ip| ip.to_canonical()),
-            dst_port: entry.dst.port.unwrap_or(0),
-            label: entry.label,
-            reason: entry.reason,
+            minute: minute(time),
+            src_ip: src.ip.map(|ip| ip.to_canonical()),
+            dst_ip: dst.ip.map(|ip| ip.to_canonical()),
+            dst_port: dst.port.unwrap_or(0),
+            label,
+            reason,
         }
     }
 }

@@ -254,6 +254,26 @@ impl Event {
             destination: around.destination,
         }
     }
+
+    /// Bytes of memory that it takes, by which queues are bounded. What allocators add
+    /// is left out.
+    pub fn retained_bytes(&self) -> usize {
+        let Self { id, host, errno, evidence, process, mta, .. } = self;
+        let heap = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let of_process = |process: &Process| process.comm.capacity() + heap(&process.cgroup);
+        let of_mta = |mta: &Mta| {
+            [&mta.queue_id, &mta.recipient_domain, &mta.host, &mta.words].into_iter().map(heap).sum::<usize>()
+        };
+        size_of::<Self>()
+            + id.capacity()
+            + host.capacity()
+            + heap(errno)
+            + heap(&evidence.iface)
+            + heap(&evidence.route_iface)
+            + evidence.missing.capacity() * size_of::<Cow<'static, str>>()
+            + process.as_ref().map_or(0, of_process)
+            + mta.as_ref().map_or(0, of_mta)
+    }
 }
 
 fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Surroundings) -> Evidence {

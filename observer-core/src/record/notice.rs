@@ -103,8 +103,8 @@ fn sentence(sink: &str, finding: &Finding) -> String {
     let Finding { kind, count, cause, .. } = finding;
     let since = finding.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
     match kind {
-        Kind::SinkDown => format!("sink {sink} cannot deliver{since}: {cause}; what comes is kept"),
-        Kind::SinkUp => format!("sink {sink} delivers again; it could not{since}"),
+        Kind::SinkDown => format!("sink {sink} cannot deliver{since}: {cause}; new messages wait"),
+        Kind::SinkUp => format!("sink {sink} is delivering again, was down{since}: {cause}"),
         Kind::EventsDropped => format!("sink {sink} has lost {count} messages: {cause}"),
         Kind::MessagesRefused => {
             format!("sink {sink} refused {count} messages, which are in its dead-letter file: {cause}")
@@ -143,8 +143,8 @@ pub(crate) mod tests {
     fn each_kind_in_a_sentence() {
         let text: Vec<_> = notices().into_iter().map(|notice| notice.text).collect();
         insta::assert_snapshot!(text.join("\n"), @"
-        sink siem cannot deliver since 2026-11-23T16:02:01Z: spool full 3; what comes is kept
-        sink siem delivers again; it could not since 2026-11-23T16:02:01Z
+        sink siem cannot deliver since 2026-11-23T16:02:01Z: spool full 3; new messages wait
+        sink siem is delivering again, was down since 2026-11-23T16:02:01Z: spool full 3
         sink siem has lost 3 messages: spool full 3
         sink siem refused 3 messages, which are in its dead-letter file: spool full 3
         sink siem: 3 damaged records were left out: spool full 3

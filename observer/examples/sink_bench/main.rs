@@ -23,7 +23,7 @@ use observer::choice::Choice as _;
 use observer::config::{Surroundings, parse};
 use observer::event::Event;
 use observer::format::{Entry, Format};
-use observer::sink::{Outlet, end_all};
+use observer::sink::{Outlet, SharedRecord, end_all};
 
 use crate::receivers::Server;
 
@@ -127,11 +127,12 @@ fn deliver(name: &str, sink: &str, event: &Event, events: u64, directory: &Path)
     let config = parse(&[("bench", &text)], &Surroundings::default()).map_err(|problems| anyhow!("{problems:?}"))?;
     let config = config.sinks.into_iter().next().context("no sink")?;
     let mut outlet = Outlet::start(config, directory).map_err(anyhow::Error::msg)?;
+    let record = SharedRecord::from(event.clone());
     let (start, cpu) = (Instant::now(), cpu_time());
     let mut peak = 0;
     let offered = events.div_ceil(BATCH) * BATCH;
     for batch in 0..offered / BATCH {
-        (0..BATCH).for_each(|_| outlet.offer(Entry::Event(event)));
+        (0..BATCH).for_each(|_| outlet.offer(&record));
         // What finds the queue or the spool full would be dropped: here it is to be delivered.
         while outlet.status().queued > 4 * BATCH || (batch * BATCH).saturating_sub(outlet.status().delivered) > SPOOLED
         {

@@ -94,7 +94,7 @@ fn history_has_a_place_and_a_size() {
     assert_eq!(history, None);
     let typed = run(&["-p", "25,587,25", "--history", "h", "--retain-days", "90", "--retain-size", "500M"]);
     typed.history.lay_over(&mut history);
-    let crate::config::History { path, retention } = history.unwrap();
+    let crate::config::History { path, retention, .. } = history.unwrap();
     assert_eq!((typed.port, path.to_str()), (vec![25, 587], Some("h")));
     assert_eq!((retention.age, retention.bytes), (Duration::from_hours(90 * 24), 500 << 20));
     insta::assert_snapshot!(parse(&["run", "--retain-size", "1M"]).unwrap_err(), @"error: invalid value '1M' for '--retain-size <BYTES>': no size of a file: give one from 16M to 1024G, such as 1G");

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::ColorChoice;
@@ -118,7 +119,7 @@ impl Stop {
 /// Where events go.
 pub(super) trait Sink {
     /// Takes an event. `Break` ends it at once.
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure>;
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
     /// Called after each batch, however small. `Break` ends it.
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
     /// Called after each look at the kernel.
@@ -200,7 +201,7 @@ impl Live {
                 self.malformed += 1;
                 continue;
             };
-            if sink.event(&event)?.is_break() {
+            if sink.event(&Arc::new(event))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

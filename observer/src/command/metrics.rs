@@ -123,7 +123,13 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 impl From<&history::Status> for HistoryMetrics {
     fn from(status: &history::Status) -> Self {
         let dropped = status.dropped.iter().map(|(&cause, &count)| (cause.to_owned(), count)).collect();
-        Self { written: status.written, dropped, is_failing: status.is_failing }
+        Self {
+            written: status.written,
+            dropped,
+            is_failing: status.is_failing,
+            queue_bytes: status.queue_bytes,
+            queue_limit_bytes: status.queue_limit,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,11 +11,10 @@ use super::Failure;
 use super::live::{Live, Sink, say};
 use super::uncounted::{Counts, Uncounted};
 use crate::alert::Alert;
+use crate::config::History;
 use crate::event::Event;
-use crate::history::{Delivery, Entry, Reconciler, Recorder, Retention, Status, Writer};
+use crate::history::{Delivery, Recorder, Status, Writer};
 
-/// For the last counts to find room in the writer's queue.
-const LAST_COUNTS_WITHIN: Duration = Duration::from_millis(300);
 /// For the writer to write what waits.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
 
@@ -31,20 +30,21 @@ pub(super) struct Record {
 impl Record {
     /// Opens the file and starts to write. `max_outcomes` is the size of the
     /// kernel's table of outcomes.
-    pub(super) fn open(path: &Path, retention: Retention, max_outcomes: u32) -> Result<Self, Failure> {
+    pub(super) fn open(history: &History, max_outcomes: u32) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new("cannot record", error);
-        let recorder = Recorder::open(path, retention, Timestamp::now()).map_err(|error| failed(&error))?;
-        let writer = Writer::start(recorder, say).map_err(|error| failed(&error))?;
-        Ok(Self { writer, path: path.to_owned(), unseen: Uncounted::new(max_outcomes), uncounted: 0 })
+        let recorder = Recorder::open(&history.path, history.retention, Timestamp::now());
+        let recorder = recorder.map_err(|error| failed(&error))?;
+        let writer = Writer::start(recorder, history.queue_bytes, say).map_err(|error| failed(&error))?;
+        Ok(Self { writer, path: history.path.clone(), unseen: Uncounted::new(max_outcomes), uncounted: 0 })
     }
 
     /// Writes what is left, after the hooks were taken off and their events
     /// taken; [`summary_line`] says what became of it.
     pub(super) fn finish(mut self, live: &Live) -> Result<String, Failure> {
         let missing = self.unseen.last(live);
-        let deadline = Instant::now() + LAST_COUNTS_WITHIN;
-        while !missing.as_ref().is_ok_and(|missing| self.add(missing)) && Instant::now() < deadline {
-            sleep(Duration::from_millis(10));
+        if let Ok(missing) = &missing {
+            self.uncounted += missing.iter().map(|(_, count)| count).sum::<u64>();
+            self.writer.offer_last_uncounted(missing.clone());
         }
         let status = self.writer.finish(FLUSH_WITHIN);
         missing?;
@@ -77,11 +77,9 @@ impl Record {
 }
 
 impl Sink for Record {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
-        let entry = Entry::from(event);
-        let key = Reconciler::key(&entry);
-        if self.writer.offer(entry) {
-            self.unseen.told_of(key);
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
+        if self.writer.offer(Arc::clone(event)) {
+            self.unseen.told(event);
         }
         Ok(ControlFlow::Continue(()))
     }

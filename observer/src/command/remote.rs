@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -28,7 +29,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// What a command does with what it reads.
 pub(super) trait Reads {
     /// Takes an event. `Break` ends it.
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure>;
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
     /// Takes an alert.
     fn alert(&mut self, _: &Alert) -> Result<(), Failure> {
         Ok(())
@@ -145,7 +146,7 @@ impl Remote {
 
     fn take(&mut self, line: Line, reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
         match line {
-            Line::Event(event) => return reads.event(&event),
+            Line::Event(event) => return reads.event(&Arc::from(event)),
             Line::Alert(alert) => reads.alert(&alert)?,
             Line::Delivery(delivery) => reads.delivery(&delivery)?,
             Line::Account(account) => reads.account(account),

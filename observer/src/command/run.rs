@@ -23,9 +23,8 @@ use super::service::Service;
 use super::socket::Socket;
 use crate::alert::Alert;
 use crate::cli::RunArgs;
-use crate::config::Config;
+use crate::config::{Config, History};
 use crate::event::Event;
-use crate::format::Entry;
 use crate::history::Delivery;
 use crate::ledger::Counters;
 use crate::metrics::{Metrics, Reading};
@@ -84,6 +83,8 @@ struct Daemon<'a> {
     metrics: Option<MetricsServer>,
     service: Service,
     hangup: Arc<AtomicBool>,
+    /// The last reload changed more than sinks.
+    rest_is_new: bool,
 }
 
 impl<'a> Daemon<'a> {
@@ -95,7 +96,7 @@ impl<'a> Daemon<'a> {
         hangup: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let max_outcomes = config.kernel.max_destinations;
-        let open = |history: &crate::config::History| Record::open(&history.path, history.retention, max_outcomes);
+        let open = |history: &History| Record::open(history, max_outcomes);
         let record = config.history.as_ref().map(open).transpose()?;
         let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
         let mta_log = config.mta.as_ref().map(MtaLog::start).transpose()?;
@@ -117,45 +118,59 @@ impl<'a> Daemon<'a> {
             metrics,
             service: Service::ready(&status),
             hangup,
+            rest_is_new: false,
             config,
         })
     }
 
-    /// Goes over to the configuration as it is now, if there is nothing wrong with it.
-    fn reload(&mut self) -> String {
+    /// Goes over to the configuration as it is now, if there is nothing wrong with it;
+    /// [`Self::tell_reloaded`] says how that went.
+    ///
+    /// # Errors
+    /// What was said of it, if it stays as it was.
+    fn reload(&mut self) -> Result<(), String> {
         let config = match configuration::load(self.args.config.as_deref()) {
             Ok(config) => self.args.over(config),
             Err(failure) => {
                 say(&failure.text);
-                return "the new configuration is wrong: going on with the old one".to_owned();
+                return Err("new configuration rejected, keeping the current one".to_owned());
             }
         };
         if let Some(directory) = self.confinement.forbidden(&config) {
             let directory = directory.display();
-            return format!("going on with the old configuration: to write to {directory} as well, restart observer");
+            return Err(format!("keeping the current configuration: restart observer to write to {directory} too"));
         }
         self.outlets.reload(&config.sinks);
         let is_rest_same = Config { sinks: self.config.sinks.clone(), ..config.clone() } == self.config;
         self.config.sinks = config.sinks;
-        let count = self.config.sinks.len();
-        let sinks = if count == 1 { "sink" } else { "sinks" };
-        let rest = if is_rest_same { "" } else { "; all but the sinks takes effect at the next start" };
-        format!("configuration loaded again, {count} {sinks}{rest}")
+        self.rest_is_new = !is_rest_same;
+        Ok(())
+    }
+
+    /// Says how it went, once that is known.
+    fn tell_reloaded(&mut self) {
+        let Some(outcome) = self.outlets.reloaded() else { return };
+        let rest = if self.rest_is_new { "; only sink changes apply now, restart for the rest" } else { "" };
+        let status = match outcome {
+            Ok(1) => format!("configuration loaded again, 1 sink{rest}"),
+            Ok(count) => format!("configuration loaded again, {count} sinks{rest}"),
+            Err(problems) => format!("configuration loaded, but not every sink works: {problems}; trying again{rest}"),
+        };
+        say(&status);
+        Service::reloaded(&status);
     }
 
     /// Hands on events with what the log says of them.
     fn pass_on(&mut self, ready: Ready) {
         let mut rows: Vec<Delivery> = ready.deliveries.iter().flat_map(Delivery::all_of).collect();
-        for event in &ready.events {
-            self.outlets.offer(Entry::Event(event));
-            rows.extend(Delivery::unlogged(event));
+        for event in ready.events {
+            rows.extend(Delivery::unlogged(&event));
             if let Some(readers) = &self.readers {
-                readers.delivery(event);
+                readers.delivery(&event);
             }
+            self.outlets.offer(&event.into());
         }
-        if !ready.events.is_empty() {
-            self.outlets.flush();
-        }
+        self.outlets.flush();
         if let Some(record) = &self.record {
             record.deliveries(rows);
         }
@@ -164,7 +179,7 @@ impl<'a> Daemon<'a> {
     fn tell_alerts(&mut self, alerts: &[Alert]) {
         for alert in alerts {
             say(&alert.text);
-            self.outlets.offer(Entry::Alert(alert));
+            self.outlets.offer(&alert.clone().into());
             if let Some(readers) = &self.readers {
                 readers.alert(alert);
             }
@@ -174,8 +189,8 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn tell_minutes(&mut self, minutes: &[Minute]) {
-        minutes.iter().for_each(|minute| self.outlets.offer(Entry::Minute(minute)));
+    fn tell_minutes(&mut self, minutes: Vec<Minute>) {
+        minutes.into_iter().for_each(|minute| self.outlets.offer(&minute.into()));
     }
 
     fn answer_metrics(&mut self, live: &Live) -> Result<(), Failure> {
@@ -210,7 +225,7 @@ impl<'a> Daemon<'a> {
             readers.finish(live).await?;
         }
         let minutes = self.minutes.last(live)?;
-        self.tell_minutes(&minutes);
+        self.tell_minutes(minutes);
         self.outlets.finish(END_WITHIN);
         let recorded = self.record.map(|record| record.finish(live)).transpose();
         self.alerts.finish();
@@ -265,12 +280,12 @@ fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
 }
 
 impl Sink for Daemon<'_> {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.alerts.add(event);
         self.minutes.add(event);
         match &mut self.mta_log {
-            Some(log) => log.event(event.clone()),
-            None => self.outlets.offer(Entry::Event(event)),
+            Some(log) => log.event(Event::clone(event)),
+            None => self.outlets.offer(&Arc::clone(event).into()),
         }
         if let Some(readers) = &mut self.readers {
             readers.event(event);
@@ -296,15 +311,16 @@ impl Sink for Daemon<'_> {
             self.pass_on(ready);
         }
         let minutes = self.minutes.tick(live)?;
-        self.tell_minutes(&minutes);
+        self.tell_minutes(minutes);
         self.outlets.tick();
         if self.hangup.swap(false, Ordering::Relaxed) {
-            Service::reloading(|| {
-                let status = self.reload();
+            Service::reloading();
+            if let Err(status) = self.reload() {
                 say(&status);
-                status
-            });
+                Service::reloaded(&status);
+            }
         }
+        self.tell_reloaded();
         if let Some(readers) = &mut self.readers {
             readers.tick(live)?;
         }

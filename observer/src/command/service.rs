@@ -40,13 +40,16 @@ impl Service {
         }
     }
 
-    /// Around a reload, as `Type=notify-reload` asks for.
-    pub(super) fn reloading(reload: impl FnOnce() -> String) {
+    /// Before a reload, as `Type=notify-reload` asks for.
+    pub(super) fn reloading() {
         if let Ok(state) = NotifyState::monotonic_usec_now() {
             tell(&[NotifyState::Reloading, state]);
         }
-        let status = reload();
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// After a reload.
+    pub(super) fn reloaded(status: &str) {
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// Says that observer is about to end.

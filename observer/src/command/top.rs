@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::ColorChoice;
@@ -147,7 +148,7 @@ impl Screen {
 }
 
 impl Sink for Screen {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.model.add(event, self.now);
         Ok(ControlFlow::Continue(()))
     }
@@ -164,7 +165,7 @@ impl Sink for Screen {
 }
 
 impl Reads for Screen {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if event.dst.port.is_some_and(|port| self.ports.contains(&port)) {
             self.model.add(event, self.now);
         }
@@ -204,7 +205,7 @@ impl Screen {
 struct Nothing;
 
 impl Sink for Nothing {
-    fn event(&mut self, _: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         Ok(ControlFlow::Continue(()))
     }
 
@@ -214,7 +215,7 @@ impl Sink for Nothing {
 }
 
 impl Reads for Nothing {
-    fn event(&mut self, _: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         Ok(ControlFlow::Continue(()))
     }
 

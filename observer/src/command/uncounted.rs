@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::live::Live;
 use crate::event::Event;
-use crate::history::{Entry, Look, MinuteKey, Reconciler, minute};
+use crate::history::{Look, MinuteKey, Reconciler, minute};
 
 /// Between two comparisons with the kernel's counters, where events were lost.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ impl Uncounted {
 
     /// An event told of its attempt.
     pub(super) fn told(&mut self, event: &Event) {
-        self.told_of(Reconciler::key(&Entry::from(event)));
+        self.told_of(Reconciler::key(event));
     }
 
     /// As [`Self::told`], by the event's key.

@@ -3,6 +3,8 @@
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anstream::ColorChoice;
 use lru::LruCache;
@@ -14,9 +16,9 @@ use super::record::Record;
 use super::remote::{Reads, Remote};
 use crate::alert::Alert;
 use crate::cli::WatchArgs;
+use crate::config::History;
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::history::Retention;
 use crate::ui::watch::{Shown, Writer};
 use crate::wire::{Delivery, Request};
 
@@ -69,7 +71,8 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     let wants_successes = screen.filter.wants_successes() || args.output.record.is_some() || args.output.alerts;
     let mut live = Live::attach(&settings(&ports, wants_successes, &args.kernel))?;
     let max_outcomes = args.kernel.settings().max_destinations;
-    let record = args.output.record.as_deref().map(|path| Record::open(path, Retention::default(), max_outcomes));
+    let history = |path: &PathBuf| History { path: path.clone(), ..History::default() };
+    let record = args.output.record.as_ref().map(|path| Record::open(&history(path), max_outcomes));
     let record = record.transpose()?;
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
     let alerts = args.output.alerts.then(|| Alerts::new(max_outcomes));
@@ -107,7 +110,7 @@ impl<W: io::Write> Screen<W> {
 }
 
 impl<W: io::Write> Reads for Screen<W> {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if self.is_full() || !self.filter.admits(event) {
             return Ok(ControlFlow::Continue(()));
         }
@@ -160,7 +163,7 @@ impl<W: io::Write> Watch<W> {
 }
 
 impl<W: io::Write> Sink for Watch<W> {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if let Some(record) = &mut self.record {
             let _ = record.event(event)?;
         }

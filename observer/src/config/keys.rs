@@ -78,6 +78,7 @@ const SECTIONS: &[Section] = &[
             ),
             key("retain_days", "30", "What is older is deleted."),
             key("retain_size", "\"1G\"", "The oldest is deleted when the file is larger."),
+            key("queue_size", "\"64M\"", "Memory for what waits for the disk, as `queue_size` of a sink."),
         ],
     },
     Section {
@@ -184,6 +185,13 @@ const SINK: Section = Section {
             "cgroup",
             "[\"/system.slice/postfix.service\"]",
             "Only events of processes in these cgroups or below. Default: all.",
+        ),
+        key(
+            "queue_size",
+            "\"64M\"",
+            "Memory for records that wait for the sink's disk, some 800 bytes an event: attempts a second times the seconds \
+             that a disk may stand still times 800. Sinks and history share the events that wait for several of them. What \
+             finds no room is dropped, counted and told.",
         ),
     ],
 };

@@ -15,6 +15,9 @@ use crate::follow::Place;
 use crate::history::Retention;
 use crate::mta;
 
+/// Bytes of the smallest queue: a second of a busy host.
+const QUEUE_MIN: u64 = 1 << 20;
+
 /// What values can depend on beside the files.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -77,6 +80,7 @@ fn history(section: Section<'_, '_>) -> Option<History> {
             age: section.value("retain_days", default.retention.age, days),
             bytes: section.value("retain_size", default.retention.bytes, value::history_size),
         },
+        queue_bytes: section.value("queue_size", default.queue_bytes, queue_size),
     };
     section.finish("");
     is_enabled.then_some(history)
@@ -156,6 +160,10 @@ fn number<T: std::str::FromStr, const MAX: usize>(text: &str) -> Result<T, Strin
 fn size(text: &str, least: u64) -> Result<u64, String> {
     let size = value::bytes(text).filter(|&size| (least..=1 << 44).contains(&size));
     size.ok_or_else(|| format!("no size: give one from {}K, such as 256M", least >> 10))
+}
+
+fn queue_size(text: &str) -> Result<u64, String> {
+    size(text, QUEUE_MIN)
 }
 
 fn days(text: &str) -> Result<Duration, String> {

@@ -143,6 +143,20 @@ pub struct NatsTarget {
 }
 
 impl Target {
+    /// The kind of receiver, as the configuration names it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File(_) => "file",
+            Self::Syslog(_) => "syslog",
+            Self::Journald(_) => "journald",
+            Self::Http(HttpTarget { protocol: HttpProtocol::SplunkHec, .. }) => "splunk-hec",
+            Self::Http(HttpTarget { protocol: HttpProtocol::Bulk { .. }, .. }) => "elasticsearch",
+            Self::Http(HttpTarget { protocol: HttpProtocol::Otlp, .. }) => "otlp",
+            Self::Nats(_) => "nats",
+        }
+    }
+
     /// Files that are read whenever a connection is made.
     pub fn files(&self) -> Vec<&Path> {
         let tls = match self {

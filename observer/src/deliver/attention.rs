@@ -13,10 +13,20 @@ const EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// Compares a sink's state with what was told of it.
 #[derive(Debug, Default)]
 pub struct Attention {
-    down_since: Option<Timestamp>,
+    down: Option<Down>,
     dropped: Counted,
     refused: Counted,
     corrupt: Counted,
+}
+
+/// A sink that was said to be down.
+#[derive(Debug)]
+struct Down {
+    since: Timestamp,
+    /// Messages that it had lost when it was found down.
+    dropped: u64,
+    /// Its spool does not take messages, which is worse than a receiver that is away.
+    is_spool: bool,
 }
 
 /// How much of a counter was told, and when.
@@ -44,8 +54,7 @@ impl Attention {
         let mut findings = Vec::new();
         findings.extend(self.reach(status, now));
         let spool = status.spool.as_ref();
-        let dropped = status.dropped_total() + spool.map_or(0, |spool| spool.dropped_total());
-        if let Some(count) = self.dropped.more(dropped, now) {
+        if let Some(count) = self.dropped.more(status.dropped_total(), now) {
             findings.push(Finding { kind: Kind::EventsDropped, count, since: None, cause: status.drops_in_words() });
         }
         if let Some(count) = self.refused.more(status.refused, now) {
@@ -60,15 +69,24 @@ impl Attention {
     }
 
     fn reach(&mut self, status: &Status, now: Timestamp) -> Option<Finding> {
-        match (&status.trouble, self.down_since) {
-            (Some((since, cause)), None) if now.duration_since(*since) >= DOWN_AFTER => {
-                self.down_since = Some(*since);
-                Some(Finding { kind: Kind::SinkDown, count: 0, since: Some(*since), cause: cause.clone() })
+        let is_spool = status.spool_trouble.is_some();
+        match (status.any_trouble(), &self.down) {
+            (Some((since, cause)), down)
+                if now.duration_since(*since) >= DOWN_AFTER
+                    && down.as_ref().is_none_or(|down| is_spool && !down.is_spool) =>
+            {
+                let (first, dropped) =
+                    down.as_ref().map_or((*since, status.dropped_total()), |down| (down.since, down.dropped));
+                let finding = Finding { kind: Kind::SinkDown, count: 0, since: Some(*since), cause: cause.clone() };
+                self.down = Some(Down { since: first, dropped, is_spool });
+                Some(finding)
             }
-            (None, Some(since)) => {
-                self.down_since = None;
-                let cause = "the receiver takes messages again".to_owned();
-                Some(Finding { kind: Kind::SinkUp, count: 0, since: Some(since), cause })
+            (None, Some(Down { since, dropped, .. })) => {
+                let lost = status.dropped_total().saturating_sub(*dropped);
+                let cause = format!("{} messages are waiting, {lost} were lost meanwhile", status.waiting());
+                let since = Some(*since);
+                self.down = None;
+                Some(Finding { kind: Kind::SinkUp, count: 0, since, cause })
             }
             _ => None,
         }
@@ -96,8 +114,25 @@ mod tests {
         assert_eq!(kinds(&mut attention, &status, 10), [(Kind::SinkDown, 0)]);
         assert_eq!(kinds(&mut attention, &status, 100), []);
         status.trouble = None;
-        assert_eq!(kinds(&mut attention, &status, 101), [(Kind::SinkUp, 0)]);
+        (status.queued, status.dropped) = (7, [("queue full", 3)].into());
+        let findings = attention.findings(&status, at(101));
+        assert_eq!((findings[0].kind, findings[0].since), (Kind::SinkUp, Some(at(0))));
+        assert_eq!(findings[0].cause, "7 messages are waiting, 3 were lost meanwhile");
         assert_eq!(kinds(&mut attention, &status, 102), []);
+    }
+
+    #[test]
+    fn a_spool_that_fails_behind_a_receiver_that_is_away_is_told_too() {
+        let mut attention = Attention::default();
+        let mut status = Status { trouble: Some((at(0), "refused".to_owned())), ..Status::default() };
+        assert_eq!(kinds(&mut attention, &status, 10), [(Kind::SinkDown, 0)]);
+        status.spool_trouble = Some((at(20), "no space left".to_owned()));
+        let findings = attention.findings(&status, at(30));
+        assert_eq!((findings.len(), findings[0].cause.as_str()), (1, "no space left"));
+        status.spool_trouble = None;
+        assert_eq!(kinds(&mut attention, &status, 40), []);
+        status.trouble = None;
+        assert_eq!(kinds(&mut attention, &status, 41), [(Kind::SinkUp, 0)]);
     }
 
     #[test]

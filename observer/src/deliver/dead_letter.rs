@@ -56,12 +56,18 @@ impl DeadLetters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::message::MessageKind;
 
     #[test]
     fn a_line_tells_which_and_why() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("siem.dead");
-        let message = Message { id: "mx1-1".to_owned(), body: b"{\"a\":\"\xff\"}\n".to_vec() };
+        let message = Message {
+            kind: MessageKind::Event,
+            label: None,
+            id: "mx1-1".to_owned(),
+            body: b"{\"a\":\"\xff\"}\n".to_vec(),
+        };
         DeadLetters::new(&path).add([(&message, "400: no\nsuch index")], Timestamp::UNIX_EPOCH).unwrap();
         let expected = r#"{"time":"1970-01-01T00:00:00Z","id":"mx1-1","cause":"400: no\nsuch index","message":"{\"a\":\"\ufffd\"}\n"}"#;
         let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

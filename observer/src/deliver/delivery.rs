@@ -11,6 +11,7 @@ use super::dead_letter::DeadLetters;
 use super::message::Message;
 use super::shared::Shared;
 use super::transport::{self, Transport, Trouble};
+use crate::spool::SpoolReader;
 
 /// Messages of one request or write.
 const BATCH: usize = 512;
@@ -21,6 +22,7 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 /// A thread's worth of work.
 pub(super) struct Delivery {
     shared: Arc<Shared>,
+    spool: SpoolReader,
     dead_letters: DeadLetters,
     backoff: Backoff,
     transport: Option<Box<dyn Transport>>,
@@ -35,9 +37,10 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// `dead` is where messages go that nobody will take.
-    pub(super) fn new(shared: Arc<Shared>, dead: &Path) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, spool: SpoolReader, dead: &Path) -> Self {
         Self {
             shared,
+            spool,
             dead_letters: DeadLetters::new(dead),
             backoff: Backoff::default(),
             transport: None,
@@ -70,16 +73,14 @@ impl Delivery {
 
     /// Nothing waits, and nobody is about to add to it.
     fn is_idle(&self) -> bool {
-        let status = self.shared.status();
-        status.queued == 0 && status.spool.is_none_or(|spool| spool.messages == 0)
+        self.shared.status().waiting() == 0
     }
 
     /// Sends a batch and sees what has arrived. True if something was sent.
     fn step(&mut self) -> Result<bool, String> {
         self.follow_target()?;
-        let Some(spool) = self.shared.spool.as_ref() else { return Ok(false) };
-        let taken = Shared::lock(spool).take(BATCH, BATCH_BYTES);
-        let batch = taken.map_err(|error| error.to_string())?;
+        let taken = self.spool.take(BATCH, BATCH_BYTES);
+        let batch = taken.map_err(|error| format!("cannot read the spool: {error}"))?;
         if !batch.is_empty() {
             self.send(&batch)?;
         }
@@ -153,8 +154,8 @@ impl Delivery {
         health.delivered += count - refused;
         health.trouble = None;
         drop(health);
-        let Some(spool) = self.shared.spool.as_ref() else { return Ok(()) };
-        Shared::lock(spool).acknowledge(count).map_err(|error| error.to_string())
+        let acknowledged = self.spool.acknowledge(count);
+        acknowledged.map_err(|error| format!("cannot note in the spool what was delivered: {error}"))
     }
 
     fn go_back(&mut self, cause: String) {
@@ -166,8 +167,6 @@ impl Delivery {
 
     fn rewind(&mut self) {
         (self.sent, self.confirmed, self.refused) = (0, 0, 0);
-        if let Some(spool) = &self.shared.spool {
-            Shared::lock(spool).rewind();
-        }
+        self.spool.rewind();
     }
 }

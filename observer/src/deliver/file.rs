@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::target::FileTarget;
@@ -12,16 +12,19 @@ const MODE: u32 = 0o640;
 
 /// Something that takes whole lines, here and now.
 pub(super) trait Lines: Send {
+    /// Opens it, if it is not open.
+    fn open(&mut self) -> io::Result<()>;
     /// Writes them all, or leaves nothing of them behind where that is possible.
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
-    /// Somebody has renamed the file.
-    fn reopen(&mut self);
+    /// The next write opens it anew.
+    fn close(&mut self);
 }
 
-/// An open file, or one that is yet to be opened.
+/// An open file, or one that is yet to be opened. Others may rename or truncate it
+/// meanwhile: all that is remembered of it is the descriptor.
 pub(super) struct RotatedFile {
     target: FileTarget,
-    open: Option<(File, u64)>,
+    open: Option<File>,
 }
 
 impl RotatedFile {
@@ -30,13 +33,12 @@ impl RotatedFile {
         Self { target, open: None }
     }
 
-    fn open(&mut self) -> io::Result<&mut (File, u64)> {
-        if self.open.is_none() {
-            let file = OpenOptions::new().append(true).create(true).mode(MODE).open(&self.target.path)?;
-            let len = file.metadata()?.len();
-            self.open = Some((file, len));
-        }
-        self.open.as_mut().ok_or_else(|| io::Error::other("not open"))
+    fn file(&mut self) -> io::Result<&mut File> {
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => open(&self.target.path)?,
+        };
+        Ok(self.open.insert(file))
     }
 
     /// `PATH.2` becomes `PATH.3`, `PATH.1` `PATH.2`, `PATH` `PATH.1`; the last goes.
@@ -54,38 +56,81 @@ impl RotatedFile {
 }
 
 impl Lines for RotatedFile {
+    fn open(&mut self) -> io::Result<()> {
+        self.file().map(drop)
+    }
+
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let limit = self.target.rotate_bytes.unwrap_or(u64::MAX);
-        let (_, len) = *self.open()?;
+        let len = self.file()?.metadata()?.len();
         if len > 0 && len.saturating_add(lines.len() as u64) > limit {
             self.rotate()?;
         }
-        let (file, len) = self.open()?;
-        match file.write_all(lines) {
-            Ok(()) => {
-                *len += lines.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                // Half a line would spoil the next one.
-                let _ = file.set_len(*len);
-                Err(error)
-            }
+        let file = self.file()?;
+        let (written, result) = write_counted(file, lines);
+        if result.is_err() && written > 0 {
+            take_back(file, written as u64)?;
         }
+        result
     }
 
-    fn reopen(&mut self) {
+    fn close(&mut self) {
         self.open = None;
     }
 }
 
+/// Opens for appending. A line whose end was lost with the host, or with the room on
+/// the disk, gets one, so that it does not spoil the next.
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
+    let metadata = file.metadata()?;
+    let mut last = [0];
+    if metadata.is_file()
+        && let Some(end) = metadata.len().checked_sub(1)
+        && file.read_at(&mut last, end)? == 1
+        && last != *b"\n"
+    {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Writes, and says how much of it was.
+fn write_counted(file: &mut File, mut bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(len) => {
+                written += len;
+                bytes = &bytes[len..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Cuts off what was just appended, for half a line would spoil the next one. Whoever
+/// truncates the file (`copytruncate` of logrotate) may have taken it already: a length
+/// that is remembered would leave a hole.
+fn take_back(file: &File, written: u64) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    len.checked_sub(written).map_or(Ok(()), |before| file.set_len(before))
+}
+
 impl Lines for io::Stdout {
+    fn open(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut stdout = self.lock();
         stdout.write_all(lines).and_then(|()| stdout.flush())
     }
 
-    fn reopen(&mut self) {}
+    fn close(&mut self) {}
 }
 
 fn numbered(path: &Path, nth: u32) -> PathBuf {
@@ -143,10 +188,31 @@ mod tests {
         file.write(b"two\n").unwrap();
         fs::rename(directory.path().join("events"), directory.path().join("old")).unwrap();
         file.write(b"three\n").unwrap();
-        file.reopen();
+        file.close();
         file.write(b"four\n").unwrap();
         let named = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         assert_eq!(contents(directory.path()), [named("events", "four\n"), named("old", "one\ntwo\nthree\n")]);
+    }
+
+    #[test]
+    fn half_a_line_that_was_left_gets_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("events"), "one\nhalf a l").unwrap();
+        let mut file = target(directory.path(), None, 0);
+        file.write(b"two\n").unwrap();
+        file.close();
+        file.write(b"three\n").unwrap();
+        assert_eq!(contents(directory.path())[0].1, "one\nhalf a l\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn whoever_truncates_it_meanwhile_moves_the_size_that_it_is_rotated_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = target(directory.path(), Some(12), 1);
+        file.write(b"one\ntwo\n").unwrap();
+        File::options().write(true).truncate(true).open(directory.path().join("events")).unwrap();
+        file.write(b"three\n").unwrap();
+        assert_eq!(contents(directory.path()), [("events".to_owned(), "three\n".to_owned())]);
     }
 
     #[test]

@@ -1,57 +1,54 @@
-//! The pipeline's end of a sink: takes what the sink wants, formats it, and never waits.
+//! The pipeline's end of a sink: takes what the sink wants, and never waits.
 
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, mpsc};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
 use super::file::{Lines, RotatedFile};
-use super::health::Status;
-use super::message::Message;
+use super::formatter::Formatter;
+use super::health::{Opening, Status};
+use super::intake::Batch;
 use super::shared::Shared;
+use super::shared_record::SharedRecord;
 use super::target::Target;
 use super::{intake, writing};
 use crate::config::SinkConfig;
-use crate::format::{Entry, Format};
-use crate::spool::Spool;
+use crate::queue::QueueLevel;
 
-/// Messages between the pipeline and a sink's threads: some 10 MB, a second of a
-/// flood. What does not fit is dropped and counted.
-const QUEUE: usize = 8_192;
 /// Dropped before it reached the disk.
 const QUEUE_FULL: &str = "queue full";
-/// What a sink can die of.
-const DEFECT: &str = "a defect of observer's has ended this sink: please report it, and restart observer";
-/// Could not be formatted.
-const NOT_FORMATTED: &str = "not formatted";
+/// What a sink's thread can die of.
+const CRASHED: &str = "bug in observer: this sink's thread crashed; restart observer, and please report it";
 
-/// A sink that is running.
+/// A sink that is running. None of its methods waits for a disk or a receiver.
 pub struct Outlet {
     config: SinkConfig,
     shared: Arc<Shared>,
-    pending: Vec<Message>,
-    queue: Option<Sender<Vec<Message>>>,
+    pending: Vec<SharedRecord>,
+    queue: Option<Sender<Batch>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Outlet {
-    /// Starts the sink's threads; its spool, if it has one, lies below `spools`.
+    /// Starts the sink's threads; its spool, if it has one, lies below `spools`. They
+    /// open it: [`Self::opening`] tells how that went.
     ///
     /// # Errors
-    /// If the spool cannot be opened, or no thread started.
+    /// If no thread can be started.
     pub fn start(config: SinkConfig, spools: &Path) -> Result<Self, String> {
         let (sender, receiver) = channel();
+        let shared = Shared::new(config.target.clone(), config.spool, QueueLevel::new(config.queue_bytes));
+        let shared = Arc::new(shared);
         let name = config.name.clone();
-        let failed = |error: &dyn std::fmt::Display| format!("sink {name}: {error}");
         let started = match &config.target {
-            Target::Stdout => start_lines(std::io::stdout(), receiver, &name),
-            Target::File(file) => start_lines(RotatedFile::new(file.clone()), receiver, &name),
-            _ => start_spooled(&config, spools, receiver),
+            Target::Stdout => start_lines(std::io::stdout(), receiver, &shared, &name),
+            Target::File(file) => start_lines(RotatedFile::new(file.clone()), receiver, &shared, &name),
+            _ => start_spooled(&name, spool_directory(&config, spools), receiver, &shared),
         };
-        let (shared, threads) = started.map_err(|error| failed(&error))?;
+        let threads = started.map_err(|error| format!("sink {name}: {error}"))?;
         Ok(Self { config, shared, pending: Vec::new(), queue: Some(sender), threads })
     }
 
@@ -60,36 +57,43 @@ impl Outlet {
         &self.config
     }
 
-    /// True if `config` can be adopted by [`Self::adopt`]: the same name and format, and
-    /// so the same spool; or the same file.
+    /// True if `config` can be adopted by [`Self::adopt`]: it has the same spool, or the
+    /// same file.
     pub fn can_adopt(&self, config: &SinkConfig) -> bool {
-        let is_same = self.config.name == config.name && self.config.format == config.format;
-        let are_spooled = is_spooled(&self.config.target) && is_spooled(&config.target);
-        is_same && (are_spooled || self.config.target == config.target)
+        match (spool_name(&self.config), spool_name(config)) {
+            (Some(own), Some(other)) => own == other,
+            (None, None) => {
+                let same = |of: &SinkConfig| (of.name.clone(), of.format, of.target.clone());
+                same(&self.config) == same(config)
+            }
+            _ => false,
+        }
     }
 
-    /// Goes on with another configuration; nothing that waits is lost.
+    /// Goes on with another configuration; nothing that waits is lost. A file is opened
+    /// anew.
     pub fn adopt(&mut self, config: SinkConfig) {
-        if let Some(spool) = &self.shared.spool {
-            Shared::lock(spool).set_limits(config.spool);
-        }
+        self.flush();
+        self.shared.set_limits(config.spool);
+        self.shared.level.set_limit(config.queue_bytes);
         self.shared.aim(config.target.clone());
+        if !is_spooled(&config) {
+            self.shared.reopen();
+        }
         self.config = config;
     }
 
-    /// Takes what the sink wants. Formats it, and keeps it until [`Self::flush`].
-    pub fn offer(&mut self, entry: Entry<'_>) {
-        if !self.config.wants(entry) {
+    /// Takes what the sink wants, and keeps it until [`Self::flush`]. What finds the queue
+    /// full is lost and counted. The filter is applied here, so that nothing counts as
+    /// lost that the sink does not want.
+    pub fn offer(&mut self, record: &SharedRecord) {
+        if !self.config.wants(record.entry()) {
             return;
         }
-        let mut body = Vec::with_capacity(1_024);
-        let appended = match self.config.target {
-            Target::Syslog(_) => self.config.format.append_syslog(entry, self.config.enterprise, &mut body),
-            _ => self.config.format.append(entry, false, &mut body),
-        };
-        match appended {
-            Ok(()) => self.pending.push(Message { id: entry.id().to_owned(), body }),
-            Err(_) => self.shared.lose(NOT_FORMATTED, 1),
+        if self.shared.level.reserve(record.retained_bytes()) {
+            self.pending.push(record.clone());
+        } else {
+            self.shared.lose(QUEUE_FULL, 1);
         }
     }
 
@@ -98,22 +102,21 @@ impl Outlet {
         if self.pending.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.pending);
-        let count = batch.len();
-        let is_room = self.shared.queued.load(Ordering::Relaxed) + count <= QUEUE;
-        let Some(queue) = self.queue.as_ref().filter(|_| is_room) else {
-            return self.shared.lose(QUEUE_FULL, count as u64);
+        let records = std::mem::take(&mut self.pending);
+        let batch = Batch { records, formatter: Formatter::of(&self.config) };
+        let unsent = match &self.queue {
+            Some(queue) => queue.send(batch).err().map(|unsent| unsent.0),
+            None => Some(batch),
         };
-        self.shared.queued.fetch_add(count, Ordering::Relaxed);
-        if queue.send(batch).is_err() {
-            self.shared.queued.fetch_sub(count, Ordering::Relaxed);
-            self.shared.lose(QUEUE_FULL, count as u64);
+        // The sink has ended, or its thread has crashed.
+        if let Some(batch) = unsent {
+            batch.lose(QUEUE_FULL, &self.shared);
         }
     }
 
-    /// Somebody has renamed the file.
-    pub fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Relaxed);
+    /// Whether its file or spool could be opened.
+    pub fn opening(&self) -> Opening {
+        self.shared.opening()
     }
 
     /// How it is doing.
@@ -121,13 +124,13 @@ impl Outlet {
         let is_to_run = self.queue.is_some();
         if is_to_run && self.threads.iter().any(JoinHandle::is_finished) {
             // Only a panic ends one.
-            self.shared.trouble(DEFECT.to_owned());
+            self.shared.trouble(CRASHED.to_owned());
         }
         self.shared.status()
     }
 
     /// Asks it to end: what waits is spooled or written, and as much delivered as
-    /// can be until `deadline`. Does not wait.
+    /// can be until `deadline`. Does not wait. Of several deadlines the earliest counts.
     pub fn end(&mut self, deadline: Instant) {
         self.flush();
         self.shared.end(deadline);
@@ -137,6 +140,11 @@ impl Outlet {
     /// True when all of its threads have ended.
     pub fn has_ended(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// The directory of its spool below `spools`, if it has one.
+    pub fn spool_directory(&self, spools: &Path) -> Option<PathBuf> {
+        spool_name(&self.config).map(|name| spools.join(name))
     }
 }
 
@@ -153,37 +161,41 @@ pub fn end_all(outlets: &mut [Outlet], within: Duration) {
     }
 }
 
-type Started = (Arc<Shared>, Vec<JoinHandle<()>>);
+type Started = Result<Vec<JoinHandle<()>>, String>;
 
-fn start_lines(
-    lines: impl Lines + 'static,
-    queue: mpsc::Receiver<Vec<Message>>,
-    name: &str,
-) -> Result<Started, String> {
-    let shared = Arc::new(Shared::new(None, Target::Stdout));
-    let theirs = Arc::clone(&shared);
-    let thread = spawn(name, move || writing::run(lines, &queue, &theirs))?;
-    Ok((shared, vec![thread]))
+fn start_lines(lines: impl Lines + 'static, queue: Receiver<Batch>, shared: &Arc<Shared>, name: &str) -> Started {
+    let shared = Arc::clone(shared);
+    Ok(vec![spawn(name, move || writing::run(lines, &queue, &shared))?])
 }
 
-fn start_spooled(config: &SinkConfig, spools: &Path, queue: mpsc::Receiver<Vec<Message>>) -> Result<Started, String> {
-    let directory = spools.join(spool_name(&config.name, config.format));
-    let spool = Spool::open(&directory, config.spool).map_err(|error| error.to_string())?;
-    let shared = Arc::new(Shared::new(Some(spool), config.target.clone()));
-    let theirs = Arc::clone(&shared);
-    let intake = spawn(&config.name, move || intake::run(&queue, &theirs))?;
-    let mut delivery = Delivery::new(Arc::clone(&shared), &directory.with_extension("dead"));
-    let delivery = spawn(&config.name, move || delivery.run())?;
-    Ok((shared, vec![intake, delivery]))
+fn start_spooled(name: &str, directory: PathBuf, queue: Receiver<Batch>, shared: &Arc<Shared>) -> Started {
+    let dead = directory.with_extension("dead");
+    let (sender, spool) = channel();
+    let of_intake = Arc::clone(shared);
+    let intake = spawn(name, move || intake::run(&directory, &queue, &sender, &of_intake))?;
+    let shared = Arc::clone(shared);
+    let delivery = spawn(name, move || {
+        // None comes if the spool could not be opened before the end.
+        if let Ok(spool) = spool.recv() {
+            Delivery::new(shared, spool, &dead).run();
+        }
+    })?;
+    Ok(vec![intake, delivery])
 }
 
-/// `siem.rfc5424`: messages of another format are no messages of this sink's.
-fn spool_name(name: &str, format: Format) -> String {
-    format!("{name}.{}", format.name())
+/// `siem.syslog-rfc5424`: messages that were written for another kind of receiver, or in
+/// another format, are no messages of this sink's. `None` for a sink without a spool.
+pub fn spool_name(config: &SinkConfig) -> Option<String> {
+    let SinkConfig { name, target, format, .. } = config;
+    is_spooled(config).then(|| format!("{name}.{}-{}", target.kind(), format.name()))
 }
 
-fn is_spooled(target: &Target) -> bool {
-    !matches!(target, Target::Stdout | Target::File(_))
+fn spool_directory(config: &SinkConfig, spools: &Path) -> PathBuf {
+    spools.join(spool_name(config).unwrap_or_default())
+}
+
+fn is_spooled(config: &SinkConfig) -> bool {
+    !matches!(config.target, Target::Stdout | Target::File(_))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
@@ -193,3 +205,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .spawn(run)
         .map_err(|error| format!("cannot start a thread: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,39 +1,45 @@
 //! What a sink's threads and its outlet know in common.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::health::Status;
+use super::health::{Opening, Status};
 use super::target::Target;
-use crate::spool::Spool;
+use crate::queue::QueueLevel;
+use crate::spool::{Limits, SpoolHandle};
 
 /// A receiver is looked at again this often while nothing is sent: a broken
 /// connection is noticed, and messages are confirmed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// None of its locks is held while anything waits for a disk or a receiver.
 pub(super) struct Shared {
-    /// Of a sink whose target can be away.
-    pub(super) spool: Option<Mutex<Spool>>,
-    /// Messages in the queue.
-    pub(super) queued: AtomicUsize,
+    /// Of the queue from the pipeline.
+    pub(super) level: Arc<QueueLevel>,
     /// The file is to be opened anew.
-    pub(super) reopen: AtomicBool,
+    reopen: AtomicBool,
+    spool: OnceLock<SpoolHandle>,
+    limits: Mutex<Limits>,
+    opening: Mutex<Opening>,
     health: Mutex<Status>,
     deadline: Mutex<Option<Instant>>,
     /// Where messages go, and how often that has changed.
     target: Mutex<(u64, Target)>,
+    /// Goes with the deadline.
     spooled: Condvar,
 }
 
 impl Shared {
-    pub(super) fn new(spool: Option<Spool>, target: Target) -> Self {
+    pub(super) fn new(target: Target, limits: Limits, level: Arc<QueueLevel>) -> Self {
         Self {
-            spool: spool.map(Mutex::new),
-            queued: AtomicUsize::new(0),
+            level,
             reopen: AtomicBool::new(false),
+            spool: OnceLock::new(),
+            limits: Mutex::new(limits),
+            opening: Mutex::default(),
             health: Mutex::default(),
             deadline: Mutex::default(),
             target: Mutex::new((0, target)),
@@ -42,7 +48,7 @@ impl Shared {
     }
 
     /// A panic while counting leaves counts that are still worth reading.
-    pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -51,17 +57,64 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> Status {
-        let spool = self.spool.as_ref().map(|spool| Self::lock(spool).status());
-        let queued = self.queued.load(Ordering::Relaxed) as u64;
-        Status { queued, spool, ..self.health().clone() }
+        let mut status = self.health().clone();
+        status.spool = self.spool.get().map(SpoolHandle::status);
+        (status.queued, status.queue_bytes) = (self.level.items(), self.level.bytes());
+        status.queue_limit = self.level.limit();
+        status
     }
 
     pub(super) fn lose(&self, cause: &'static str, count: u64) {
-        *self.health().dropped.entry(cause).or_default() += count;
+        if count > 0 {
+            *self.health().dropped.entry(cause).or_default() += count;
+        }
     }
 
+    /// The receiver cannot be reached, or the file not written.
     pub(super) fn trouble(&self, cause: String) {
         self.health().set_trouble(Timestamp::now(), cause);
+    }
+
+    /// The spool cannot be written.
+    pub(super) fn spool_trouble(&self, cause: String) {
+        self.health().set_spool_trouble(Timestamp::now(), cause);
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        *Self::lock(&self.limits)
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        *Self::lock(&self.limits) = limits;
+        if let Some(spool) = self.spool.get() {
+            spool.set_limits(limits);
+        }
+    }
+
+    pub(super) fn opening(&self) -> Opening {
+        Self::lock(&self.opening).clone()
+    }
+
+    pub(super) fn set_opening(&self, opening: Opening) {
+        *Self::lock(&self.opening) = opening;
+    }
+
+    pub(super) fn spool_opened(&self, handle: SpoolHandle) {
+        // Limits may have changed while it was opened.
+        handle.set_limits(self.limits());
+        let _ = self.spool.set(handle);
+        self.health().spool_trouble = None;
+        self.set_opening(Opening::Done);
+    }
+
+    /// Asks for the file to be opened anew.
+    pub(super) fn reopen(&self) {
+        self.set_opening(Opening::Pending);
+        self.reopen.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn aim(&self, target: Target) {
@@ -76,7 +129,8 @@ impl Shared {
     }
 
     pub(super) fn end(&self, deadline: Instant) {
-        *Self::lock(&self.deadline) = Some(deadline);
+        let mut earliest = Self::lock(&self.deadline);
+        *earliest = Some(earliest.map_or(deadline, |earlier| earlier.min(deadline)));
         self.spooled.notify_all();
     }
 
@@ -92,7 +146,7 @@ impl Shared {
 
     /// Until something was spooled, but not for long.
     pub(super) fn wait(&self) {
-        self.wait_for(LOOK_EVERY);
+        let _unused = self.spooled.wait_timeout(Self::lock(&self.deadline), LOOK_EVERY);
     }
 
     /// Sleeps, until the end is asked for at most.
@@ -102,12 +156,6 @@ impl Shared {
             && let Some(left) = until.checked_duration_since(Instant::now())
         {
             std::thread::sleep(left.min(LOOK_EVERY));
-        }
-    }
-
-    fn wait_for(&self, time: Duration) {
-        if let Some(spool) = &self.spool {
-            let _unused = self.spooled.wait_timeout(Self::lock(spool), time);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! From the queue to a file or to standard output.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::file::Lines;
-use super::message::Message;
+use super::health::Opening;
+use super::intake::{Batch, NOT_FORMATTED};
 use super::shared::Shared;
 
 /// How soon a wish to reopen the file is heard.
@@ -20,58 +20,87 @@ const AT_THE_END: &str = "not written before the end";
 const READER_GONE: &str = "reader gone";
 
 /// Until the queue is closed and empty.
-pub(super) fn run(mut lines: impl Lines, queue: &Receiver<Vec<Message>>, shared: &Shared) {
+pub(super) fn run(lines: impl Lines, queue: &Receiver<Batch>, shared: &Shared) {
+    let mut writing = Writing { shared, lines, bytes: Vec::new(), formatted: 0, taken: (0, 0) };
+    writing.open();
     loop {
         let batch = queue.recv_timeout(LOOK_EVERY);
-        if shared.reopen.swap(false, Ordering::Relaxed) {
-            lines.reopen();
+        if shared.is_to_reopen() {
+            writing.lines.close();
+            writing.open();
         }
         match batch {
-            Ok(batch) => {
-                for part in parts(&batch) {
-                    write(&mut lines, part, shared);
-                }
-                shared.queued.fetch_sub(batch.len(), Ordering::Relaxed);
-            }
+            Ok(batch) => writing.take(batch),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Of about [`WRITE`] bytes each.
-fn parts(batch: &[Message]) -> impl Iterator<Item = &[Message]> {
-    let mut bytes = 0;
-    batch.chunk_by(move |message, _| {
-        bytes += message.body.len();
-        let goes_on = bytes < WRITE;
-        if !goes_on {
-            bytes = 0;
-        }
-        goes_on
-    })
+struct Writing<'a, L> {
+    shared: &'a Shared,
+    lines: L,
+    /// Formatted, and not written yet.
+    bytes: Vec<u8>,
+    formatted: u64,
+    /// Records and bytes of the queue that these are.
+    taken: (u64, u64),
 }
 
-/// Tries until it is done, or until the end.
-fn write(lines: &mut impl Lines, batch: &[Message], shared: &Shared) {
-    let bytes: Vec<u8> = batch.iter().flat_map(|message| message.body.iter().copied()).collect();
-    let count = batch.len() as u64;
-    loop {
-        let Err(error) = lines.write(&bytes) else {
-            let mut health = shared.health();
-            health.trouble = None;
-            health.delivered += count;
-            return;
-        };
-        let is_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
-        shared.trouble(if is_gone { READER_GONE.to_owned() } else { error.to_string() });
-        if is_gone {
-            return shared.lose(READER_GONE, count);
+impl<L: Lines> Writing<'_, L> {
+    fn open(&mut self) {
+        let opened = self.lines.open();
+        if let Err(error) = &opened {
+            self.shared.trouble(error.to_string());
         }
-        if shared.deadline().is_some_and(|deadline| deadline <= Instant::now() + RETRY_AFTER) {
-            return shared.lose(AT_THE_END, count);
+        self.shared.set_opening(opened.map_or_else(|error| Opening::Failed(error.to_string()), |()| Opening::Done));
+    }
+
+    fn take(&mut self, batch: Batch) {
+        for record in batch.records {
+            self.taken.0 += 1;
+            self.taken.1 += record.retained_bytes();
+            match batch.formatter.message(record.entry()) {
+                Ok(message) => {
+                    self.bytes.extend_from_slice(&message.body);
+                    self.formatted += 1;
+                }
+                Err(_) => self.shared.lose(NOT_FORMATTED, 1),
+            }
+            if self.bytes.len() >= WRITE {
+                self.write();
+            }
         }
-        lines.reopen();
-        std::thread::sleep(RETRY_AFTER);
+        self.write();
+    }
+
+    /// Writes what was formatted: tries until it is done, or until the end.
+    fn write(&mut self) {
+        if let Err(cause) = self.try_write() {
+            self.shared.lose(cause, self.formatted);
+        }
+        self.bytes.clear();
+        self.formatted = 0;
+        let (records, bytes) = std::mem::take(&mut self.taken);
+        self.shared.level.release(records, bytes);
+    }
+
+    fn try_write(&mut self) -> Result<(), &'static str> {
+        while let Err(error) = self.lines.write(&self.bytes) {
+            let is_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+            self.shared.trouble(if is_gone { READER_GONE.to_owned() } else { error.to_string() });
+            if is_gone {
+                return Err(READER_GONE);
+            }
+            if self.shared.deadline().is_some_and(|deadline| deadline <= Instant::now() + RETRY_AFTER) {
+                return Err(AT_THE_END);
+            }
+            self.lines.close();
+            std::thread::sleep(RETRY_AFTER);
+        }
+        let mut health = self.shared.health();
+        health.trouble = None;
+        health.delivered += self.formatted;
+        Ok(())
     }
 }

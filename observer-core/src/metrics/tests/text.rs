@@ -16,7 +16,13 @@ fn everything_that_is_told() {
     let mut reading = reading(counters(&[(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)]));
     reading.sinks.push(sink("siem"));
     let dropped = BTreeMap::from([("disk full".to_owned(), 6)]);
-    reading.history = Some(HistoryMetrics { written: 36, dropped, is_failing: true });
+    reading.history = Some(HistoryMetrics {
+        written: 36,
+        dropped,
+        is_failing: true,
+        queue_bytes: 1_000,
+        queue_limit_bytes: 64 << 20,
+    });
     reading.readers = Some(ReaderMetrics { connected: 2, events_lost: 9 });
     reading.mta = Some(MtaMetrics {
         is_read: true,

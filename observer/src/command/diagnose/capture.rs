@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -81,7 +82,7 @@ fn failed(error: &dyn std::fmt::Display) -> Failure {
 }
 
 impl Reads for Record {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         Sink::event(self, event)
     }
 
@@ -97,8 +98,8 @@ impl Reads for Record {
 }
 
 impl Sink for Record {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
-        self.entries.push(Entry::from(event));
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
+        self.entries.push(Entry::from(&**event));
         Ok(ControlFlow::Continue(()))
     }
 

@@ -1,6 +1,7 @@
 //! A report from a live capture.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -68,7 +69,7 @@ impl Draft {
 }
 
 impl Reads for Draft {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         Sink::event(self, event)
     }
 
@@ -79,7 +80,7 @@ impl Reads for Draft {
 }
 
 impl Sink for Draft {
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Failure> {
+    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if let Some(seen) = Seen::from_event(event) {
             self.builder.add(&seen, event.process.as_ref().map(|process| process.comm.as_str()));
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ureq::http::Uri;
 
 use super::super::document::Section;
-use super::super::{Kinds, SinkConfig};
-use super::{Surroundings, absolute, choice, number, secret, size, word};
+use super::super::{Kinds, QUEUE, SinkConfig};
+use super::{Surroundings, absolute, choice, number, queue_size, secret, size, word};
 use crate::choice::Choice;
 use crate::config::target::{
     ClientCertificate, FileTarget, HttpProtocol, HttpTarget, JOURNAL_SOCKET, JournaldTarget, NatsTarget, Remote,
@@ -46,6 +46,7 @@ fn sink(name: &str, section: Section<'_, '_>, surroundings: &Surroundings) -> Op
         } else {
             DOCUMENTATION_PEN
         },
+        queue_bytes: section.value("queue_size", QUEUE, queue_size),
         spool: if kind.is_spooled() { limits(&section) } else { NO_SPOOL },
         kinds: kinds(&section),
         filter: filter(&section),

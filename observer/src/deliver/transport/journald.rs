@@ -2,8 +2,6 @@
 //! Protocol"): one datagram an entry, or a sealed memory file where it does not fit
 //! into one.
 
-mod entry;
-
 use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -44,16 +42,12 @@ impl Journald {
             None => Port::connect(&Way::Unix(self.socket.clone()), deadline)?,
         };
         port.pipe.set_deadline(deadline);
-        let mut refused = Vec::new();
-        for (nth, message) in batch.iter().enumerate() {
-            match entry::encode(&message.body) {
-                Ok(entry) => write(&mut port.pipe, &entry).map_err(|error| in_words(&error))?,
-                Err(cause) => refused.push((nth, cause)),
-            }
+        for message in batch {
+            write(&mut port.pipe, &message.body).map_err(|error| in_words(&error))?;
         }
         self.confirmation.sent(batch.len() as u64, port.pipe.written());
         self.port = Some(port);
-        Ok(Sent { refused })
+        Ok(Sent::default())
     }
 
     fn try_confirm(&mut self) -> Result<u64, String> {

@@ -13,11 +13,11 @@ use async_nats::jetstream::context::{Context, ContextBuilder, PublishError, Publ
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::{Sent, Transport, Trouble, secret};
+use crate::label::Label;
 use crate::sink::message::Message;
 use crate::sink::target::{NatsTarget, Tls};
 use crate::sink::tls;
@@ -143,7 +143,7 @@ async fn publish(context: &Context, prefix: &str, batch: &[Message]) -> Result<V
     for (nth, message) in batch.iter().enumerate() {
         let body = message.body.strip_suffix(b"\n").unwrap_or(&message.body);
         let publish = PublishMessage::build().payload(body.to_vec().into()).message_id(&message.id);
-        match context.send_publish(format!("{prefix}.{}", kind(body)), publish).await {
+        match context.send_publish(format!("{prefix}.{}", last_word(message)), publish).await {
             Ok(acknowledgement) => sent.push((nth, acknowledgement)),
             Err(error) => refused.push((nth, refusal(error, prefix)?)),
         }
@@ -189,19 +189,9 @@ fn in_words(error: &dyn std::error::Error) -> String {
     words
 }
 
-#[derive(Deserialize)]
-struct Kind {
-    schema: String,
-    label: Option<String>,
-}
-
-/// The last word of a subject: the label of an event, `alert`, `minute`, `notice`;
-/// `message` where the format does not say.
-fn kind(body: &[u8]) -> String {
-    let Ok(Kind { schema, label }) = serde_json::from_slice(body) else { return "message".to_owned() };
-    let name = schema.strip_prefix("observer.").and_then(|name| name.split('.').next()).unwrap_or("message");
-    let word = if name == "event" { label.unwrap_or_else(|| name.to_owned()) } else { name.to_owned() };
-    if is_subject(&word) { word } else { "message".to_owned() }
+/// The last word of a subject: the label of an event, or the kind of another record.
+fn last_word(message: &Message) -> &'static str {
+    message.label.map_or(message.kind.as_str(), Label::as_str)
 }
 
 fn is_subject(text: &str) -> bool {

@@ -13,6 +13,7 @@ mod error;
 mod lock;
 mod read;
 mod reconcile;
+mod reserve;
 pub mod schema;
 mod thread;
 mod write;

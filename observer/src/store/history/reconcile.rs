@@ -6,8 +6,9 @@ use std::net::IpAddr;
 
 use observer_common::record::OutcomeKey;
 
-use super::{Entry, MinuteKey};
+use super::MinuteKey;
 use crate::attempt::address;
+use crate::event::Event;
 use crate::label::label;
 
 /// Counts what events told, and compares it with what the kernel counted. Knows
@@ -41,8 +42,8 @@ impl Reconciler {
     }
 
     /// What [`Reconciler::told`] takes.
-    pub fn key(entry: &Entry) -> MinuteKey {
-        MinuteKey { minute: 0, ..MinuteKey::of(entry) }
+    pub fn key(event: &Event) -> MinuteKey {
+        MinuteKey { minute: 0, ..MinuteKey::of_event(event) }
     }
 
     /// An event with this key is on its way to history.
@@ -156,7 +157,7 @@ mod tests {
     fn entry(last: u8) -> MinuteKey {
         let mut event = sample::event(Label::Refused, Some(Reason::Rst));
         event.dst.ip = Some(sample::ip(&format!("203.0.113.{last}")));
-        Reconciler::key(&Entry::from(&event))
+        Reconciler::key(&event)
     }
 
     fn sum(missing: &[(MinuteKey, u64)]) -> u64 {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{Entry, Error, History, MinuteKey, Question, Recorder, Retention, Tallies, minute, schema};
+use crate::event::Event;
 use crate::label::{Label, Reason};
 use crate::sample;
 
@@ -25,10 +27,14 @@ pub(super) fn recorder(path: &Path) -> Recorder {
 
 /// An event of its own, `seconds` after the sample's time.
 pub(super) fn entry(number: u64, seconds: i64) -> Entry {
+    Entry::from(&*event(number, seconds))
+}
+
+pub(super) fn event(number: u64, seconds: i64) -> Arc<Event> {
     let mut event = sample::event(Label::Refused, Some(Reason::Rst));
     event.id = format!("mx1-6f0c2d9e-{number:x}.0");
     event.time += SignedDuration::from_secs(seconds);
-    Entry::from(&event)
+    Arc::new(event)
 }
 
 pub(super) fn all(path: &Path) -> Vec<Entry> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,9 +14,11 @@ use jiff::Timestamp;
 
 use super::{Delivery, Entry, MinuteKey, Recorder, Result, Retention};
 use crate::alert::Alert;
+use crate::event::Event;
+use crate::queue::QueueLevel;
 
-/// Entries that wait: a second and a half of 10,000 events a second, some 10 MB.
-const QUEUE: usize = 16_384;
+/// What the words and lists of an alert take, roughly: there are few.
+const ALERT: usize = 2_048;
 /// Entries of one transaction.
 const BATCH: usize = 4_096;
 /// How long an entry waits for company.
@@ -45,6 +47,10 @@ pub struct Status {
     pub last_error: Option<(Timestamp, String)>,
     /// True from an error until a batch is written again.
     pub is_failing: bool,
+    /// Bytes of memory that wait.
+    pub queue_bytes: u64,
+    /// Bytes that may wait.
+    pub queue_limit: u64,
 }
 
 impl Status {
@@ -56,17 +62,38 @@ impl Status {
 
 /// Something to write.
 enum Item {
-    Entry(Box<Entry>),
+    Event(Arc<Event>),
     Uncounted(Vec<(MinuteKey, u64)>),
     Alert(Box<Alert>),
-    Deliveries(Vec<Delivery>),
+    Delivery(Box<Delivery>),
 }
 
-#[derive(Default)]
+impl Item {
+    /// Bytes of memory that it takes.
+    fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Event(event) => event.retained_bytes(),
+            Self::Uncounted(counts) => counts.capacity() * size_of::<(MinuteKey, u64)>(),
+            Self::Alert(_) => ALERT,
+            Self::Delivery(delivery) => delivery.retained_bytes(),
+        };
+        (bytes + size_of::<Self>()) as u64
+    }
+
+    /// Attempts, alerts or deliveries that it tells of.
+    fn count(&self) -> u64 {
+        match self {
+            Self::Uncounted(counts) => counts.iter().map(|(_, count)| count).sum(),
+            _ => 1,
+        }
+    }
+}
+
 struct Shared {
+    level: Arc<QueueLevel>,
     written: AtomicU64,
     duplicates: AtomicU64,
-    /// Entries taken, and neither written nor dropped.
+    /// Attempts, alerts and deliveries taken, and neither written nor dropped.
     pending: AtomicU64,
     is_closing: AtomicBool,
     trouble: Mutex<Trouble>,
@@ -94,28 +121,38 @@ impl Shared {
             dropped: trouble.dropped.clone(),
             last_error: trouble.last_error.clone(),
             is_failing: trouble.failing.is_some(),
+            queue_bytes: self.level.bytes(),
+            queue_limit: self.level.limit(),
         }
     }
 }
 
 /// The thread's handle. Dropping it flushes as [`Writer::finish`] does.
 pub struct Writer {
-    sender: Option<SyncSender<Item>>,
+    sender: Option<Sender<Item>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     done: Receiver<()>,
 }
 
 impl Writer {
-    /// Starts the thread. `say` gets a line when something begins to go wrong
-    /// and when it is well again, never more than a few an hour.
+    /// Starts the thread, for which so many bytes may wait. `say` gets a line when
+    /// something begins to go wrong and when it is well again, never more than a few
+    /// an hour.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(recorder: Recorder, say: impl FnMut(&str) + Send + 'static) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
+    pub fn start(recorder: Recorder, queue_bytes: u64, say: impl FnMut(&str) + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = channel();
         let (done_sender, done) = sync_channel(1);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            level: QueueLevel::new(queue_bytes),
+            written: AtomicU64::default(),
+            duplicates: AtomicU64::default(),
+            pending: AtomicU64::default(),
+            is_closing: AtomicBool::default(),
+            trouble: Mutex::default(),
+        });
         let mut worker = Worker::new(recorder, receiver, Arc::clone(&shared), Box::new(say));
         let thread = thread::Builder::new().name("history".to_owned()).spawn(move || {
             worker.run();
@@ -125,39 +162,47 @@ impl Writer {
         Ok(Self { sender: Some(sender), shared, thread: Some(thread), done })
     }
 
-    /// Hands over an entry, without waiting. False if it was dropped; it is
+    /// Hands over an event, without waiting. False if it was dropped; it is
     /// counted then.
-    pub fn offer(&self, entry: Entry) -> bool {
-        self.offer_item(Item::Entry(Box::new(entry)), 1)
+    pub fn offer(&self, event: Arc<Event>) -> bool {
+        self.offer_item(Item::Event(event))
     }
 
-    /// Hands over an alert, as [`Self::offer`] does an entry.
+    /// Hands over an alert, as [`Self::offer`] does an event.
     pub fn offer_alert(&self, alert: Alert) -> bool {
-        self.offer_item(Item::Alert(Box::new(alert)), 1)
+        self.offer_item(Item::Alert(Box::new(alert)))
     }
 
-    /// Hands over what a log says, as [`Self::offer`] does an entry.
-    pub fn offer_deliveries(&self, deliveries: Vec<Delivery>) -> bool {
-        let count = deliveries.len() as u64;
-        count == 0 || self.offer_item(Item::Deliveries(deliveries), count)
+    /// Hands over what a log says, as [`Self::offer`] does an event: takes what fits.
+    pub fn offer_deliveries(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            self.offer_item(Item::Delivery(Box::new(delivery)));
+        }
     }
 
-    fn offer_item(&self, item: Item, count: u64) -> bool {
-        self.shared.pending.fetch_add(count, Ordering::Relaxed);
-        if self.send(item) {
+    fn offer_item(&self, item: Item) -> bool {
+        if self.shared.level.reserve(item.bytes()) && self.send(item) {
             return true;
         }
-        self.shared.pending.fetch_sub(count, Ordering::Relaxed);
         let mut trouble = self.shared.trouble();
         let cause = trouble.failing.unwrap_or(TOO_SLOW);
-        *trouble.dropped.entry(cause).or_default() += count;
+        *trouble.dropped.entry(cause).or_default() += 1;
         false
     }
 
     /// Hands over attempts that have no event, for the per-minute counts. False
     /// if there was no room: try again later.
     pub fn offer_uncounted(&self, counts: Vec<(MinuteKey, u64)>) -> bool {
-        self.send(Item::Uncounted(counts))
+        let item = Item::Uncounted(counts);
+        self.shared.level.reserve(item.bytes()) && self.send(item)
+    }
+
+    /// The same before the end, when there is no later: the kernel's table of outcomes
+    /// bounds them.
+    pub fn offer_last_uncounted(&self, counts: Vec<(MinuteKey, u64)>) {
+        let item = Item::Uncounted(counts);
+        self.shared.level.force(item.bytes());
+        self.send(item);
     }
 
     /// How it goes.
@@ -171,9 +216,16 @@ impl Writer {
         self.close(within)
     }
 
+    /// For room that was reserved. False if the thread has crashed.
     fn send(&self, item: Item) -> bool {
-        let sent = self.sender.as_ref().map(|sender| sender.try_send(item));
-        !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
+        let (bytes, count) = (item.bytes(), item.count());
+        self.shared.pending.fetch_add(count, Ordering::Relaxed);
+        let is_sent = self.sender.as_ref().is_some_and(|sender| sender.send(item).is_ok());
+        if !is_sent {
+            self.shared.pending.fetch_sub(count, Ordering::Relaxed);
+            self.shared.level.release(1, bytes);
+        }
+        is_sent
     }
 
     fn close(&mut self, within: Duration) -> Status {
@@ -209,6 +261,8 @@ struct Worker {
     receiver: Receiver<Item>,
     shared: Arc<Shared>,
     say: Box<dyn FnMut(&str) + Send>,
+    /// Items of the queue that were collected, and their bytes.
+    taken: (u64, u64),
     entries: Vec<Entry>,
     uncounted: Vec<(MinuteKey, u64)>,
     alerts: Vec<Alert>,
@@ -234,6 +288,7 @@ impl Worker {
             receiver,
             shared,
             say,
+            taken: (0, 0),
             entries: Vec::new(),
             uncounted: Vec::new(),
             alerts: Vec::new(),
@@ -281,11 +336,13 @@ impl Worker {
     }
 
     fn take(&mut self, item: Item) {
+        self.taken.0 += 1;
+        self.taken.1 += item.bytes();
         match item {
-            Item::Entry(entry) => self.entries.push(*entry),
+            Item::Event(event) => self.entries.push(Entry::from(&*event)),
             Item::Uncounted(counts) => self.uncounted.extend(counts),
             Item::Alert(alert) => self.alerts.push(*alert),
-            Item::Deliveries(deliveries) => self.deliveries.extend(deliveries),
+            Item::Delivery(delivery) => self.deliveries.push(*delivery),
         }
     }
 
@@ -298,6 +355,9 @@ impl Worker {
                 Ok(()) => self.recovered(),
                 Err(error) => {
                     self.failed(&error);
+                    if error.cause() == "disk full" && self.make_room() {
+                        continue;
+                    }
                     if self.shared.is_closing.load(Ordering::Acquire) {
                         return false;
                     }
@@ -307,6 +367,8 @@ impl Worker {
                 }
             }
         }
+        let (items, bytes) = std::mem::take(&mut self.taken);
+        self.shared.level.release(items, bytes);
         true
     }
 
@@ -319,7 +381,8 @@ impl Worker {
         let written = self.recorder().and_then(|recorder| recorder.record(&entries, &uncounted));
         match written {
             Ok(written) => {
-                self.shared.pending.fetch_sub(entries.len() as u64, Ordering::Relaxed);
+                let counted = uncounted.iter().map(|(_, count)| count).sum::<u64>();
+                self.shared.pending.fetch_sub(entries.len() as u64 + counted, Ordering::Relaxed);
                 self.shared.written.fetch_add(written.attempts, Ordering::Relaxed);
                 self.shared.duplicates.fetch_add(written.duplicates, Ordering::Relaxed);
                 self.entries = emptied(entries);
@@ -357,6 +420,20 @@ impl Worker {
             None => Recorder::open(&self.path, self.retention, Timestamp::now())?,
         };
         Ok(self.recorder.insert(open))
+    }
+
+    /// Retention is what makes room, so that it does not wait until a batch is written.
+    /// True if it has.
+    fn make_room(&mut self) -> bool {
+        let made = self.recorder.as_mut().map(|recorder| recorder.make_room(Timestamp::now()));
+        match made {
+            Some(Ok(is_made)) => is_made,
+            Some(Err(error)) => {
+                self.failed(&error);
+                false
+            }
+            None => false,
+        }
     }
 
     fn retain(&mut self) {

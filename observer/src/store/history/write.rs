@@ -9,13 +9,18 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
 
 use super::entry::{COLUMNS, Stored as _, address, nanoseconds};
 use super::lock::{self, Lock};
+use super::reserve::Reserve;
 use super::{Delivery, Entry, MinuteKey, Result, delivery, schema};
 use crate::alert::Alert;
 
 /// Rows that one step of retention deletes.
 const STEP: u32 = 10_000;
+/// The same on a full disk: what it writes fits into the smallest reserve.
+const SMALL_STEP: u32 = 250;
 /// Pages that one step gives back to the file system.
 const VACUUM_PAGES: u32 = 2_000;
+/// The same on a full disk.
+const SMALL_VACUUM_PAGES: u32 = 50;
 /// Pages in the write-ahead log before SQLite copies them into the database:
 /// 16 MB, so that a page that many batches touch is copied once.
 const CHECKPOINT_PAGES: u32 = 4_000;
@@ -59,6 +64,7 @@ pub struct Recorder {
     path: PathBuf,
     retention: Retention,
     identity: Option<(u64, u64)>,
+    reserve: Reserve,
     _lock: Lock,
 }
 
@@ -69,14 +75,21 @@ impl Recorder {
     /// # Errors
     /// One line that names the file and, where there is one, the cure.
     pub fn open(path: &Path, retention: Retention, now: Timestamp) -> Result<Self> {
+        let mut reserve = Reserve::beside(path, retention.bytes);
         let open = || {
             let lock = lock::prepare(path)?;
             let mut connection = connect(path)?;
             schema::migrate(&mut connection, now)?;
             let identity = lock::identity(path);
-            Ok(Self { connection, path: path.to_owned(), retention, identity, _lock: lock })
+            Ok((connection, identity, lock))
         };
-        open().map_err(|error: super::Error| error.at(path))
+        let opened = open().or_else(|error: super::Error| {
+            // On a full disk SQLite finds no room for its log, and says so in several ways.
+            if matches!(error, super::Error::Sqlite(_)) && reserve.release() { open() } else { Err(error) }
+        });
+        let (connection, identity, lock) = opened.map_err(|error| error.at(path))?;
+        reserve.hold();
+        Ok(Self { connection, path: path.to_owned(), retention, identity, reserve, _lock: lock })
     }
 
     /// Writes a batch in one transaction: entries, the per-minute counts that
@@ -171,26 +184,68 @@ impl Recorder {
     }
 
     fn try_retain(&mut self, now: Timestamp) -> Result<bool> {
+        let is_more = self.delete_due(now, STEP)?;
+        // Pages that a next batch will fill again are no loss.
+        if self.pragma("freelist_count")? > self.pragma("page_count")? / 8 {
+            self.vacuum(VACUUM_PAGES)?;
+        }
+        self.reserve.hold();
+        Ok(is_more)
+    }
+
+    /// A small step of retention on a full disk, with the room that is held for it.
+    /// True if something was due: the next batch is worth a try at once.
+    ///
+    /// # Errors
+    /// Those of SQLite; nothing was deleted then.
+    pub fn make_room(&mut self, now: Timestamp) -> Result<bool> {
+        self.try_make_room(now).map_err(|error| error.at(&self.path))
+    }
+
+    fn try_make_room(&mut self, now: Timestamp) -> Result<bool> {
+        self.reserve.release();
+        // What is in the log may need no more room in the database.
+        let _ = self.checkpoint();
+        let is_due = self.oldest()?.is_some_and(|oldest| oldest < self.too_old(now))
+            || self.used_bytes()? > self.retention.bytes;
+        if is_due {
+            self.delete_due(now, SMALL_STEP)?;
+            self.vacuum(SMALL_VACUUM_PAGES)?;
+            let _ = self.checkpoint();
+        }
+        Ok(is_due)
+    }
+
+    /// What is older is too old: nanoseconds since 1970.
+    fn too_old(&self, now: Timestamp) -> i64 {
         let age = i64::try_from(self.retention.age.as_nanos()).unwrap_or(i64::MAX);
-        let oldest = nanoseconds(now).saturating_sub(age);
-        let mut is_more = self.delete_before(oldest)?;
+        nanoseconds(now).saturating_sub(age)
+    }
+
+    /// Deletes at most a step of what is too old, and of what is too much. True if there
+    /// is more to do.
+    fn delete_due(&mut self, now: Timestamp, step: u32) -> Result<bool> {
+        let mut is_more = self.delete_before(self.too_old(now), step)?;
         if self.used_bytes()? > self.retention.bytes {
             // Everything is "before" the end of time: the step takes the oldest.
-            is_more |= self.delete_before(i64::MAX)?;
+            is_more |= self.delete_before(i64::MAX, step)?;
         }
-        self.vacuum()?;
         Ok(is_more || self.used_bytes()? > self.retention.bytes)
+    }
+
+    fn oldest(&self) -> Result<Option<i64>> {
+        Ok(self.connection.query_row("SELECT min(time) FROM attempt", (), |row| row.get(0))?)
     }
 
     /// Deletes at most a step of the oldest rows before a time. Minutes and
     /// deliveries go with their attempts, so that all tables reach back as far.
-    fn delete_before(&mut self, before: i64) -> Result<bool> {
+    fn delete_before(&mut self, before: i64, step: u32) -> Result<bool> {
         let transaction = self.connection.transaction()?;
         let attempts = transaction
             .prepare_cached(
                 "DELETE FROM attempt WHERE seq IN (SELECT seq FROM attempt WHERE time < ?1 ORDER BY time LIMIT ?2)",
             )?
-            .execute((before, STEP))?;
+            .execute((before, step))?;
         let first: Option<i64> = transaction.query_row("SELECT min(time) FROM attempt", (), |row| row.get(0))?;
         let end = first.unwrap_or(i64::MAX).min(before).div_euclid(1_000_000_000);
         let minutes = transaction
@@ -198,25 +253,21 @@ impl Recorder {
                 "DELETE FROM minute WHERE minute <= (SELECT max(minute) FROM \
                  (SELECT minute FROM minute WHERE minute < ?1 - 59 ORDER BY minute LIMIT ?2))",
             )?
-            .execute((end, STEP))?;
+            .execute((end, step))?;
         let of_attempts = first.unwrap_or(i64::MAX).min(before);
         let deliveries = transaction
             .prepare_cached(
                 "DELETE FROM delivery WHERE seq IN (SELECT seq FROM delivery WHERE time < ?1 ORDER BY time LIMIT ?2)",
             )?
-            .execute((of_attempts, STEP))?;
+            .execute((of_attempts, step))?;
         // There are never many.
         transaction.execute("DELETE FROM alert WHERE time < ?1", [of_attempts])?;
         transaction.commit()?;
-        Ok([attempts, minutes, deliveries].iter().any(|&deleted| deleted >= STEP as usize))
+        Ok([attempts, minutes, deliveries].iter().any(|&deleted| deleted >= step as usize))
     }
 
-    fn vacuum(&self) -> Result<()> {
-        // Pages that a next batch will fill again are no loss.
-        if self.pragma("freelist_count")? > self.pragma("page_count")? / 8 {
-            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-        }
-        Ok(())
+    fn vacuum(&self, pages: u32) -> Result<()> {
+        Ok(self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?)
     }
 
     /// Bytes of the file that hold rows.

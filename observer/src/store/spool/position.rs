@@ -52,12 +52,25 @@ impl PositionFile {
     pub(super) fn open(directory: &Path) -> io::Result<(Self, Option<Position>)> {
         let path = directory.join(NAME);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)?;
-        let mut bytes = [0; LEN];
-        let position = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Position::from_bytes(&bytes));
+        let position = read(&file);
         Ok((Self(file), position))
+    }
+
+    /// What the file in a directory says, if there is one and it is in order.
+    pub(super) fn read(directory: &Path) -> io::Result<Option<Position>> {
+        match File::open(directory.join(NAME)) {
+            Ok(file) => Ok(read(&file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn write(&self, position: Position) -> io::Result<()> {
         self.0.write_all_at(&position.to_bytes(), 0)
     }
+}
+
+fn read(file: &File) -> Option<Position> {
+    let mut bytes = [0; LEN];
+    file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Position::from_bytes(&bytes))
 }

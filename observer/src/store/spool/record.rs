@@ -2,19 +2,21 @@
 //!
 //! A record is its payload's length and the CRC-32 of length and payload (each
 //! four bytes, little endian), then the payload: when it was spooled (eight bytes,
-//! nanoseconds since 1970), the length of the message's id (two bytes), the id and
-//! the body.
+//! nanoseconds since 1970), the message's kind (one byte), the length of its label
+//! (one byte) and of its id (two bytes), the label, the id and the body.
 
 use jiff::Timestamp;
 
-use observer_core::record::message::Message;
+use observer_core::record::message::{Message, MessageKind};
+
+use crate::label::Label;
 
 /// What a segment begins with: the format's name and version.
-pub const MAGIC: [u8; 8] = *b"OBSPOOL1";
+pub const MAGIC: [u8; 8] = *b"OBSPOOL2";
 /// Bytes before a record's payload.
 const HEAD: usize = 8;
-/// Bytes of a payload before the id.
-const FIXED: usize = 10;
+/// Bytes of a payload before the label.
+const FIXED: usize = 12;
 /// Longest payload. Nothing that observer writes comes near it, so that a longer
 /// one is damage.
 const PAYLOAD_MAX: usize = 4 << 20;
@@ -45,7 +47,8 @@ pub enum Parsed {
 /// False if it is too long: nothing was appended then.
 #[must_use]
 pub fn append(message: &Message, now: Timestamp, out: &mut Vec<u8>) -> bool {
-    let payload = FIXED + message.id.len() + message.body.len();
+    let label = message.label.map_or("", Label::as_str);
+    let payload = FIXED + label.len() + message.id.len() + message.body.len();
     let (Ok(id), true) = (u16::try_from(message.id.len()), payload <= PAYLOAD_MAX) else { return false };
     // Within i64 until the year 2262.
     let time = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
@@ -53,7 +56,10 @@ pub fn append(message: &Message, now: Timestamp, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(&(payload as u32).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&time.to_le_bytes());
+    // Neither comes near 256.
+    out.extend_from_slice(&[message.kind as u8, label.len() as u8]);
     out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(label.as_bytes());
     out.extend_from_slice(message.id.as_bytes());
     out.extend_from_slice(&message.body);
     let crc = checksum(&out[start..]);
@@ -86,10 +92,17 @@ fn head(bytes: &[u8]) -> Option<(usize, u32)> {
 
 fn payload(bytes: &[u8]) -> Option<(Message, Timestamp)> {
     let (time, rest) = bytes.split_first_chunk()?;
+    let ([kind, label_len], rest) = rest.split_first_chunk()?;
     let (id_len, rest) = rest.split_first_chunk()?;
+    let (label, rest) = rest.split_at_checked((*label_len).into())?;
     let (id, body) = rest.split_at_checked(u16::from_le_bytes(*id_len).into())?;
     let time = Timestamp::from_nanosecond(i64::from_le_bytes(*time).into()).ok()?;
-    Some((Message { id: String::from_utf8(id.to_vec()).ok()?, body: body.to_vec() }, time))
+    let label = match str::from_utf8(label).ok()? {
+        "" => None,
+        name => Some(Label::ALL.into_iter().find(|label| label.as_str() == name)?),
+    };
+    let kind = *MessageKind::ALL.get(usize::from(*kind))?;
+    Some((Message { id: String::from_utf8(id.to_vec()).ok()?, kind, label, body: body.to_vec() }, time))
 }
 
 /// Of all but the checksum itself.

@@ -14,7 +14,7 @@ pub(super) const MODE: u32 = 0o600;
 const ENDING: &str = "segment";
 
 /// What is known of a segment without looking into it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     /// Their order.
     pub(super) number: u64,

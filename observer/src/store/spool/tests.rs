@@ -1,16 +1,64 @@
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::record::{self, Census, Parsed, census};
 use super::*;
+use crate::label::Label;
+use observer_core::record::message::{Message, MessageKind};
+
+/// Both halves of a spool, on one thread.
+#[derive(Debug)]
+struct Spool(super::Spool);
+
+impl Spool {
+    fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
+        super::Spool::open(directory, limits).map(Self)
+    }
+
+    fn append(&mut self, messages: &[Message], now: Timestamp) -> io::Result<()> {
+        self.0.writer.append(messages, now)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.writer.sync()
+    }
+
+    fn take(&mut self, messages: usize, bytes: usize) -> io::Result<Vec<Message>> {
+        self.0.reader.take(messages, bytes)
+    }
+
+    fn acknowledge(&mut self, count: u64) -> io::Result<()> {
+        self.0.reader.acknowledge(count)
+    }
+
+    fn rewind(&mut self) {
+        self.0.reader.rewind();
+    }
+
+    fn status(&self) -> Status {
+        self.0.handle.status()
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        self.0.handle.set_limits(limits);
+    }
+}
 
 const ROOMY: Limits = Limits { bytes: 1 << 30, segment_bytes: 1 << 20, when_full: WhenFull::DropOldest };
 
 fn message(nth: u64) -> Message {
-    Message { id: format!("mx1-{nth}"), body: format!("{{\"nth\":{nth}}}\n").into_bytes() }
+    // Names of one length, so that records have one too.
+    let label = Some(if nth.is_multiple_of(2) { Label::Refused } else { Label::Timeout });
+    Message {
+        id: format!("mx1-{nth}"),
+        kind: MessageKind::Event,
+        label,
+        body: format!("{{\"nth\":{nth}}}\n").into_bytes(),
+    }
 }
 
 fn messages(range: std::ops::Range<u64>) -> Vec<Message> {
@@ -129,7 +177,7 @@ fn one_process_at_a_time() {
 #[test]
 fn a_message_that_is_too_long_is_left_out_and_counted() {
     let (_directory, mut spool) = filled(ROOMY, 0..1);
-    let long = Message { id: "long".to_owned(), body: vec![b'x'; 5 << 20] };
+    let long = Message { body: vec![b'x'; 5 << 20], ..message(9) };
     spool.append(&[long, message(1)], now()).unwrap();
     assert_eq!(all(&mut spool), messages(0..2));
     assert_eq!(spool.status().drops(), [("spool full", 0), ("too long for the spool", 1)]);
@@ -198,7 +246,7 @@ fn a_damaged_position_means_repeats_and_no_loss() {
     let _ = spool.take(3, usize::MAX).unwrap();
     spool.acknowledge(3).unwrap();
     drop(spool);
-    std::fs::write(directory.path().join("delivered"), [7; 28]).unwrap();
+    fs::write(directory.path().join("delivered"), [7; 28]).unwrap();
     let mut spool = Spool::open(directory.path(), ROOMY).unwrap();
     assert_eq!(all(&mut spool), messages(0..5));
 }
@@ -211,6 +259,42 @@ fn foreign_files_are_left_alone_and_foreign_segments_are_damage() {
     let mut spool = Spool::open(directory.path(), ROOMY).unwrap();
     assert_eq!((all(&mut spool), spool.status().corrupt_records), (vec![], 1));
     assert!(directory.path().join("README").exists());
+}
+
+#[test]
+fn spools_that_no_sink_owns_are_found_with_what_they_hold() {
+    let root = tempfile::tempdir().unwrap();
+    let place = |name: &str| root.path().join(name);
+    for name in ["owned.syslog-json", "left.syslog-json", "empty.nats-json"] {
+        let mut spool = Spool::open(&place(name), ROOMY).unwrap();
+        spool.append(&messages(0..5), now()).unwrap();
+        let taken = if name.starts_with("empty") { 5 } else { 2 };
+        let _ = spool.take(taken, usize::MAX).unwrap();
+        spool.acknowledge(taken as u64).unwrap();
+    }
+    fs::create_dir(place("old.json")).unwrap();
+    fs::write(segment::path(&place("old.json"), 1), "OBSPOOL1 and more").unwrap();
+    fs::write(place("left.dead"), "{}").unwrap();
+    let found = left_spools(root.path(), &[place("owned.syslog-json")].into()).unwrap();
+    let of = |name: &str, messages| (place(name), messages);
+    let named: Vec<_> = found.iter().map(|left| (left.directory.clone(), left.messages)).collect();
+    assert_eq!(named, [of("left.syslog-json", 3), of("old.json", 0)]);
+    assert!(found.iter().all(|left| left.bytes > 0), "{found:?}");
+    // Looking changes nothing.
+    let mut spool = Spool::open(&place("left.syslog-json"), ROOMY).unwrap();
+    assert_eq!(all(&mut spool), messages(2..5));
+}
+
+#[test]
+fn a_record_says_what_the_message_is() {
+    let kinds = MessageKind::ALL.map(|kind| Message { kind, label: None, ..message(1) });
+    let labels = Label::ALL.map(|label| Message { label: Some(label), ..message(1) });
+    for message in kinds.into_iter().chain(labels) {
+        let mut bytes = Vec::new();
+        assert!(record::append(&message, now(), &mut bytes));
+        let len = bytes.len();
+        assert_eq!(record::parse(&bytes), Parsed::Record { message, time: now(), len });
+    }
 }
 
 #[test]

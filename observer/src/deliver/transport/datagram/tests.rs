@@ -4,11 +4,19 @@ use std::thread;
 
 use super::super::unix_syslog::UnixSyslog;
 use super::*;
+use crate::sink::message::MessageKind;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn messages(range: std::ops::Range<usize>) -> Vec<Message> {
-    range.map(|nth| Message { id: format!("mx1-{nth}"), body: format!("<28>1 message {nth}").into_bytes() }).collect()
+    range
+        .map(|nth| Message {
+            kind: MessageKind::Event,
+            label: None,
+            id: format!("mx1-{nth}"),
+            body: format!("<28>1 message {nth}").into_bytes(),
+        })
+        .collect()
 }
 
 fn confirm(transport: &mut dyn Transport, count: u64) -> Result<(), Trouble> {

@@ -9,6 +9,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::super::certificates::Authority;
 use super::*;
+use crate::sink::message::MessageKind;
 use crate::sink::target::Tls;
 
 const HEC_OK: &str = r#"{"text":"Success","code":0}"#;
@@ -20,7 +21,12 @@ struct Request {
 
 fn messages(count: usize) -> Vec<Message> {
     (0..count)
-        .map(|nth| Message { id: format!("mx1-{nth}"), body: format!("{{\"nth\":{nth}}}\n").into_bytes() })
+        .map(|nth| Message {
+            kind: MessageKind::Event,
+            label: None,
+            id: format!("mx1-{nth}"),
+            body: format!("{{\"nth\":{nth}}}\n").into_bytes(),
+        })
         .collect()
 }
 
@@ -176,7 +182,12 @@ fn what_is_no_receiver_takes_nothing() {
     let page = "<html>please log in</html>";
     let moved = "HTTP/1.1 307 Moved\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     for protocol in [HttpProtocol::SplunkHec, bulk(), HttpProtocol::Otlp] {
-        let batch = [Message { id: "mx1-0".to_owned(), body: b"{\"resourceLogs\":[{}]}\n".to_vec() }];
+        let batch = [Message {
+            kind: MessageKind::Event,
+            label: None,
+            id: "mx1-0".to_owned(),
+            body: b"{\"resourceLogs\":[{}]}\n".to_vec(),
+        }];
         let answers = [answer(200, page), moved.to_owned(), answer(404, page), answer(401, page)];
         let (mut http, _requests) = served(protocol, &answers);
         for script in &answers {
@@ -253,6 +264,8 @@ fn a_batch_that_is_too_large_is_halved() {
 fn otlp_merges_requests_and_finds_what_is_rejected() {
     let batch: Vec<_> = (0..3)
         .map(|nth| Message {
+            kind: MessageKind::Event,
+            label: None,
             id: format!("mx1-{nth}"),
             body: format!("{{\"resourceLogs\":[{{\"n\":{nth}}}]}}\n").into_bytes(),
         })
@@ -268,8 +281,14 @@ fn otlp_merges_requests_and_finds_what_is_rejected() {
 
 #[test]
 fn otlp_refuses_what_the_format_did_not_write() {
-    let mut batch = vec![Message { id: "x".to_owned(), body: b"{\"schema\":1}\n".to_vec() }];
-    batch.push(Message { id: "y".to_owned(), body: b"{\"resourceLogs\":[{}]}\n".to_vec() });
+    let mut batch =
+        vec![Message { kind: MessageKind::Event, label: None, id: "x".to_owned(), body: b"{\"schema\":1}\n".to_vec() }];
+    batch.push(Message {
+        kind: MessageKind::Event,
+        label: None,
+        id: "y".to_owned(),
+        body: b"{\"resourceLogs\":[{}]}\n".to_vec(),
+    });
     let (mut http, _requests) = served(HttpProtocol::Otlp, &[answer(200, "")]);
     assert_eq!(places(&http.send(&batch).unwrap()), [0]);
 }

@@ -4,6 +4,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use super::*;
+use crate::sink::message::MessageKind;
 
 fn target() -> NatsTarget {
     NatsTarget {
@@ -17,11 +18,11 @@ fn target() -> NatsTarget {
 
 #[test]
 fn a_subject_ends_with_what_the_message_is() {
-    assert_eq!(kind(br#"{"schema":"observer.event.v1","label":"refused"}"#), "refused");
-    assert_eq!(kind(br#"{"schema":"observer.minute.v1","label":"refused"}"#), "minute");
-    assert_eq!(kind(br#"{"schema":"observer.alert.v1"}"#), "alert");
-    assert_eq!(kind(br#"{"schema":"observer.a >.v1"}"#), "message");
-    assert_eq!(kind(b"CEF:0|observer"), "message");
+    let of = |kind, label| last_word(&Message { id: String::new(), kind, label, body: Vec::new() });
+    assert_eq!(of(MessageKind::Event, Some(Label::Refused)), "refused");
+    assert_eq!(of(MessageKind::Minute, None), "minute");
+    assert_eq!(of(MessageKind::Alert, None), "alert");
+    assert_eq!(of(MessageKind::Notice, None), "notice");
 }
 
 #[test]
@@ -40,8 +41,7 @@ fn a_wrong_target_is_refused_in_words() {
 
 #[test]
 fn a_server_that_is_away_is_temporary_trouble() {
-    let message = Message { id: "mx1-1".to_owned(), body: b"{}\n".to_vec() };
-    let trouble = Nats::new(&target()).unwrap().send(&[message]).unwrap_err();
+    let trouble = Nats::new(&target()).unwrap().send(&messages(&[Label::Refused])).unwrap_err();
     assert!(matches!(trouble, Trouble::Temporary(_)), "{trouble}");
 }
 
@@ -104,16 +104,21 @@ fn converse(mut socket: TcpStream, special: Option<(&str, &str)>, seen: &mpsc::S
     }
 }
 
-fn messages(labels: &[&str]) -> Vec<Message> {
-    let body = |label: &&str| format!("{{\"schema\":\"observer.event.v1\",\"label\":\"{label}\"}}\n").into_bytes();
-    labels.iter().enumerate().map(|(nth, label)| Message { id: format!("mx1-{nth}"), body: body(label) }).collect()
+fn messages(labels: &[Label]) -> Vec<Message> {
+    let message = |(nth, &label): (usize, &Label)| Message {
+        id: format!("mx1-{nth}"),
+        kind: MessageKind::Event,
+        label: Some(label),
+        body: format!("{{\"label\":\"{}\"}}\n", label.as_str()).into_bytes(),
+    };
+    labels.iter().enumerate().map(message).collect()
 }
 
 #[test]
 fn each_message_is_acknowledged_under_its_id_or_refused() {
     let (target, seen) = serve(Some(("reset", TOO_LONG)));
     let mut nats = Nats::new(&target).unwrap();
-    let mut batch = messages(&["refused", "reset", "timeout", "refused"]);
+    let mut batch = messages(&[Label::Refused, Label::Reset, Label::Timeout, Label::Refused]);
     batch[3].body = vec![b'x'; 2 << 20];
     let sent = nats.send(&batch).unwrap();
     assert_eq!(sent.refused.iter().map(|(nth, _)| *nth).collect::<Vec<_>>(), [1, 3], "{sent:?}");
@@ -127,7 +132,7 @@ fn each_message_is_acknowledged_under_its_id_or_refused() {
 #[test]
 fn a_server_without_the_stream_is_temporary_trouble_with_the_cure() {
     let (target, _seen) = serve(None);
-    let trouble = Nats::new(&target).unwrap().send(&messages(&["refused"])).unwrap_err();
+    let trouble = Nats::new(&target).unwrap().send(&messages(&[Label::Refused])).unwrap_err();
     assert!(matches!(&trouble, Trouble::Temporary(cause) if cause.contains("nats stream add")), "{trouble}");
 }
 
@@ -135,7 +140,7 @@ fn a_server_without_the_stream_is_temporary_trouble_with_the_cure() {
 fn an_idle_connection_answers_pings() {
     let (target, seen) = serve(Some(("nothing", TOO_LONG)));
     let mut nats = Nats::new(&target).unwrap();
-    nats.send(&messages(&["refused"])).unwrap();
+    nats.send(&messages(&[Label::Refused])).unwrap();
     let until = Instant::now() + Duration::from_secs(5);
     while !seen.try_iter().any(|what| what == "PONG") {
         assert!(Instant::now() < until, "no pong");

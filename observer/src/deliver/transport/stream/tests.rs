@@ -8,11 +8,19 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::super::certificates::Authority;
 use super::*;
+use crate::sink::message::MessageKind;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn messages(range: std::ops::Range<usize>) -> Vec<Message> {
-    range.map(|nth| Message { id: format!("mx1-{nth}"), body: format!("<28>1 message {nth}").into_bytes() }).collect()
+    range
+        .map(|nth| Message {
+            kind: MessageKind::Event,
+            label: None,
+            id: format!("mx1-{nth}"),
+            body: format!("<28>1 message {nth}").into_bytes(),
+        })
+        .collect()
 }
 
 fn listen() -> (TcpListener, Remote) {
@@ -131,7 +139,8 @@ fn an_idle_connection_may_end_without_trouble() {
 fn a_receiver_that_stalls_costs_the_timeout_and_no_more() {
     let (listener, remote) = listen();
     let mut stream = Stream::new(Receiver::Tcp(remote), Duration::from_millis(300));
-    let large = vec![Message { id: "mx1-1".to_owned(), body: vec![b'x'; 32 << 20] }];
+    let large =
+        vec![Message { kind: MessageKind::Event, label: None, id: "mx1-1".to_owned(), body: vec![b'x'; 32 << 20] }];
     let start = Instant::now();
     let trouble = stream.send(&large).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::super::tests::{all, entry, place, recorder, total};
+use super::super::tests::{all, entry, event, place, recorder, total};
 use super::super::{MinuteKey, Recorder};
-use super::{QUEUE, Writer};
+use super::Writer;
 
 const LONG: Duration = Duration::from_secs(20);
+/// Room for some thousands of events.
+const QUEUE_BYTES: u64 = 8 << 20;
 
 /// A writer, and what it says.
 fn start(recorder: Recorder) -> (Writer, Receiver<String>) {
@@ -16,7 +18,7 @@ fn start(recorder: Recorder) -> (Writer, Receiver<String>) {
     let say = move |line: &str| {
         let _ = sender.send(line.to_owned());
     };
-    (Writer::start(recorder, say).unwrap(), said)
+    (Writer::start(recorder, QUEUE_BYTES, say).unwrap(), said)
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -38,7 +40,7 @@ fn finish_writes_what_waits() {
     let (_directory, path) = place();
     let (writer, said) = start(recorder(&path));
     for number in 0..10_000 {
-        assert!(writer.offer(entry(number, 0)));
+        assert!(writer.offer(event(number, 0)));
     }
     assert!(writer.offer_uncounted(vec![(MinuteKey::of(&entry(0, 0)), 5)]));
     let status = writer.finish(LONG);
@@ -51,7 +53,7 @@ fn finish_writes_what_waits() {
 fn without_finish_too() {
     let (_directory, path) = place();
     let (writer, _said) = start(recorder(&path));
-    assert!(writer.offer(entry(1, 0)));
+    assert!(writer.offer(event(1, 0)));
     drop(writer);
     assert_eq!(all(&path).len(), 1);
 }
@@ -60,7 +62,7 @@ fn without_finish_too() {
 fn it_is_written_soon_without_being_asked() {
     let (_directory, path) = place();
     let (writer, _said) = start(recorder(&path));
-    writer.offer(entry(1, 0));
+    writer.offer(event(1, 0));
     wait_until("the event", || writer.status().written == 1);
     assert_eq!(all(&path).len(), 1);
 }
@@ -75,7 +77,7 @@ impl Source<'_> {
     /// True if it was taken.
     fn offer(&mut self) -> bool {
         let start = Instant::now();
-        let is_taken = self.writer.offer(entry(self.offered, 0));
+        let is_taken = self.writer.offer(event(self.offered, 0));
         self.offered += 1;
         assert!(start.elapsed() < Duration::from_secs(1), "it waited");
         is_taken
@@ -83,7 +85,7 @@ impl Source<'_> {
 
     /// Offers until something is dropped for this cause.
     fn until_dropped(&mut self, cause: &str) {
-        while self.offered < 100 * QUEUE as u64 {
+        while self.offered < 2_000_000 {
             if !self.offer() {
                 if self.writer.status().dropped.contains_key(cause) {
                     return;
@@ -133,7 +135,7 @@ fn a_locked_file_is_waited_for_and_nothing_is_lost() {
     let (writer, said) = start(recorder(&path));
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(writer.offer(entry(1, 0)));
+    assert!(writer.offer(event(1, 0)));
     let line = said.recv_timeout(LONG).unwrap();
     assert!(line.contains("database is locked; trying again"), "{line}");
     other.execute_batch("COMMIT").unwrap();
@@ -150,7 +152,7 @@ fn what_is_not_written_at_the_end_is_counted() {
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for number in 0..3 {
-        assert!(writer.offer(entry(number, 0)));
+        assert!(writer.offer(event(number, 0)));
     }
     let start = Instant::now();
     let status = writer.finish(Duration::from_secs(2));
@@ -162,13 +164,13 @@ fn what_is_not_written_at_the_end_is_counted() {
 fn a_file_that_was_moved_away_is_begun_anew() {
     let (_directory, path) = place();
     let (writer, _said) = start(recorder(&path));
-    writer.offer(entry(1, 0));
+    writer.offer(event(1, 0));
     wait_until("the first event", || writer.status().written == 1);
     let moved = path.with_extension("old");
     std::fs::rename(&path, &moved).unwrap();
     let number = std::cell::Cell::new(2);
     wait_until("a new file", || {
-        writer.offer(entry(number.replace(number.get() + 1), 0));
+        writer.offer(event(number.replace(number.get() + 1), 0));
         path.exists()
     });
     let status = writer.finish(LONG);

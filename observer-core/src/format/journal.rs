@@ -1,17 +1,14 @@
 //! An entry of the journal: fields, `NAME=value` a line, or `NAME`, the length in
 //! eight bytes of little endian, and the value, where it has a line's end in it.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use std::io;
+
 use serde_json::Value;
 
-use crate::alert::{self, Alert};
-use crate::event::{self, Event};
-use crate::format::phrase::phrase;
-use crate::format::severity::Severity;
-use crate::format::text::destination;
-use crate::minute::{self, Minute};
-use crate::notice::{self, Notice};
+use super::Entry;
+use super::phrase::phrase;
+use super::severity::Severity;
+use super::text::destination;
 
 /// Longest name of a field that journald takes.
 const NAME_LEN: usize = 64;
@@ -26,42 +23,40 @@ struct Headline {
     message: String,
 }
 
-#[derive(Deserialize)]
-struct Kind {
-    schema: String,
-}
-
-/// A record's entry, from its JSON.
+/// Appends a record's entry.
 ///
 /// # Errors
-/// If it is not a record of this version.
-pub(super) fn encode(json: &[u8]) -> Result<Vec<u8>, String> {
-    let headline = headline(json)?;
-    let record: Value = read(json)?;
-    let mut out = Vec::with_capacity(2048);
-    field("MESSAGE", &headline.message, &mut out);
-    field("MESSAGE_ID", headline.message_id, &mut out);
-    field("PRIORITY", &headline.severity.syslog().to_string(), &mut out);
-    field("SYSLOG_IDENTIFIER", "observer", &mut out);
-    field("SYSLOG_FACILITY", DAEMON, &mut out);
-    flatten("OBSERVER", &record, &mut out);
-    Ok(out)
+/// Those of serialisation, which plain values do not have.
+pub fn append(entry: Entry<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    let headline = headline(entry);
+    let record = match entry {
+        Entry::Event(event) => serde_json::to_value(event)?,
+        Entry::Alert(alert) => serde_json::to_value(alert)?,
+        Entry::Minute(minute) => serde_json::to_value(minute)?,
+        Entry::Notice(notice) => serde_json::to_value(notice)?,
+    };
+    field("MESSAGE", &headline.message, out);
+    field("MESSAGE_ID", headline.message_id, out);
+    field("PRIORITY", &headline.severity.syslog().to_string(), out);
+    field("SYSLOG_IDENTIFIER", "observer", out);
+    field("SYSLOG_FACILITY", DAEMON, out);
+    flatten("OBSERVER", &record, out);
+    Ok(())
 }
 
-fn headline(json: &[u8]) -> Result<Headline, String> {
-    let kind: Kind = read(json)?;
-    match kind.schema.as_str() {
-        event::SCHEMA => read(json).map(|event: Event| Headline {
+fn headline(entry: Entry<'_>) -> Headline {
+    match entry {
+        Entry::Event(event) => Headline {
             message_id: "5f0d0a7bb7d74d0c9b6d1b8f6a1e4c21",
-            severity: Severity::of_event(&event),
-            message: format!("{} {}: {}", event.label.as_str(), destination(&event.dst), phrase(&event)),
-        }),
-        alert::SCHEMA => read(json).map(|alert: Alert| Headline {
+            severity: Severity::of_event(event),
+            message: format!("{} {}: {}", event.label.as_str(), destination(&event.dst), phrase(event)),
+        },
+        Entry::Alert(alert) => Headline {
             message_id: "c2a3f5f49d0b4c7f8e55b0a9d6c37e02",
-            severity: Severity::of_alert(&alert),
-            message: alert.text,
-        }),
-        minute::SCHEMA => read(json).map(|minute: Minute| Headline {
+            severity: Severity::of_alert(alert),
+            message: alert.text.clone(),
+        },
+        Entry::Minute(minute) => Headline {
             message_id: "0b8e6d35a1c84f29a7f4e2d95c6b7183",
             severity: Severity::Informational,
             message: format!(
@@ -70,18 +65,13 @@ fn headline(json: &[u8]) -> Result<Headline, String> {
                 destination(&minute.dst),
                 minute.count
             ),
-        }),
-        notice::SCHEMA => read(json).map(|notice: Notice| Headline {
+        },
+        Entry::Notice(notice) => Headline {
             message_id: "e91d7c64f2b04a5d8c3a6f17b0d2954e",
             severity: Severity::Medium,
-            message: notice.text,
-        }),
-        other => Err(format!("the journal takes records of observer, not {other:?}")),
+            message: notice.text.clone(),
+        },
     }
-}
-
-fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| format!("the journal takes the format json: {error}"))
 }
 
 /// Members become fields named after their path. A list of plain values becomes one
@@ -115,7 +105,7 @@ fn field(name: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -123,7 +113,7 @@ pub(super) mod tests {
     use crate::sample::{any_event, event};
 
     /// Reads an entry as journald does.
-    pub(in super::super) fn parse(mut entry: &[u8]) -> Vec<(String, String)> {
+    fn parse(mut entry: &[u8]) -> Vec<(String, String)> {
         let mut fields = Vec::new();
         while !entry.is_empty() {
             let end = entry.iter().position(|byte| b"=\n".contains(byte)).unwrap();
@@ -142,14 +132,19 @@ pub(super) mod tests {
         fields
     }
 
+    fn fields(entry: Entry<'_>) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        append(entry, &mut out).unwrap();
+        parse(&out)
+    }
+
     fn get<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
         fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str()).collect()
     }
 
     #[test]
     fn an_event_becomes_fields() {
-        let json = serde_json::to_vec(&event(Label::Refused, Some(Reason::Rst))).unwrap();
-        let fields = parse(&encode(&json).unwrap());
+        let fields = fields(Entry::Event(&event(Label::Refused, Some(Reason::Rst))));
         assert_eq!(get(&fields, "PRIORITY"), ["4"]);
         assert_eq!(get(&fields, "SYSLOG_IDENTIFIER"), ["observer"]);
         assert_eq!(get(&fields, "OBSERVER_SCHEMA"), ["observer.event.v1"]);
@@ -162,22 +157,16 @@ pub(super) mod tests {
     #[test]
     fn alerts_become_entries() {
         for alert in crate::sample::alerts() {
-            let fields = parse(&encode(&serde_json::to_vec(&alert).unwrap()).unwrap());
+            let fields = fields(Entry::Alert(&alert));
             assert_eq!(get(&fields, "MESSAGE"), [alert.text.as_str()]);
             assert_eq!(get(&fields, "OBSERVER_ID"), [alert.id.as_str()]);
         }
     }
 
-    #[test]
-    fn what_is_no_record_is_refused_in_words() {
-        assert!(encode(b"<28>1 - - - - - -").unwrap_err().contains("format json"));
-        assert!(encode(br#"{"schema":"observer.event.v9"}"#).unwrap_err().contains("observer.event.v9"));
-    }
-
     proptest! {
         #[test]
         fn every_event_parses_back_with_valid_names(event in any_event()) {
-            let fields = parse(&encode(&serde_json::to_vec(&event).unwrap()).unwrap());
+            let fields = fields(Entry::Event(&event));
             for (name, _) in &fields {
                 prop_assert!(name.len() <= NAME_LEN && name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
                 prop_assert!(name.chars().all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit()), "{name}");
