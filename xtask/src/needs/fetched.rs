@@ -117,11 +117,13 @@ pub(super) fn fetch_ecs() -> Result<()> {
     for name in ["package.json", LOCK] {
         fs::copy(from(name), place.join(name)).with_context(|| format!("copy {name}"))?;
     }
-    let outcome = quietly(
-        Command::new("npm")
-            .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-            .arg(&place),
-    );
+    let outcome = quietly(Command::new("npm").current_dir(&place).args([
+        "ci",
+        "--loglevel=error",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+    ]));
     if outcome.is_err() {
         // So that the next try does not take it for whole.
         _ = fs::remove_file(place.join(LOCK));
