@@ -49,7 +49,10 @@ fn stopped() -> (String, String) {
 /// beyond those that were there.
 fn fail(lab: &Lab, daemon: &Daemon, place: &Place, before: usize) -> Result<()> {
     let case = |scenario| Case { scenario, family: Family::V4, mode: Mode::NonBlocking };
-    lab.run(&[[case(Scenario::Success); ATTEMPTS], [case(Scenario::ClosedPort); ATTEMPTS]].concat(), 25)?;
+    lab.run(
+        &[[case(Scenario::Success); ATTEMPTS], [case(Scenario::ClosedPort); ATTEMPTS]].concat(),
+        observer_lab::port(),
+    )?;
     let has_begun = || Ok(alerts(place)?.iter().skip(before).any(|alert| *alert == began()));
     wait(Duration::from_secs(60), has_begun)
         .with_context(|| format!("no alert began: {:?}, {}", alerts(place), daemon.said()))

@@ -97,7 +97,7 @@ fn events(place: &Place) -> Result<Vec<Value>> {
 
 fn refused(lab: &Lab) -> Result<Observation> {
     let case = Case { scenario: Scenario::ClosedPort, family: Family::V4, mode: Mode::Blocking };
-    lab.run(&[case], 25)?.pop().context("no attempt")
+    lab.run(&[case], observer_lab::port())?.pop().context("no attempt")
 }
 
 fn lines_and_attempts_meet_whatever_the_clock_shows() -> Result<()> {
@@ -117,7 +117,7 @@ fn lines_and_attempts_meet_whatever_the_clock_shows() -> Result<()> {
             let id = format!("4BCDE{phase}{nth}");
             let mut file = OpenOptions::new().append(true).open(&log)?;
             let stamp = clock.now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ");
-            let said = format!("connect to mx.example.net[{ip}]:25: Connection refused");
+            let said = format!("connect to mx.example.net[{ip}]:{}: Connection refused", observer_lab::port());
             // As a mail server's words take some time to its log.
             std::thread::sleep(Duration::from_millis(300));
             writeln!(file, "{stamp} mx1 postfix/smtp[{}]: {said}", attempt.pid)?;
@@ -157,7 +157,7 @@ fn alerts_go_on_whatever_the_clock_shows() -> Result<()> {
     for (ahead, scenario) in SET.into_iter().zip(failing) {
         clock.set(ahead)?;
         let case = |scenario| Case { scenario, family: Family::V4, mode: Mode::NonBlocking };
-        lab.run(&[[case(Scenario::Success); 20], [case(scenario); 20]].concat(), 25)?;
+        lab.run(&[[case(Scenario::Success); 20], [case(scenario); 20]].concat(), observer_lab::port())?;
         let alerts = || -> Result<Vec<Value>> {
             let records = place.json("reference.json")?.into_iter();
             Ok(records.filter(|record| record["schema"] == "observer.alert.v1").collect())

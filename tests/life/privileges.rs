@@ -72,14 +72,17 @@ fn apart() -> Command {
 fn observer_in_a_pid_namespace_knows_itself() -> Result<()> {
     let place = Place::new()?;
     // It connects to a watched port itself, where nobody listens.
-    place.configure("[sink.siem]\ntype = 'syslog'\ntransport = 'tcp'\naddress = '127.0.0.1:25'\nformat = 'json'\n")?;
+    let port = observer_lab::port();
+    place.configure(&format!(
+        "[sink.siem]\ntype = 'syslog'\ntransport = 'tcp'\naddress = '127.0.0.1:{port}'\nformat = 'json'\n"
+    ))?;
     let mut observer = apart();
     observer.arg(env!("CARGO_BIN_EXE_observer"));
     let daemon = Daemon::start_by(observer, &place)?;
     // The first in its namespace too, so that both have the same process id there.
     let connect = || -> Result<()> {
         // Refused, which is what it is for.
-        apart().args(["bash", "-c", "</dev/tcp/127.0.0.1/25"]).output().context("unshare")?;
+        apart().args(["bash", "-c", &format!("</dev/tcp/127.0.0.1/{port}")]).output().context("unshare")?;
         Ok(())
     };
     connect()?;
