@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use observer::attempt::{Attempt, ClockOffset};
-use observer::decode::decode;
-use observer::event::{Capabilities, Event, Host, Surroundings};
-use observer::format::{Entry, Format};
-use observer::label::label;
+use observer_core::attempt::{Attempt, ClockOffset};
+use observer_core::decode::decode;
+use observer_core::event::{Capabilities, Event, Host, Surroundings};
+use observer_core::format::{Entry, Format};
+use observer_core::label::label;
 
 const FORMATS: [Format; 10] = [
     Format::Text,

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer::firewall::{Flow, Listings, findings};
+use observer_core::evidence::firewall::{Flow, Listings, findings};
 
 /// At most, as the module has it.
 const FINDINGS: usize = 8;

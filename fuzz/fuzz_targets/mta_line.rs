@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
-use observer::mta::join::{Joiner, Settings};
-use observer::mta::stamp::Clock;
-use observer::mta::{Kind, WORDS_MAX, parse};
+use observer_core::join::{Joiner, Settings};
+use observer_core::mta::stamp::Clock;
+use observer_core::mta::{Kind, WORDS_MAX, parse};
 
 const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
 

@@ -1,6 +1,7 @@
 //! The mail server's log beside the kernel's events: a thread reads it, and each event
 //! goes on with what it says of the delivery behind it.
 
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -70,10 +71,13 @@ impl MtaLog {
     /// If the key for domains cannot be read, or no thread can be started. That the log
     /// cannot be read is said, and tried again.
     pub(super) fn start(config: &config::MtaLog) -> Result<Self, Failure> {
-        let key = config.domain_key.as_deref().map(DomainKey::read).transpose().map_err(|error| {
-            let file = config.domain_key.clone().unwrap_or_default();
-            Failure::new(&format!("cannot read the key for domains, {}", file.display()), error)
-        })?;
+        let key =
+            config.domain_key.as_deref().map(|path| File::open(path).and_then(DomainKey::read)).transpose().map_err(
+                |error| {
+                    let file = config.domain_key.clone().unwrap_or_default();
+                    Failure::new(&format!("cannot read the key for domains, {}", file.display()), error)
+                },
+            )?;
         let (tell, heard) = sync_channel(CHUNKS);
         let state = Arc::new(Mutex::new(State::default()));
         let reader = Reader { kind: config.kind, place: config.log.clone(), key, tell, state: Arc::clone(&state) };

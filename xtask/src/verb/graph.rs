@@ -280,4 +280,25 @@ mod tests {
         let forbidden: Vec<_> = named.into_iter().filter(|name| FORBIDDEN.contains(name)).collect();
         assert_eq!(forbidden, Vec::<&str>::new());
     }
+
+    #[test]
+    fn the_core_asks_no_clock_and_opens_nothing() {
+        const IO: [&str; 9] = [
+            "std::fs",
+            "std::env",
+            "std::process",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "Timestamp::now",
+            "TcpStream",
+            "UdpSocket",
+        ];
+        let sources = Sources::read(&cargo::root().join("observer-core/src")).unwrap();
+        for (module, text) in &sources.modules {
+            for name in IO {
+                assert!(!text.contains(name), "observer_core::{} has {name}", module.join("::"));
+            }
+        }
+    }
 }
