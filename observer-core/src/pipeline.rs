@@ -21,7 +21,7 @@ impl Pipeline {
     }
 
     /// The event of one record; `surroundings` says what the outside world knows
-    /// of its attempt, see [`crate::surroundings`].
+    /// of its attempt, see `surroundings`.
     ///
     /// # Errors
     /// If the bytes are no record.

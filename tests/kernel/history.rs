@@ -168,7 +168,8 @@ fn a_failing_destination_is_told_and_recorded() -> Result<()> {
     ensure!(recorded.0 == "began" && recorded.1 == "destination" && recorded.2.contains(&sentence), "{recorded:?}");
     let seen = watcher.stop()?;
     let alerts: Vec<_> = seen.events.iter().filter(|event| text(event, "/schema") == "observer.alert.v1").collect();
-    let [alert] = alerts[..] else { bail!("not one alert: {alerts:?}") };
+    let [alert, end] = alerts[..] else { bail!("not an alert and its end: {alerts:?}") };
+    ensure!(text(end, "/change") == "ended" && text(end, "/cause") == "observer-stopped", "{end}");
     ensure!(text(alert, "/ip") == "127.0.0.2" && text(alert, "/text").contains(&sentence), "{alert}");
     Ok(())
 }

@@ -109,7 +109,7 @@ impl Report {
         })
     }
 
-    /// Runs a command of [`nextest`], and counts its tests. No test at all is a failure.
+    /// Runs a command of [`crate::nextest`], and counts its tests. No test at all is a failure.
     /// True if all passed.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) -> bool {
         self.step(name, &line(command), |why| {

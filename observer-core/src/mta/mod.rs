@@ -2,7 +2,7 @@
 //! connection attempts stand behind it.
 //!
 //! The parsers ([`postfix`], [`exim`], [`opensmtpd`], [`kumomta`]) and the
-//! [`join`] are pure, and so is [`attach`], which gives events what was joined to them.
+//! `join` are pure, and so is `attach`, which gives events what was joined to them.
 //!
 //! A log holds mail addresses. The part before the `@` is dropped where a line is
 //! parsed: no value that leaves a parser has one, in a field or in the words.

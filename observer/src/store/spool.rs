@@ -14,7 +14,7 @@
 //! out, and where not even its length can be believed, the rest of its segment.
 //!
 //! # Who waits for whom
-//! One thread writes and another reads. They share an [`index`] of what is where, in
+//! One thread writes and another reads. They share an `index` of what is where, in
 //! memory: its lock is never held while a file is written, synced, read or removed, so
 //! that neither of them waits for the other's disk, and whoever asks for the
 //! [`Status`] waits for none.
