@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use observer::command::metrics::MetricsServer;
 use observer::config::Listen;
+use observer::count::{Drain, Totals};
 use observer::event::Event;
-use observer::ledger::Counters;
 use observer::metrics::{
     HistoryMetrics, HookMetrics, Metrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics,
 };
@@ -72,7 +72,7 @@ fn end_codes() -> [EndCode; 6] {
     ]
 }
 
-fn counters() -> Counters {
+fn outcomes() -> Vec<(OutcomeKey, u64)> {
     let destinations = [1, 2, 3].map(|last| Ipv4Addr::new(203, 0, 113, last).to_ipv6_mapped().octets());
     let keys = destinations.into_iter().flat_map(|octets| {
         end_codes().map(|code| OutcomeKey {
@@ -81,12 +81,17 @@ fn counters() -> Counters {
             code,
         })
     });
-    let outcomes: Vec<_> = keys.zip(1u64..).collect();
-    let mut stats = [0; stat::COUNT as usize];
+    keys.zip(1u64..).collect()
+}
+
+fn totals() -> Totals {
+    let outcomes = outcomes();
+    let mut totals = Totals { in_flight: 2, ..Totals::default() };
     let ended: u64 = outcomes.iter().map(|(_, count)| count).sum();
-    stats[stat::OUTCOMES as usize] = ended;
-    stats[stat::ATTEMPTS as usize] = ended + 2;
-    Counters { stats, in_flight: 2, outcomes, destinations: Vec::new() }
+    totals.stats[stat::OUTCOMES as usize] = ended;
+    totals.stats[stat::ATTEMPTS as usize] = ended + 2;
+    totals.add(&outcomes);
+    totals
 }
 
 /// With something in every metric, and strings that try to break out.
@@ -111,7 +116,7 @@ fn reading() -> Reading {
     let hook = |name: &str, is_attached| HookMetrics { name: name.to_owned(), group: "core".to_owned(), is_attached };
     Reading {
         now,
-        counters: counters(),
+        totals: totals(),
         events_delivered: 40,
         events_malformed: 1,
         skipped_runs: 5,
@@ -139,6 +144,7 @@ fn metrics() -> Metrics {
     for event in events() {
         metrics.event(&event);
     }
+    metrics.drained(&Drain { outcomes: outcomes(), ..Drain::default() });
     metrics
 }
 
@@ -185,7 +191,7 @@ fn prometheus_scrapes_every_series() {
         let prometheus = Prometheus::start(directory.path(), &server.address().unwrap().to_string());
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            server.tick(|| Ok::<_, ()>(reading())).unwrap();
+            server.tick(reading);
             tokio::time::sleep(Duration::from_millis(50)).await;
             // promtool blocks, but the server's answer is given by then.
             let series = prometheus.query("{job=\"observer\"}");

@@ -5,6 +5,16 @@ use crate::address::Address;
 /// Size of `comm`, `TASK_COMM_LEN` in `include/linux/sched.h`.
 pub const COMM_LEN: usize = 16;
 
+/// No epoch; see [`next_epoch`].
+pub const NO_EPOCH: u16 = 0;
+/// The first epoch.
+pub const FIRST_EPOCH: u16 = 1;
+
+/// The epoch that follows. Odd and even ones take turns, and none is [`NO_EPOCH`].
+pub const fn next_epoch(epoch: u16) -> u16 {
+    if epoch >= u16::MAX - 1 { FIRST_EPOCH } else { epoch + 1 }
+}
+
 /// `EndCode::family` for IPv4, also for IPv4-mapped sockets.
 pub const FAMILY_V4: u8 = 4;
 /// `EndCode::family` for IPv6.
@@ -160,8 +170,9 @@ pub struct AttemptRecord {
     pub rst_ttl: u8,
     /// TTL or hop limit of the ICMP error; 0: not seen.
     pub icmp_ttl: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// The epoch in whose outcome counters this attempt was counted, when it is
+    /// sent; [`NO_EPOCH`] before, and if it was counted in total only.
+    pub epoch: u16,
     /// The counters of the destination, when the attempt is sent; zero before, and
     /// if there was no room to count it.
     pub counters: DestinationCounters,
@@ -192,8 +203,8 @@ impl AttemptRecord {
         syn_drops: 0,
         rst_ttl: 0,
         icmp_ttl: 0,
-        reserved: [0; 2],
-        counters: DestinationCounters { attempts: 0, established: 0, fastest_handshake_ns: 0 },
+        epoch: NO_EPOCH,
+        counters: DestinationCounters { since_ns: 0, attempts: 0, established: 0, fastest_handshake_ns: 0 },
     };
 }
 
@@ -209,10 +220,14 @@ pub struct DestinationKey {
     pub reserved: u16,
 }
 
-/// What the kernel counts for a destination while attempts are in flight.
+/// What the kernel counts for a destination, as long as it remembers it: the
+/// least recently used one is forgotten for a new one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DestinationCounters {
+    /// Start of the first attempt counted, as in [`AttemptRecord`]. It tells
+    /// counters that began anew from those before.
+    pub since_ns: u64,
     /// Attempts begun.
     pub attempts: u64,
     /// Handshakes completed.
@@ -235,7 +250,7 @@ pub struct OutcomeKey {
 }
 
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
-const _: () = assert!(size_of::<AttemptRecord>() == 176 && align_of::<AttemptRecord>() == 8);
+const _: () = assert!(size_of::<AttemptRecord>() == 184 && align_of::<AttemptRecord>() == 8);
 const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
-const _: () = assert!(size_of::<DestinationCounters>() == 24);
+const _: () = assert!(size_of::<DestinationCounters>() == 32);
 const _: () = assert!(size_of::<OutcomeKey>() == 48 && align_of::<OutcomeKey>() == 4);

@@ -18,9 +18,9 @@ use std::fmt;
 use jiff::Timestamp;
 use observer_common::stat;
 
+use crate::count::Drain;
 use crate::event::Event;
 use crate::ledger::Ledger;
-use connects::Connects;
 use destinations::Destinations;
 use durations::Durations;
 use exposition::{Exposition, Kind};
@@ -32,7 +32,6 @@ pub use reading::{HistoryMetrics, HookMetrics, MtaMetrics, ReaderMetrics, Readin
 #[derive(Debug)]
 pub struct Metrics {
     started: Timestamp,
-    connects: Connects,
     destinations: Option<Destinations>,
     durations: Durations,
 }
@@ -43,7 +42,6 @@ impl Metrics {
     pub fn new(started: Timestamp, destinations: usize) -> Self {
         Self {
             started,
-            connects: Connects::default(),
             destinations: (destinations > 0).then(|| Destinations::new(destinations)),
             durations: Durations::default(),
         }
@@ -52,6 +50,13 @@ impl Metrics {
     /// Counts an event's durations.
     pub fn event(&mut self, event: &Event) {
         self.durations.add(event);
+    }
+
+    /// Counts what the kernel counted in an epoch.
+    pub fn drained(&mut self, drain: &Drain) {
+        if let Some(destinations) = &mut self.destinations {
+            destinations.add(&drain.outcomes);
+        }
     }
 
     /// The text that `GET /metrics` answers.
@@ -63,9 +68,9 @@ impl Metrics {
         self.process(&mut out);
         attempts(reading, &mut out);
         events(reading, &mut out);
-        self.connects.write(&reading.counters, &mut out);
+        connects::write(&reading.totals, &mut out);
         if let Some(destinations) = &mut self.destinations {
-            destinations.write(&reading.counters, &mut out);
+            destinations.write(&mut out);
         }
         self.durations.write(&mut out);
         hooks(reading, &mut out);
@@ -95,7 +100,7 @@ impl Metrics {
 
 /// The ledger: what began, and what became of it.
 fn attempts(reading: &Reading, out: &mut Exposition) {
-    let ledger = Ledger::new(&reading.counters, reading.events_delivered);
+    let ledger = Ledger::new(&reading.totals, reading.events_delivered);
     out.family("observer_attempts", Kind::Counter, "Connection attempts begun, by the kernel's exact count.")
         .put([], ledger.attempts);
     out.family("observer_tcp_handshakes", Kind::Counter, "Handshakes completed, by the kernel's exact count.")
@@ -103,20 +108,26 @@ fn attempts(reading: &Reading, out: &mut Exposition) {
     out.family("observer_attempts_in_flight", Kind::Gauge, "Attempts that have not ended.").put([], ledger.in_flight);
     let lost = "Attempts begun and then not followed, by cause.";
     out.family("observer_attempts_lost", Kind::Counter, lost).put_causes("cause", ledger.lost.iter().copied());
-    let imbalance = "Attempts minus outcomes, in flight and lost. What lies between two reads of the kernel shows here \
-                     for a moment; that it stays on one side is a miscount.";
+    let imbalance = "Attempts minus outcomes, in flight and lost; anything but 0 is a miscount.";
     out.family("observer_ledger_imbalance", Kind::Gauge, imbalance).put([], ledger.imbalance() as f64);
     let unlabelled = "Outcomes counted in total only and missing in observer_tcp_connects_total: the kernel's table was \
-                      full.";
+                      full before it was drained.";
     out.family("observer_outcomes_unlabelled", Kind::Counter, unlabelled)
-        .put([], reading.counters.stats[stat::OUTCOMES_FULL as usize]);
+        .put([], reading.totals.stat(stat::OUTCOMES_FULL));
+    let forgotten = "Destinations that the kernel forgot for newer ones: the counts of their events begin anew, their \
+                     outcomes are counted all the same.";
+    out.family("observer_destinations_forgotten", Kind::Counter, forgotten).put([], reading.totals.kernel_forgotten);
+    let unremembered = "Ended attempts that were not remembered because the kernel's table was full; some may be counted \
+                        twice.";
+    out.family("observer_ended_attempts_unremembered", Kind::Counter, unremembered)
+        .put([], reading.totals.stat(stat::ENDED_FULL));
 }
 
 fn events(reading: &Reading, out: &mut Exposition) {
     out.family("observer_events", Kind::Counter, "Events that reached this process.").put([], reading.events_delivered);
     // What waits in the ring buffer is late, and not lost.
     let dropped = [
-        ("ring buffer full", reading.counters.stats[stat::RING_FULL as usize]),
+        ("ring buffer full", reading.totals.stat(stat::RING_FULL)),
         ("could not be decoded", reading.events_malformed),
     ];
     let help = "Events that were lost before any sink, by cause; their outcomes are counted all the same.";

@@ -2,9 +2,10 @@
 
 use crate::aggregate::Aggregate;
 use crate::attempt::{Attempt, ClockOffset};
-use crate::decode::{DecodeError, decode};
-use crate::event::{Capabilities, Event, Host, Surroundings};
-use crate::label::label;
+use crate::count::{Drain, Ended, Missing, Reconciler};
+use crate::decode::{DecodeError, decode, epoch};
+use crate::event::{Capabilities, Destination, Event, Host, Surroundings};
+use crate::label::{Verdict, label};
 use crate::origin::without_syn_drops;
 
 /// The stages between the ring buffer and a format.
@@ -12,35 +13,66 @@ pub struct Pipeline {
     host: Host,
     able: Capabilities,
     aggregate: Aggregate,
+    reconciler: Reconciler,
+}
+
+/// A judged attempt that lacks only its names.
+#[derive(Debug)]
+pub struct Judged {
+    attempt: Attempt,
+    verdict: Verdict,
+    destination: Option<Destination>,
+}
+
+impl Judged {
+    /// The attempt.
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
 }
 
 impl Pipeline {
     /// A pipeline that remembers at most `max_destinations`.
     pub fn new(host: Host, able: Capabilities, max_destinations: usize) -> Self {
-        Self { host, able, aggregate: Aggregate::new(max_destinations) }
+        Self { host, able, aggregate: Aggregate::new(max_destinations), reconciler: Reconciler::default() }
     }
 
-    /// The event of one record; `surroundings` says what the outside world knows
-    /// of its attempt, see `surroundings`.
+    /// Judges the attempt of one record.
     ///
     /// # Errors
     /// If the bytes are no record.
-    pub fn event(
-        &mut self,
-        bytes: &[u8],
-        clock: ClockOffset,
-        surroundings: impl FnOnce(&Attempt) -> Surroundings,
-    ) -> Result<Event, DecodeError> {
-        let record = decode(bytes)?;
+    pub fn judge(&mut self, bytes: &[u8], clock: ClockOffset) -> Result<Judged, DecodeError> {
+        let record = decode(bytes).inspect_err(|_| {
+            if let Some(epoch) = epoch(bytes) {
+                self.reconciler.undecodable(epoch);
+            }
+        })?;
+        self.reconciler.told(record.epoch, Ended::of_record(&record));
         let attempt = Attempt::from_record(&record, clock);
         let counters = Some(record.counters).filter(|counters| counters.attempts > 0);
         let mut verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
         if !self.able.syn_drops {
             verdict = without_syn_drops(&attempt, verdict);
         }
-        let mut around = surroundings(&attempt);
-        around.destination = self.aggregate.record(&attempt, verdict, counters);
-        Ok(Event::new(&attempt, verdict, &self.host, self.able, around))
+        let destination = self.aggregate.record(&attempt, verdict, counters);
+        Ok(Judged { attempt, verdict, destination })
+    }
+
+    /// The event of a judged attempt; `around` says what the outside world knows
+    /// of it, see `surroundings`.
+    pub fn event(&self, judged: Judged, around: Surroundings) -> Event {
+        let around = Surroundings { destination: judged.destination, ..around };
+        Event::new(&judged.attempt, judged.verdict, &self.host, self.able, around)
+    }
+
+    /// Takes the kernel's counters of an epoch.
+    pub fn drained(&mut self, drain: Drain) {
+        self.reconciler.drained(drain);
+    }
+
+    /// Attempts of which no event came, for certain; each once.
+    pub fn missing(&mut self) -> Missing {
+        self.reconciler.missing()
     }
 
     /// The host that events name.

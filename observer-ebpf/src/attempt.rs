@@ -8,11 +8,12 @@ use aya_ebpf::{
             bpf_get_current_cgroup_id, bpf_get_ns_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
         },
     },
+    maps::HashMap,
 };
 use observer_common::{
     address::Address,
     attempt::SocketAtEnd,
-    record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey, end, fact, phase},
+    record::{AttemptRecord, DestinationCounters, DestinationKey, NO_EPOCH, OutcomeKey, end, fact, phase},
     stat,
 };
 
@@ -91,7 +92,7 @@ pub(crate) fn begin(sk: u64) {
     }
     let Some(record) = make_up(sk, &head, dport) else { return };
     identify(record, now(), pid);
-    count_attempt(&destination(record));
+    count_attempt(record);
     if insert(sk, record) {
         return;
     }
@@ -171,7 +172,7 @@ pub(crate) fn begin_late(sk: u64) -> Option<&'static mut AttemptRecord> {
     // SAFETY: the helper takes no argument and cannot fail.
     record.cpu = unsafe { bpf_get_smp_processor_id() };
     record.code.facts = fact::LATE_START;
-    count_attempt(&destination(record));
+    count_attempt(record);
     if !insert(sk, record) {
         count(stat::LOST_ATTEMPTS_FULL);
         return None;
@@ -393,7 +394,7 @@ pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     identify(record, now(), pid);
     let errno = errno as u16;
     record.fail_connect(now(), errno);
-    count_attempt(&destination(record));
+    count_attempt(record);
     publish(record);
 }
 
@@ -424,22 +425,44 @@ fn publish(record: &mut AttemptRecord) {
     count(stat::OUTCOMES);
     let destination = destination(record);
     let key = OutcomeKey { saddr: record.saddr, destination, code: record.code };
-    if let Some(outcomes) = OUTCOMES.get_ptr_mut(&key) {
-        // SAFETY: an element of the map.
-        unsafe { add_one(outcomes) };
-    } else if OUTCOMES.insert(&key, &1, u64::from(BPF_NOEXIST)).is_err() {
-        // Full, or another CPU was first with the same key.
-        match OUTCOMES.get_ptr_mut(&key) {
-            // SAFETY: an element of the map.
-            Some(outcomes) => unsafe { add_one(outcomes) },
-            None => count(stat::OUTCOMES_FULL),
-        }
-    }
+    record.epoch = count_outcome(&key);
     if !record.is_success() || SEND_SUCCESSES.load() != 0 {
         // SAFETY: a counter that changes meanwhile is read before or after.
         record.counters = unsafe { DESTINATIONS.get(&destination) }.copied().unwrap_or_default();
         send(record);
     }
+}
+
+/// Counts an outcome in the epoch that counts now, and says which one that is;
+/// [`NO_EPOCH`] if it found no room.
+#[inline(always)]
+fn count_outcome(key: &OutcomeKey) -> u16 {
+    // SAFETY: an element of a map. Read once: all that follows is of one epoch.
+    let epoch = EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() }) as u16;
+    let is_counted = if epoch & 1 == 0 { add_outcome(&OUTCOMES_0, key) } else { add_outcome(&OUTCOMES_1, key) };
+    if is_counted {
+        return epoch;
+    }
+    count(stat::OUTCOMES_FULL);
+    NO_EPOCH
+}
+
+/// False if the map is full.
+#[inline(always)]
+fn add_outcome(map: &HashMap<OutcomeKey, u64>, key: &OutcomeKey) -> bool {
+    if let Some(outcomes) = map.get_ptr_mut(key) {
+        // SAFETY: an element of the map.
+        unsafe { add_one(outcomes) };
+        return true;
+    }
+    if map.insert(key, &1, u64::from(BPF_NOEXIST)).is_ok() {
+        return true;
+    }
+    // Full, or another CPU was first with the same key.
+    let Some(outcomes) = map.get_ptr_mut(key) else { return false };
+    // SAFETY: an element of the map.
+    unsafe { add_one(outcomes) };
+    true
 }
 
 /// The wake-up is the dearest part of an event, so user space polls; it is
@@ -449,27 +472,28 @@ fn send(record: &AttemptRecord) {
     let is_filling = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load();
     let flags = if is_filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     match EVENTS.output(record, u64::from(flags)) {
-        Ok(()) => count(stat::EVENTS),
+        Ok(()) => count(stat::events_of(record.epoch)),
         Err(_) => count(stat::RING_FULL),
     }
 }
 
 /// Counts the beginning of an attempt.
 #[inline(always)]
-fn count_attempt(key: &DestinationKey) {
+fn count_attempt(record: &AttemptRecord) {
     count(stat::ATTEMPTS);
+    let key = &destination(record);
     if let Some(counters) = DESTINATIONS.get_ptr_mut(key) {
         // SAFETY: an element of the map.
         unsafe { add_one(&raw mut (*counters).attempts) };
         return;
     }
-    let first = DestinationCounters { attempts: 1, ..DestinationCounters::default() };
-    if DESTINATIONS.insert(key, &first, u64::from(BPF_NOEXIST)).is_err() {
-        match DESTINATIONS.get_ptr_mut(key) {
-            // SAFETY: an element of the map.
-            Some(counters) => unsafe { add_one(&raw mut (*counters).attempts) },
-            None => count(stat::DESTINATIONS_FULL),
-        }
+    let first = DestinationCounters { since_ns: record.started_ns, attempts: 1, ..DestinationCounters::default() };
+    if DESTINATIONS.insert(key, &first, u64::from(BPF_NOEXIST)).is_ok() {
+        count(stat::DESTINATIONS);
+    } else if let Some(counters) = DESTINATIONS.get_ptr_mut(key) {
+        // Another CPU was first with the same key.
+        // SAFETY: an element of the map.
+        unsafe { add_one(&raw mut (*counters).attempts) };
     }
 }
 

@@ -57,7 +57,7 @@ static ABI: Abi = Abi {
         destination: DestinationKey { daddr: Address::UNSPECIFIED, dport: 0, reserved: 0 },
         code: AttemptRecord::NONE.code,
     },
-    counters: DestinationCounters { attempts: 0, established: 0, fastest_handshake_ns: 0 },
+    counters: DestinationCounters { since_ns: 0, attempts: 0, established: 0, fastest_handshake_ns: 0 },
 };
 
 #[repr(C)]

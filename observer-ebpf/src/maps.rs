@@ -8,7 +8,7 @@ use aya_ebpf::{
 use observer_common::{
     address::Address,
     record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey},
-    stat,
+    stat::Stats,
 };
 
 /// Attempts in flight by `struct sock *`. A socket has at most one; the cookie
@@ -20,13 +20,26 @@ use observer_common::{
 #[map]
 pub(crate) static ATTEMPTS: HashMap<u64, AttemptRecord> = HashMap::with_max_entries(65_536, 0);
 
-/// Exact counters by destination.
+/// Running counters by destination, of the most recently used ones. An addition
+/// that races with the forgetting of its entry can be lost, or land on the
+/// destination that comes in its place: what must be exact is in [`OUTCOMES_0`].
 #[map]
-pub(crate) static DESTINATIONS: HashMap<DestinationKey, DestinationCounters> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static DESTINATIONS: LruHashMap<DestinationKey, DestinationCounters> =
+    LruHashMap::with_max_entries(65_536, 0);
 
-/// Exact counters by destination and end code.
+/// Exact counters by destination and end code, of even epochs. User space empties
+/// it while [`OUTCOMES_1`] counts, once every program that may still add to it has
+/// ended.
 #[map]
-pub(crate) static OUTCOMES: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static OUTCOMES_0: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// As [`OUTCOMES_0`], of odd epochs.
+#[map]
+pub(crate) static OUTCOMES_1: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// Element 0 is the epoch that counts now; user space sets it.
+#[map]
+pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
 
 /// What a thread gave to its last connect(), by `pid_tgid`. An element stays for
 /// the next call, which is cheaper than to insert and delete one a call, and an
@@ -60,9 +73,9 @@ pub(crate) static OWN_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entrie
 #[map]
 pub(crate) static WAS_FULL: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The kernel's own counters, see [`stat`].
+/// The kernel's own counters, see [`observer_common::stat`], in one element: one call reads all.
 #[map]
-pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
+pub(crate) static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
 
 /// Finished attempts on their way to user space.
 #[map]
@@ -148,13 +161,13 @@ pub(crate) fn follow(sk: u64, change: i32) {
     }
 }
 
-/// Adds one to a counter of [`stat`].
+/// Adds one to a counter of [`observer_common::stat`].
 #[inline(always)]
 pub(crate) fn count(index: u32) {
-    if let Some(counter) = STATS.get_ptr_mut(index) {
-        // SAFETY: a per-CPU element of a map; a run that interrupts this one
-        // on the same CPU could lose an addition, so it is atomic.
-        unsafe { add_one(counter) };
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        // SAFETY: within a per-CPU element of a map; a run that interrupts this
+        // one on the same CPU could lose an addition, so it is atomic.
+        unsafe { add_one(stats.cast::<u64>().add(index as usize)) };
     }
 }
 

@@ -31,8 +31,8 @@ pub use host::{dns, firewall, probe, route, surroundings};
 #[cfg(test)]
 use observer_core::sample;
 pub use observer_core::{
-    aggregate, alert, attempt, choice, decode, diagnose, event, filter, format, label, ledger, metrics, minute, notice,
-    origin, pipeline, report, sanitize, schema, scope, steady, tally, wire, wrap,
+    aggregate, alert, attempt, choice, count, decode, diagnose, event, filter, format, label, ledger, metrics, minute,
+    notice, origin, pipeline, report, sanitize, schema, scope, steady, tally, wire, wrap,
 };
 pub use store::{history, spool};
 

@@ -53,7 +53,9 @@ struct State {
     timeout: u64,
     first_failed: Option<Timestamp>,
     streak: u64,
-    /// The kernel's count of handshakes at the last event.
+    /// The kernel's counters of this beginning, and their handshakes at the last
+    /// event.
+    since_ns: u64,
     established: u64,
     fingerprint: Fingerprint,
 }
@@ -158,7 +160,7 @@ fn key(attempt: &Attempt) -> Key {
 
 impl State {
     fn count(&mut self, attempt: &Attempt, verdict: Verdict, counters: Option<DestinationCounters>) {
-        let established = counters.map_or(self.established, |counters| counters.established);
+        let established = self.established_by(counters);
         if verdict.is_failure() {
             // A handshake that is not this attempt's own was a success, as far
             // as anyone knows yet.
@@ -172,6 +174,20 @@ impl State {
         self.established = self.established.max(established);
         self.refused += u64::from(verdict.label == Label::Refused);
         self.timeout += u64::from(verdict.label == Label::Timeout);
+    }
+
+    /// Handshakes by now, in counters that may have begun anew: the kernel forgets.
+    fn established_by(&mut self, counters: Option<DestinationCounters>) -> u64 {
+        match counters {
+            Some(counters) if counters.since_ns > self.since_ns => {
+                (self.since_ns, self.established) = (counters.since_ns, 0);
+                counters.established
+            }
+            // Read before they were forgotten.
+            Some(counters) if counters.since_ns < self.since_ns => self.established,
+            Some(counters) => counters.established,
+            None => self.established,
+        }
     }
 
     fn destination(&self, counters: DestinationCounters) -> Destination {

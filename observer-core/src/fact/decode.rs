@@ -1,6 +1,7 @@
 //! From the bytes of a ring-buffer record to the record.
 
 use std::fmt;
+use std::mem::offset_of;
 
 use observer_common::address::Address;
 use observer_common::record::{AttemptRecord, DestinationCounters, EndCode, FAMILY_V4, FAMILY_V6, end, phase};
@@ -71,8 +72,9 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
         syn_drops: u16::from_ne_bytes(take(&mut bytes)),
         rst_ttl: u8::from_ne_bytes(take(&mut bytes)),
         icmp_ttl: u8::from_ne_bytes(take(&mut bytes)),
-        reserved: take(&mut bytes),
+        epoch: u16::from_ne_bytes(take(&mut bytes)),
         counters: DestinationCounters {
+            since_ns: u64::from_ne_bytes(take(&mut bytes)),
             attempts: u64::from_ne_bytes(take(&mut bytes)),
             established: u64::from_ne_bytes(take(&mut bytes)),
             fastest_handshake_ns: u64::from_ne_bytes(take(&mut bytes)),
@@ -80,6 +82,12 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
     };
     validate(&record)?;
     Ok(record)
+}
+
+/// The epoch of a record that need not be valid otherwise.
+pub fn epoch(bytes: &[u8]) -> Option<u16> {
+    let field = bytes.get(offset_of!(AttemptRecord, epoch)..)?.first_chunk()?;
+    (bytes.len() == size_of::<AttemptRecord>()).then(|| u16::from_ne_bytes(*field))
 }
 
 fn end_code(bytes: &mut &[u8]) -> EndCode {
@@ -160,8 +168,8 @@ mod tests {
             syn_drops: 20,
             rst_ttl: 21,
             icmp_ttl: 22,
-            reserved: [0; 2],
-            counters: DestinationCounters { attempts: 23, established: 24, fastest_handshake_ns: 25 },
+            epoch: 26,
+            counters: DestinationCounters { since_ns: 27, attempts: 23, established: 24, fastest_handshake_ns: 25 },
         }
     }
 
@@ -173,6 +181,13 @@ mod tests {
     #[test]
     fn decodes_what_the_kernel_writes() {
         assert_eq!(decode(&memory(&sample())), Ok(sample()));
+    }
+
+    #[test]
+    fn the_epoch_is_known_of_a_record_that_is_damaged_otherwise() {
+        let damaged = AttemptRecord { ended_ns: 0, ..sample() };
+        assert_eq!((decode(&memory(&damaged)), epoch(&memory(&damaged))), (Err(DecodeError::Times), Some(26)));
+        assert_eq!(epoch(&memory(&sample())[1..]), None);
     }
 
     #[test]

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn handshakes(established: u64, fastest_us: u64) -> Option<DestinationCounters> {
-        Some(DestinationCounters { attempts: 10, established, fastest_handshake_ns: fastest_us * 1_000 })
+        Some(DestinationCounters { since_ns: 1, attempts: 10, established, fastest_handshake_ns: fastest_us * 1_000 })
     }
 
     fn knowing(ttls: &[u8]) -> Fingerprint {

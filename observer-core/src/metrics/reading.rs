@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::exposition::{Exposition, Kind};
+use crate::count::Totals;
 use crate::join::Waiting;
 use crate::join::attach::Tallies;
-use crate::ledger::Counters;
 use crate::mta::LogCounts;
 
 /// All of it, at one time.
@@ -15,9 +15,9 @@ use crate::mta::LogCounts;
 pub struct Reading {
     /// When it was read.
     pub now: Timestamp,
-    /// The kernel's counters. Those by destination
-    /// ([`Counters::destinations`]) are not looked at and may be left out.
-    pub counters: Counters,
+    /// The kernel's counts. Those by destination are not looked at and may be left
+    /// out.
+    pub totals: Totals,
     /// Events that reached this process.
     pub events_delivered: u64,
     /// Records that could not be decoded.

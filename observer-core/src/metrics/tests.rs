@@ -6,7 +6,7 @@ use observer_common::address::Address;
 use observer_common::record::{DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 
 use super::*;
-use crate::ledger::Counters;
+use crate::count::Totals;
 use crate::sample::{event, time};
 
 mod monotonic;
@@ -33,20 +33,21 @@ fn outcome(last: u8, dport: u16, code: EndCode) -> OutcomeKey {
     OutcomeKey { saddr: Address::UNSPECIFIED, destination: DestinationKey { daddr, dport, reserved: 0 }, code }
 }
 
-fn counters(outcomes: &[(OutcomeKey, u64)]) -> Counters {
+fn totals(outcomes: &[(OutcomeKey, u64)]) -> Totals {
     let ended: u64 = outcomes.iter().map(|(_, count)| count).sum();
-    let mut stats = [0; stat::COUNT as usize];
-    stats[stat::ATTEMPTS as usize] = ended + 4;
-    stats[stat::OUTCOMES as usize] = ended;
-    stats[stat::LOST_ATTEMPTS_FULL as usize] = 1;
-    stats[stat::RING_FULL as usize] = 2;
-    Counters { stats, in_flight: 3, outcomes: outcomes.to_vec(), destinations: Vec::new() }
+    let mut totals = Totals { in_flight: 3, ..Totals::default() };
+    totals.stats[stat::ATTEMPTS as usize] = ended + 4;
+    totals.stats[stat::OUTCOMES as usize] = ended;
+    totals.stats[stat::LOST_ATTEMPTS_FULL as usize] = 1;
+    totals.stats[stat::RING_FULL as usize] = 2;
+    totals.add(outcomes);
+    totals
 }
 
-fn reading(counters: Counters) -> Reading {
+fn reading(totals: Totals) -> Reading {
     Reading {
         now: time(),
-        counters,
+        totals,
         events_delivered: 40,
         events_malformed: 0,
         skipped_runs: 5,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::count::Ended;
 use crate::event::{Endpoint, Event, Host};
 use crate::label::{Label, Reason};
 use crate::schema::{self, Name};
@@ -16,7 +17,8 @@ use crate::schema::{self, Name};
 pub const SCHEMA: &str = "observer.minute.v1";
 
 /// Attempts of one minute from one source address to one destination that ended
-/// in the same way, those whose event was lost among them.
+/// in the same way, those whose event was lost among them. There can be several of
+/// the same: they add up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Minute {
     /// [`SCHEMA`].
@@ -55,9 +57,11 @@ const MINUTE: i64 = 60;
 /// How long after its end a minute is waited for: events take less than that to
 /// arrive.
 const GRACE: i64 = 5;
-/// Different outcomes that are told apart. Beyond them addresses and ports are left
-/// out.
-const KEYS_MAX: usize = 65_536;
+/// Different outcomes that are kept. When there are more, some are told at once, and
+/// what comes of them later is told again: a minute has parts that add up.
+const KEYS_MAX: usize = 16_384;
+/// How many are told then.
+const KEYS_TOLD: usize = KEYS_MAX / 8;
 
 /// What attempts of a minute have in common that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +90,18 @@ impl From<&Event> for Outcome {
     }
 }
 
+impl From<&Ended> for Outcome {
+    fn from(ended: &Ended) -> Self {
+        Self {
+            src_ip: ended.src_ip,
+            dst_ip: Some(ended.dst_ip),
+            dst_port: Some(ended.dst_port),
+            label: ended.label,
+            reason: ended.reason,
+        }
+    }
+}
+
 /// Counts the outcomes of each minute.
 #[derive(Debug)]
 pub struct Minutes {
@@ -108,10 +124,17 @@ impl Minutes {
     /// not told yet.
     pub fn add(&mut self, time: Timestamp, outcome: Outcome, count: u64) {
         let minute = time.as_second().div_euclid(MINUTE).max(self.open);
-        let key = (minute, outcome);
-        let has_room = self.counts.len() < KEYS_MAX || self.counts.contains_key(&key);
-        let unaddressed = Outcome { src_ip: None, dst_ip: None, dst_port: None, ..outcome };
-        *self.counts.entry(if has_room { key } else { (minute, unaddressed) }).or_default() += count;
+        *self.counts.entry((minute, outcome)).or_default() += count;
+    }
+
+    /// Parts of minutes that are told because there is no room for more; to be
+    /// called after [`Self::add`].
+    pub fn overflow(&mut self, host: &Host) -> Vec<Minute> {
+        if self.counts.len() <= KEYS_MAX {
+            return Vec::new();
+        }
+        let parts: Vec<_> = std::iter::from_fn(|| self.counts.pop_first()).take(KEYS_TOLD).collect();
+        parts.into_iter().filter_map(|((minute, outcome), count)| self.minute(minute, outcome, count, host)).collect()
     }
 
     /// The minutes that are over.
@@ -284,15 +307,25 @@ mod tests {
     }
 
     #[test]
-    fn beyond_its_room_it_counts_without_addresses() {
+    fn beyond_its_room_a_minute_is_told_in_parts_that_add_up() {
         let mut minutes = Minutes::new(at(0));
         let any = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
-        for host in 0..KEYS_MAX as u32 + 10 {
-            let ip = IpAddr::from(std::net::Ipv4Addr::from_bits(host));
-            minutes.add(at(0), Outcome { dst_ip: Some(ip), ..any }, 1);
+        let of = |host: u32| Outcome { dst_ip: Some(std::net::Ipv4Addr::from_bits(host).into()), ..any };
+        let all = 3 * KEYS_MAX as u32;
+        let mut told = Vec::new();
+        for host in (0..all).chain(0..all) {
+            minutes.add(at(0), of(host), 1);
+            told.extend(minutes.overflow(&crate::sample::host()));
+            assert!(minutes.counts.len() <= KEYS_MAX);
         }
-        let told = minutes.take_all(&host());
-        let rest = told.iter().find(|minute| minute.dst.ip.is_none()).unwrap();
-        assert_eq!((told.len(), rest.count), (KEYS_MAX + 1, 10));
+        told.extend(minutes.take_all(&crate::sample::host()));
+        let mut sums = BTreeMap::new();
+        for minute in &told {
+            assert_eq!((minute.time, minute.dst.port), (at(0), any.dst_port));
+            *sums.entry(minute.dst.ip.unwrap()).or_insert(0) += minute.count;
+        }
+        assert_eq!((sums.len(), sums.values().all(|&count| count == 2)), (all as usize, true));
+        let ids: BTreeSet<_> = told.iter().map(|minute| &minute.id).collect();
+        assert_eq!(ids.len(), told.len());
     }
 }

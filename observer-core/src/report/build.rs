@@ -12,9 +12,10 @@ use super::{
     Account, Bin, Counts, Destination, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report, SCHEMA,
     Selection, Source, SourceAddress, Timeline,
 };
+use crate::count::Ended;
 use crate::event::milliseconds;
 use crate::label::Label;
-use crate::ledger::{Counters, Outcome};
+use crate::ledger::Outcome;
 use crate::scope::{Scope, Verdict, assess};
 use crate::tally::{Key, Latencies, Latency, Seen, Tallies, Tally, Window};
 
@@ -100,16 +101,14 @@ impl Builder {
         }
     }
 
-    /// Counts what the kernel counted and no event showed, as ended at `at`.
-    /// All events must have been added.
-    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) {
-        let selection = &self.frame.selection;
-        let mut admitted = counters.clone();
-        admitted.outcomes.retain(|(key, count)| selection.admits(&Seen::from_counter(key, *count, at)));
-        let before = labels(self.tallies.total());
-        self.tallies.reconcile(&admitted, at);
-        for (label, count) in labels(self.tallies.total()).iter() {
-            self.timeline.add(at, label, count - before.of(label));
+    /// Counts attempts that the selection admits and of which no event came, as if
+    /// they had ended at `at`.
+    pub fn make_up(&mut self, missing: &[(Ended, u64)], at: Timestamp) {
+        let admits = |(ended, count): &&(Ended, u64)| self.frame.selection.admits(&Seen::from_ended(ended, *count, at));
+        let admitted: Vec<_> = missing.iter().filter(admits).copied().collect();
+        self.tallies.make_up(&admitted, at);
+        for (ended, count) in admitted {
+            self.timeline.add(at, ended.label, count);
         }
     }
 

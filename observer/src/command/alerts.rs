@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::clock;
-use super::live::Live;
 use super::open_alerts::OpenAlerts;
-use super::unseen::Unseen;
 use crate::alert::Alert;
 use crate::config::Config;
+use crate::count::Ended;
 use crate::event::{Event, Host};
 use crate::scope::{Change, OpenScope, Scope, ScopeChange, ScopeTracker};
 use crate::steady::{Now, Steady};
@@ -22,11 +21,15 @@ const WAIT_FOR_LIST: Duration = Duration::from_secs(2);
 /// As long as the list takes at the end.
 const LAST_LIST_WITHIN: Duration = Duration::from_millis(200);
 
+/// What a daemon keeps for this: enough for the destinations of a large host, and
+/// little of its memory. What is forgotten still counts in the groups above it.
+const BUDGET: Budget =
+    Budget { destinations: (32_768, 16_000_000), prefixes: (8_192, 6_000_000), sources: (256, 1_000_000) };
+
 /// Counts every event, and says when a scope begins, widens or ends.
 pub(super) struct Alerts {
     tallies: Tallies,
     tracker: ScopeTracker,
-    unseen: Unseen,
     look_at: Instant,
     clock: Steady,
     now: Now,
@@ -39,14 +42,11 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    /// `max_outcomes` is the size of the kernel's table of outcomes.
-    pub(super) fn new(max_outcomes: u32) -> Self {
-        let budget = Budget { kernel_outcomes: max_outcomes as usize, ..Budget::default() };
+    pub(super) fn new() -> Self {
         let clock = clock::steady();
         Self {
-            tallies: Tallies::new(budget, Prefixes::default()),
+            tallies: Tallies::new(BUDGET, Prefixes::default()),
             tracker: ScopeTracker::default(),
-            unseen: Unseen::default(),
             look_at: Instant::now() + LOOK_EVERY,
             now: clock.now(),
             clock,
@@ -59,8 +59,8 @@ impl Alerts {
 
     /// As [`Self::new`], with a list of open alerts on disk, where this configuration has a
     /// place for it. Those that the last run left open are ended first.
-    pub(super) fn listed(max_outcomes: u32, config: &Config) -> Result<Self, Failure> {
-        let mut alerts = Self::new(max_outcomes);
+    pub(super) fn listed(config: &Config) -> Result<Self, Failure> {
+        let mut alerts = Self::new();
         if let Some((list, open)) = OpenAlerts::start(config)? {
             alerts.list = Some(list);
             alerts.enlist(open.clone());
@@ -78,18 +78,20 @@ impl Alerts {
         }
     }
 
-    /// What has changed; to be called at every tick.
-    pub(super) fn tick(&mut self, live: &Live) -> Result<Vec<Alert>, Failure> {
+    /// Counts attempts of which no event came.
+    pub(super) fn missing(&mut self, missing: &[(Ended, u64)]) {
         self.now = clock::read(&mut self.clock);
-        if let Some(counters) = self.unseen.take(live) {
-            self.tallies.reconcile(&counters, self.now);
-        }
+        self.tallies.make_up(missing, self.now);
+    }
+
+    /// What has changed; to be called at every tick.
+    pub(super) fn tick(&mut self, host: &Host) -> Vec<Alert> {
+        self.now = clock::read(&mut self.clock);
         if Instant::now() >= self.look_at {
             self.look_at = Instant::now() + LOOK_EVERY;
-            self.unseen.look(live)?;
             self.look();
         }
-        Ok(self.release(live.host()))
+        self.release(host)
     }
 
     fn look(&mut self) {

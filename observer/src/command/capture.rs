@@ -61,7 +61,7 @@ impl Capture {
             }
             Origin::Hooks(mut live) => {
                 live.until(&mut self.stop, into).await?;
-                live.finish(into)?;
+                live.finish(into).await?;
                 Ok(Ended::Hooks(live))
             }
         }

@@ -6,7 +6,7 @@ use crate::kernel::{Session, Settings, environment};
 use crate::ui::doctor;
 
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let attached = super::live::runtime()?.block_on(async { Session::attach(&settings(args)) });
+    let attached = Session::attach(&settings(args)).map(|(session, _)| session);
     let environment = environment();
     let reports = attached.as_ref().map(Session::reports).unwrap_or_default();
     let text = if args.json { doctor::json(&environment, reports) } else { doctor::text(&environment, reports) };

@@ -8,30 +8,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::ColorChoice;
-use observer_common::record::OutcomeKey;
 use observer_common::stat;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::Failure;
 use super::clock::clocks;
 use crate::cli::KernelArgs;
 use crate::config::Kernel;
+use crate::count::{Drain, Ended, Totals};
 use crate::event::{Event, Host};
+use crate::kernel::counting::{Counting, Counts};
 use crate::kernel::hooks::HookReport;
-use crate::kernel::{Session, Settings};
-use crate::ledger::{Counters, Ledger};
+use crate::kernel::reader::{Batch, Reader};
+use crate::kernel::ring::records;
+use crate::kernel::{Channels, Session, Settings};
+use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
 use crate::surroundings::{Names, host};
 use crate::ui::summary;
 use crate::wire::Account;
 
-/// The kernel wakes nobody for an event, so this bounds how late a person sees
-/// it. Twenty empty looks a second cost nothing that can be measured.
-pub(super) const POLL: Duration = Duration::from_millis(50);
-/// Records taken at once, so that signals are heard in a flood.
-const BATCH: usize = 8_192;
+/// Between two ticks when nothing comes.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// Batches taken at once, so that signals are heard in a flood.
+const BATCHES: usize = 8;
+/// For what a command shows at its end to be counted: a grace period of the kernel.
+const TOTALS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A runtime on this thread.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
@@ -122,6 +126,15 @@ pub(super) trait Sink {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
     /// Called after each batch, however small. `Break` ends it.
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
+    /// Takes attempts that the kernel counted and of which no event came.
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        let _ = missing;
+        Ok(())
+    }
+    /// Takes what the kernel counted in an epoch, whether events came of it or not.
+    fn drained(&mut self, drain: &Drain) {
+        let _ = drain;
+    }
     /// Called after each look at the kernel.
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
         let _ = live;
@@ -132,20 +145,76 @@ pub(super) trait Sink {
 /// Attached kernel programs, and what makes events of their records.
 pub(super) struct Live {
     session: Session,
+    max_outcomes: u32,
+    flow: Flow,
     pipeline: Pipeline,
     names: Names,
     delivered: u64,
     malformed: u64,
     is_drained: bool,
+    /// The last totals, once the hooks were taken off.
+    last: Option<Totals>,
+}
+
+/// How far what the kernel sends has come.
+enum Flow {
+    /// Nobody takes it yet. Threads are started after privileges were given up.
+    Waits(Box<Channels>),
+    Runs(Running),
+    Ended,
+}
+
+/// The threads that take it.
+struct Running {
+    reader: Reader,
+    counting: Counting,
+    counts: Counts,
+}
+
+impl Running {
+    fn start(channels: Channels, max_outcomes: u32) -> Result<Self, Failure> {
+        let failed = |error| Failure::new("cannot start a thread", error);
+        let counting = Counting::start(channels.counters, max_outcomes).map_err(failed)?;
+        let counts = counting.counts().clone();
+        Ok(Self { reader: Reader::start(channels.ring).map_err(failed)?, counting, counts })
+    }
 }
 
 impl Live {
-    /// Attaches. Must run inside a tokio runtime.
+    /// Attaches.
     pub(super) fn attach(settings: &Settings) -> Result<Self, Failure> {
-        let session = Session::attach(settings)?;
+        let (session, channels) = Session::attach(settings)?;
         let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
         let pipeline = Pipeline::new(host, session.capabilities(), settings.max_destinations as usize);
-        Ok(Self { session, pipeline, names: Names::new(), delivered: 0, malformed: 0, is_drained: true })
+        Ok(Self {
+            session,
+            max_outcomes: settings.max_destinations,
+            flow: Flow::Waits(Box::new(channels)),
+            pipeline,
+            names: Names::new(),
+            delivered: 0,
+            malformed: 0,
+            is_drained: true,
+            last: None,
+        })
+    }
+
+    /// Starts the threads that take what the kernel sends; whoever gives up
+    /// privileges has done so before. False: they run already.
+    pub(super) fn start(&mut self) -> Result<bool, Failure> {
+        let Flow::Waits(_) = self.flow else { return Ok(false) };
+        if let Flow::Waits(channels) = std::mem::replace(&mut self.flow, Flow::Ended) {
+            self.flow = Flow::Runs(Running::start(*channels, self.max_outcomes)?);
+        }
+        Ok(true)
+    }
+
+    /// True if the kernel's counters can be read with the privileges that are left.
+    pub(super) fn is_readable(&self) -> bool {
+        match &self.flow {
+            Flow::Waits(channels) => channels.counters.stats().is_ok(),
+            Flow::Runs(_) | Flow::Ended => true,
+        }
     }
 
     /// `to port 25, 10 hooks attached`.
@@ -155,60 +224,102 @@ impl Live {
 
     /// Hands events to `sink` until one of both has enough.
     pub(super) async fn until(&mut self, stop: &mut Stop, sink: &mut impl Sink) -> Result<(), Failure> {
-        let mut tick = interval(POLL);
+        self.start()?;
+        let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_more = false;
         loop {
-            let is_last = tokio::select! {
+            let Flow::Runs(running) = &mut self.flow else { return Ok(()) };
+            let (mut batch, mut drain, mut is_last) = (None, None, false);
+            tokio::select! {
                 biased;
-                () = stop.asked() => true,
-                // In a flood too, the signals' turn comes after each batch.
-                () = tokio::task::yield_now(), if is_more => false,
-                _ = tick.tick() => false,
-                woken = self.session.filling() => {
-                    woken.map_err(|error| Failure::new("cannot wait for the kernel", error))?;
-                    false
-                }
-            };
-            match self.drain(sink)? {
-                ControlFlow::Break(()) => return Ok(()),
-                ControlFlow::Continue(_) if is_last => return Ok(()),
-                ControlFlow::Continue(waits) => is_more = waits,
+                () = stop.asked() => is_last = true,
+                next = running.counting.next() => drain = next,
+                next = running.reader.next() => batch = next,
+                _ = tick.tick() => {}
+            }
+            if let Some(drain) = drain {
+                self.drained(drain.map_err(unreadable)?, sink);
+            }
+            if self.take(batch, sink)?.is_break() || is_last {
+                return Ok(());
             }
             sink.tick(self)?;
+            // In a flood too, what else runs on this thread has its turn.
+            tokio::task::yield_now().await;
         }
     }
 
     /// Takes the hooks off and hands over what they have left.
-    pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+    pub(super) async fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+        self.start()?;
         self.session.detach().map_err(|error| Failure::new("cannot detach from the kernel", error))?;
-        while self.drain(sink)? == ControlFlow::Continue(true) {}
-        Ok(())
+        let Flow::Runs(mut running) = std::mem::replace(&mut self.flow, Flow::Ended) else { return Ok(()) };
+        running.reader.end();
+        let mut is_wanted = true;
+        while let Some(batch) = running.reader.next().await {
+            if is_wanted {
+                is_wanted = self.records(&batch, sink)?.is_continue();
+            }
+        }
+        self.last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
+        while let Some(drain) = running.counting.try_next() {
+            self.drained(drain.map_err(unreadable)?, sink);
+        }
+        self.is_drained = true;
+        if is_wanted {
+            self.tell_missing(sink)?;
+            let _ = sink.batch_end()?;
+        }
+        match self.last {
+            Some(_) => Ok(()),
+            None => Err(unreadable("no answer")),
+        }
     }
 
-    /// Hands over a batch of what waits. `Break` if nothing more is wanted, else
-    /// whether more waits.
-    fn drain(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<(), bool>, Failure> {
+    /// Hands over this batch and some of those behind it.
+    fn take(&mut self, first: Option<Batch>, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
         self.session.flush_log();
-        self.names.refresh();
-        let (_, clock) = clocks();
-        let mut batch = Vec::new();
-        let is_more = self.session.drain(BATCH, |record| batch.push(bytes::Bytes::copy_from_slice(record)));
-        self.is_drained = !is_more;
-        for record in batch {
-            self.delivered += 1;
-            let Ok(event) = self.pipeline.event(&record, clock, |attempt| self.names.of(attempt)) else {
-                self.malformed += 1;
-                continue;
-            };
-            if sink.event(&Arc::new(event))?.is_break() {
+        let mut next = first;
+        for _ in 0..BATCHES {
+            let Flow::Runs(running) = &mut self.flow else { break };
+            let Some(batch) = next.take().or_else(|| running.reader.try_next()) else { break };
+            if self.records(&batch, sink)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(match sink.batch_end()? {
-            ControlFlow::Break(()) => ControlFlow::Break(()),
-            ControlFlow::Continue(()) => ControlFlow::Continue(is_more),
-        })
+        if let Flow::Runs(running) = &self.flow {
+            self.is_drained = running.reader.is_drained();
+        }
+        self.tell_missing(sink)?;
+        sink.batch_end()
+    }
+
+    /// Hands over the events of a batch. `Break` if nothing more is wanted.
+    fn records(&mut self, batch: &Batch, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+        self.names.refresh();
+        let (_, clock) = clocks();
+        for record in records(batch) {
+            self.delivered += 1;
+            let Ok(judged) = self.pipeline.judge(record, clock) else {
+                self.malformed += 1;
+                continue;
+            };
+            let around = self.names.of(judged.attempt());
+            if sink.event(&Arc::new(self.pipeline.event(judged, around)))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn drained(&mut self, drain: Drain, sink: &mut impl Sink) {
+        sink.drained(&drain);
+        self.pipeline.drained(drain);
+    }
+
+    fn tell_missing(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+        let missing = self.pipeline.missing();
+        if missing.is_empty() { Ok(()) } else { sink.missing(&missing) }
     }
 
     /// This host.
@@ -216,45 +327,42 @@ impl Live {
         self.pipeline.host()
     }
 
-    /// True if the last look at the kernel took all that waited.
+    /// True if the last look took all events that there were.
     pub(super) fn is_drained(&self) -> bool {
         self.is_drained
     }
 
-    /// Events that did not reach a sink, and will not.
-    pub(super) fn lost(&self) -> Result<u64, Failure> {
-        let stats = self.session.stats().map_err(unreadable)?;
-        Ok(stats[stat::RING_FULL as usize] + self.malformed)
+    /// The kernel's counts as they were some tenths of a second ago, without
+    /// destinations; at the end all of them.
+    pub(super) fn totals(&self) -> Totals {
+        match (&self.last, &self.flow) {
+            (Some(last), _) => last.clone(),
+            (None, Flow::Runs(running)) => running.counts.latest(),
+            (None, _) => Totals::default(),
+        }
     }
 
-    /// The kernel's exact counters by destination and end code.
-    pub(super) fn outcomes(&self) -> Result<Vec<(OutcomeKey, u64)>, Failure> {
-        self.session.outcomes().map_err(unreadable)
-    }
-
-    /// The kernel's counters now.
-    pub(super) fn counters(&self) -> Result<Counters, Failure> {
-        self.session.counters().map_err(unreadable)
-    }
-
-    /// As [`Self::counters`], without those by destination.
-    pub(super) fn totals(&self) -> Result<Counters, Failure> {
-        self.session.totals().map_err(unreadable)
+    /// The kernel's counts, for whoever asks from elsewhere. `None` before
+    /// [`Self::start`] and after the end.
+    pub(super) fn counts(&self) -> Option<Counts> {
+        match &self.flow {
+            Flow::Runs(running) => Some(running.counts.clone()),
+            Flow::Waits(_) | Flow::Ended => None,
+        }
     }
 
     /// The ledger in numbers.
-    pub(super) fn account(&self) -> Result<Account, Failure> {
-        let totals = self.totals()?;
-        let events_lost = totals.stats[stat::RING_FULL as usize];
+    pub(super) fn account(&self) -> Account {
+        let totals = self.totals();
         let ledger = Ledger::new(&totals, 0);
-        Ok(Account {
+        Account {
             attempts: ledger.attempts,
             outcomes: ledger.outcomes_total(),
             in_flight: ledger.in_flight,
             lost: ledger.lost_total(),
-            events_lost,
+            events_lost: totals.stat(stat::RING_FULL),
             malformed: self.malformed,
-        })
+        }
     }
 
     /// What became of each hook.
@@ -282,9 +390,9 @@ impl Live {
         self.session.reports().iter().filter(|report| report.is_attached()).count()
     }
 
-    /// The ledger of these counters; `remarks` are the command's own.
-    pub(super) fn ledger(&self, counters: &Counters, remarks: &[(&'static str, u64)]) -> Ledger {
-        let mut ledger = Ledger::new(counters, self.delivered);
+    /// The ledger of these counts; `remarks` are the command's own.
+    pub(super) fn ledger(&self, totals: &Totals, remarks: &[(&'static str, u64)]) -> Ledger {
+        let mut ledger = Ledger::new(totals, self.delivered);
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
@@ -295,10 +403,9 @@ impl Live {
     }
 
     /// Writes the closing summary to stderr; `remarks` are the command's own.
-    pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) -> Result<(), Failure> {
-        let ledger = self.ledger(&self.counters()?, remarks);
+    pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) {
+        let ledger = self.ledger(&self.totals(), remarks);
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
-        Ok(())
     }
 }
 

@@ -16,14 +16,15 @@ use tokio::task::JoinHandle;
 
 use super::socket::Socket;
 use crate::config::Listen;
+use crate::count::Drain;
 use crate::event::Event;
 use crate::history;
 use crate::kernel::hooks::{Group, HookReport, Status};
 use crate::metrics::{HistoryMetrics, HookMetrics, Metrics, Reading};
 use http::{Ask, Listener};
 
-/// For how long an answer serves whoever asks again: reading the kernel's
-/// counters is not free, and asking is.
+/// For how long an answer serves whoever asks again: writing it is not free, and
+/// asking is.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Serves metrics until it is dropped.
@@ -73,33 +74,34 @@ impl MetricsServer {
         self.metrics.event(event);
     }
 
+    /// Counts what the kernel counted in an epoch; to be called for every one.
+    pub fn drained(&mut self, drain: &Drain) {
+        self.metrics.drained(drain);
+    }
+
     /// Answers whoever asks; to be called at every tick. `read` is called only
     /// if somebody does, and no more than once a second.
-    ///
-    /// # Errors
-    /// Those of `read`; whoever asked is told that there is no answer.
-    pub fn tick<E>(&mut self, read: impl FnOnce() -> Result<Reading, E>) -> Result<(), E> {
-        let Ok(first) = self.asks.try_recv() else { return Ok(()) };
-        let Some(text) = self.text(read)? else { return Ok(()) };
+    pub fn tick(&mut self, read: impl FnOnce() -> Reading) {
+        let Ok(first) = self.asks.try_recv() else { return };
+        let Some(text) = self.text(read) else { return };
         let mut next = Some(first);
         while let Some(ask) = next {
             // Whoever has gone meanwhile wants no answer.
             let _ = ask.send(text.clone());
             next = self.asks.try_recv().ok();
         }
-        Ok(())
     }
 
-    fn text<E>(&mut self, read: impl FnOnce() -> Result<Reading, E>) -> Result<Option<Bytes>, E> {
+    fn text(&mut self, read: impl FnOnce() -> Reading) -> Option<Bytes> {
         let now = Instant::now();
         if let Some((_, text)) = self.last.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH) {
-            return Ok(Some(text.clone()));
+            return Some(text.clone());
         }
         // A string takes all that is written into it.
-        let Ok(text) = self.metrics.render(&read()?) else { return Ok(None) };
+        let text = self.metrics.render(&read()).ok()?;
         let text = Bytes::from(text);
         self.last = Some((now, text.clone()));
-        Ok(Some(text))
+        Some(text)
     }
 }
 

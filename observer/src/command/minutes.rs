@@ -2,56 +2,46 @@
 
 use jiff::Timestamp;
 
-use super::Failure;
-use super::live::Live;
-use super::uncounted::{Counts, Uncounted};
-use crate::event::Event;
+use crate::count::Ended;
+use crate::event::{Event, Host};
 use crate::minute::{Minute, Minutes, Outcome};
 
 /// Counts every event, and what the kernel counted beside.
 pub(super) struct MinuteCounts {
     minutes: Minutes,
-    uncounted: Uncounted,
+    host: Host,
 }
 
 impl MinuteCounts {
-    /// `max_outcomes` is the size of the kernel's table of outcomes.
-    pub(super) fn new(max_outcomes: u32) -> Self {
-        Self { minutes: Minutes::new(Timestamp::now()), uncounted: Uncounted::new(max_outcomes) }
+    pub(super) fn new(host: Host) -> Self {
+        Self { minutes: Minutes::new(Timestamp::now()), host }
     }
 
-    /// Counts an event.
-    pub(super) fn add(&mut self, event: &Event) {
+    /// Counts an event. Gives what is told now because there is no room for it.
+    pub(super) fn add(&mut self, event: &Event) -> Vec<Minute> {
         self.minutes.add(event.time, Outcome::from(event), 1);
-        self.uncounted.told(event);
+        self.minutes.overflow(&self.host)
+    }
+
+    /// Counts attempts of which no event came, as if they had ended now. Gives the
+    /// same as [`Self::add`].
+    pub(super) fn missing(&mut self, missing: &[(Ended, u64)]) -> Vec<Minute> {
+        let now = Timestamp::now();
+        let mut told = Vec::new();
+        for (ended, count) in missing {
+            self.minutes.add(now, Outcome::from(ended), *count);
+            told.extend(self.minutes.overflow(&self.host));
+        }
+        told
     }
 
     /// The minutes that are over; to be called at every tick.
-    pub(super) fn tick(&mut self, live: &Live) -> Result<Vec<Minute>, Failure> {
-        let missing = self.uncounted.look(live, 0)?;
-        self.add_missing(&missing);
-        self.uncounted.confirm(&missing);
-        Ok(self.minutes.take(Timestamp::now(), live.host()))
+    pub(super) fn tick(&mut self) -> Vec<Minute> {
+        self.minutes.take(Timestamp::now(), &self.host)
     }
 
     /// The rest, when nothing comes any more.
-    pub(super) fn last(&mut self, live: &Live) -> Result<Vec<Minute>, Failure> {
-        let missing = self.uncounted.last(live)?;
-        self.add_missing(&missing);
-        Ok(self.minutes.take_all(live.host()))
-    }
-
-    fn add_missing(&mut self, missing: &Counts) {
-        let now = Timestamp::now();
-        for (key, count) in missing {
-            let outcome = Outcome {
-                src_ip: key.src_ip,
-                dst_ip: key.dst_ip,
-                dst_port: Some(key.dst_port).filter(|&port| port != 0),
-                label: key.label,
-                reason: key.reason,
-            };
-            self.minutes.add(now, outcome, *count);
-        }
+    pub(super) fn last(&mut self) -> Vec<Minute> {
+        self.minutes.take_all(&self.host)
     }
 }

@@ -21,8 +21,6 @@ mod run;
 mod service;
 mod socket;
 mod top;
-mod uncounted;
-mod unseen;
 mod watch;
 
 use std::fmt;

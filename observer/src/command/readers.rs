@@ -1,11 +1,10 @@
 //! `observer run`'s end of the unix socket: many readers at once. One that is slow
 //! loses events of its own, and holds up nobody.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -15,18 +14,19 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Failure;
 use super::live::{Live, say};
 use super::socket::Socket;
 use crate::alert::Alert;
+use crate::count::Totals;
 use crate::event::Event;
+use crate::kernel::counting::Counts;
 use crate::label::Label;
-use crate::ledger::{Counters, Ledger};
+use crate::ledger::Ledger;
 use crate::metrics::ReaderMetrics;
 use crate::ui::summary;
 use crate::wire::{Account, Delivery, Hello, Line, Lost, REQUEST_MAX, Refusal, Request, Summary};
 
-/// Readers at a time: each remembers the kernel's counters of when it came.
+/// Readers at a time: each remembers the kernel's counts of when it came.
 const MAX_READERS: usize = 16;
 /// Lines that a reader may be behind: some 18 MB, if one is so far behind.
 const BEHIND: usize = 16_384;
@@ -76,15 +76,8 @@ impl Kind {
     }
 }
 
-/// What a reader's task asks of whoever owns the kernel's counters.
-enum Ask {
-    /// It begins; what is told from then on is the reply.
-    Begin { reader: u64, reply: oneshot::Sender<Beginning> },
-    /// It ends, having got so many events.
-    End { reader: u64, delivered: u64, lost: u64, reply: oneshot::Sender<Summary> },
-    /// It has gone without a word.
-    Gone(u64),
-}
+/// A reader begins; what is told from then on is the reply.
+type Ask = oneshot::Sender<Beginning>;
 
 /// Lines from here on, and how many events there were before.
 struct Beginning {
@@ -92,12 +85,28 @@ struct Beginning {
     events: u64,
 }
 
+/// The kernel's counts, for a reader's summary.
+#[derive(Clone)]
+struct Sums {
+    counts: Counts,
+    /// When nothing is counted any more.
+    last: Arc<OnceLock<Totals>>,
+}
+
+impl Sums {
+    async fn now(&self) -> Option<Totals> {
+        match self.counts.now().await {
+            Some(totals) => Some(totals),
+            None => self.last.get().cloned(),
+        }
+    }
+}
+
 /// Everybody who reads.
 pub(super) struct Readers {
     lines: broadcast::Sender<Told>,
     asks: mpsc::Receiver<Ask>,
-    /// The counters when each reader began.
-    begun: HashMap<u64, Counters>,
+    sums: Sums,
     account_at: Instant,
     /// Events told so far.
     events: u64,
@@ -108,15 +117,16 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Serves on `socket`. Must be called inside a tokio runtime.
-    pub(super) fn serve(socket: Socket, hello: Hello) -> Self {
+    pub(super) fn serve(socket: Socket, hello: Hello, counts: Counts) -> Self {
         let socket = Arc::new(socket);
         let (lines, _) = broadcast::channel(BEHIND);
         let (ask, asks) = mpsc::channel(64);
         let events_lost = Arc::new(AtomicU64::new(0));
         let all_lost = Arc::clone(&events_lost);
-        tokio::spawn(Server { socket: Arc::clone(&socket), ask, hello: Arc::new(hello), all_lost }.accept());
-        let (begun, account_at) = (HashMap::new(), Instant::now());
-        Self { lines, asks, begun, account_at, events: 0, events_lost, _socket: socket }
+        let sums = Sums { counts, last: Arc::default() };
+        let hello = Arc::new(hello);
+        tokio::spawn(Server { socket: Arc::clone(&socket), ask, hello, all_lost, sums: sums.clone() }.accept());
+        Self { lines, asks, sums, account_at: Instant::now(), events: 0, events_lost, _socket: socket }
     }
 
     /// Hands an event to those who read.
@@ -147,31 +157,26 @@ impl Readers {
     }
 
     /// Answers what readers ask; to be called at every tick.
-    pub(super) fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        while let Ok(ask) = self.asks.try_recv() {
-            self.answer(ask, live)?;
-        }
+    pub(super) fn tick(&mut self, live: &Live) {
+        self.answer();
         if self.lines.receiver_count() > 0 && Instant::now() >= self.account_at {
             self.account_at = Instant::now() + ACCOUNT_EVERY;
-            let account = live.account()?;
+            let account = live.account();
             self.tell(Kind::Account, || Line::Account(account));
         }
-        Ok(())
     }
 
     /// Lets readers have what waits, and the socket go; whoever takes longer is
-    /// left behind.
-    pub(super) async fn finish(mut self, live: &Live) -> Result<(), Failure> {
+    /// left behind. `last` are the kernel's last counts.
+    pub(super) async fn finish(mut self, last: Totals) {
         let deadline = Instant::now() + END_WITHIN;
+        let _ = self.sums.last.set(last);
         self.tell(Kind::End, || Line::End);
         // A reader's task keeps its end of the lines until its summary is written.
         while self.lines.receiver_count() > 0 && Instant::now() < deadline {
-            while let Ok(ask) = self.asks.try_recv() {
-                self.answer(ask, live)?;
-            }
+            self.answer();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Ok(())
     }
 
     fn tell(&self, kind: Kind, line: impl FnOnce() -> Line) {
@@ -184,23 +189,10 @@ impl Readers {
         }
     }
 
-    fn answer(&mut self, ask: Ask, live: &Live) -> Result<(), Failure> {
-        match ask {
-            Ask::Begin { reader, reply } => {
-                self.begun.insert(reader, live.counters()?);
-                let _ = reply.send(Beginning { lines: self.lines.subscribe(), events: self.events });
-            }
-            Ask::Gone(reader) => drop(self.begun.remove(&reader)),
-            Ask::End { reader, delivered, lost, reply } => {
-                let Some(begun) = self.begun.remove(&reader) else { return Ok(()) };
-                let counters = live.counters()?.since(&begun, delivered + lost);
-                let mut ledger = Ledger::new(&counters, delivered + lost);
-                ledger.events_delivered = delivered;
-                ledger.events_lost.push(("this reader was too slow", lost));
-                let _ = reply.send(conclusion(&ledger, delivered, lost));
-            }
+    fn answer(&mut self) {
+        while let Ok(reply) = self.asks.try_recv() {
+            let _ = reply.send(Beginning { lines: self.lines.subscribe(), events: self.events });
         }
-        Ok(())
     }
 }
 
@@ -223,14 +215,13 @@ struct Server {
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
     all_lost: Arc<AtomicU64>,
+    sums: Sums,
 }
 
 impl Server {
     async fn accept(self) {
         let room = Arc::new(Semaphore::new(MAX_READERS));
-        let mut reader = 0_u64;
         loop {
-            reader += 1;
             let stream = match self.socket.accept().await {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -244,11 +235,10 @@ impl Server {
                 continue;
             };
             let (ask, hello, all_lost) = (self.ask.clone(), Arc::clone(&self.hello), Arc::clone(&self.all_lost));
+            let one = Reader { ask, hello, all_lost, sums: self.sums.clone(), next: 0, delivered: 0, lost: 0 };
             tokio::spawn(async move {
                 // Whatever goes wrong is the reader's own affair.
-                let one = Reader { reader, ask: ask.clone(), hello, all_lost, next: 0, delivered: 0, lost: 0 };
                 let _ = one.serve(stream).await;
-                let _ = ask.send(Ask::Gone(reader)).await;
                 drop(seat);
             });
         }
@@ -264,11 +254,11 @@ async fn refuse(mut stream: UnixStream) {
 
 /// One reader, while it reads.
 struct Reader {
-    reader: u64,
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
     /// What all readers were too slow for.
     all_lost: Arc<AtomicU64>,
+    sums: Sums,
     /// How many events will have been told before the next line, if none is lost.
     next: u64,
     delivered: u64,
@@ -288,7 +278,8 @@ impl Reader {
             }
         };
         let (reply, beginning) = oneshot::channel();
-        let _ = self.ask.send(Ask::Begin { reader: self.reader, reply }).await;
+        let Some(begun) = self.sums.now().await else { return Ok(()) };
+        let _ = self.ask.send(reply).await;
         let Ok(Beginning { mut lines, events }) = beginning.await else { return Ok(()) };
         self.next = events;
         write.write_all(json(&Line::Hello((*self.hello).clone()))?.as_bytes()).await?;
@@ -314,7 +305,7 @@ impl Reader {
                 break;
             }
         }
-        self.conclude(&mut write).await
+        self.conclude(&begun, &mut write).await
     }
 
     /// Writes a line, and those that wait behind it. `Break` at the end of all.
@@ -361,13 +352,13 @@ impl Reader {
         Ok(())
     }
 
-    async fn conclude(&self, write: &mut OwnedWriteHalf) -> io::Result<()> {
-        let (reply, summary) = oneshot::channel();
-        let ask = Ask::End { reader: self.reader, delivered: self.delivered, lost: self.lost, reply };
-        if self.ask.send(ask).await.is_err() {
-            return Ok(());
-        }
-        let Ok(summary) = summary.await else { return Ok(()) };
+    async fn conclude(&self, begun: &Totals, write: &mut OwnedWriteHalf) -> io::Result<()> {
+        let Some(totals) = self.sums.now().await else { return Ok(()) };
+        let events = self.delivered + self.lost;
+        let mut ledger = Ledger::new(&totals.since(begun, events), events);
+        ledger.events_delivered = self.delivered;
+        ledger.events_lost.push(("this reader was too slow", self.lost));
+        let summary = conclusion(&ledger, self.delivered, self.lost);
         write.write_all(json(&Line::Summary(summary))?.as_bytes()).await
     }
 }

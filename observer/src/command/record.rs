@@ -1,5 +1,6 @@
 //! Recording to history, as `observer run` and `observer watch --record` do it.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +10,17 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::live::{Live, Sink, say};
-use super::uncounted::{Counts, Uncounted};
 use crate::alert::Alert;
 use crate::config::History;
+use crate::count::Ended;
 use crate::event::Event;
-use crate::history::{Delivery, Recorder, Status, Writer};
+use crate::history::{Delivery, MinuteKey, Recorder, Status, Writer, minute};
 
+/// Keys handed over at once.
+const PART: usize = 2_048;
+/// Keys that are owed at most; beyond them addresses and ports are left out. They
+/// are owed while the disk is too slow.
+const OWED_MAX: usize = 65_536;
 /// For the writer to write what waits.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
 
@@ -22,33 +28,34 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
 pub(super) struct Record {
     writer: Writer,
     path: PathBuf,
-    unseen: Uncounted,
+    /// Attempts that the per-minute counts lack, in minute 0.
+    owed: HashMap<MinuteKey, u64>,
     /// Attempts in the per-minute counts that have no event.
     uncounted: u64,
 }
 
 impl Record {
-    /// Opens the file and starts to write. `max_outcomes` is the size of the
-    /// kernel's table of outcomes.
-    pub(super) fn open(history: &History, max_outcomes: u32) -> Result<Self, Failure> {
+    /// Opens the file and starts to write.
+    pub(super) fn open(history: &History) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new("cannot record", error);
         let recorder = Recorder::open(&history.path, history.retention, Timestamp::now());
         let recorder = recorder.map_err(|error| failed(&error))?;
         let writer = Writer::start(recorder, history.queue_bytes, say).map_err(|error| failed(&error))?;
-        Ok(Self { writer, path: history.path.clone(), unseen: Uncounted::new(max_outcomes), uncounted: 0 })
+        Ok(Self { writer, path: history.path.clone(), owed: HashMap::new(), uncounted: 0 })
     }
 
     /// Writes what is left, after the hooks were taken off and their events
     /// taken; [`summary_line`] says what became of it.
-    pub(super) fn finish(mut self, live: &Live) -> Result<String, Failure> {
-        let missing = self.unseen.last(live);
-        if let Ok(missing) = &missing {
-            self.uncounted += missing.iter().map(|(_, count)| count).sum::<u64>();
-            self.writer.offer_last_uncounted(missing.clone());
+    pub(super) fn finish(mut self) -> String {
+        if !self.settle() {
+            // There is no later.
+            let minute = minute(Timestamp::now());
+            let owed: Vec<_> = self.owed.drain().map(|(key, count)| (MinuteKey { minute, ..key }, count)).collect();
+            self.uncounted += owed.iter().map(|(_, count)| count).sum::<u64>();
+            self.writer.offer_last_uncounted(owed);
         }
         let status = self.writer.finish(FLUSH_WITHIN);
-        missing?;
-        Ok(summary_line(&status, self.uncounted, &self.path))
+        summary_line(&status, self.uncounted, &self.path)
     }
 
     /// How writing goes.
@@ -66,20 +73,39 @@ impl Record {
         self.writer.offer_deliveries(deliveries);
     }
 
-    /// False if the writer has no room.
-    fn add(&mut self, missing: &Counts) -> bool {
-        let is_added = missing.is_empty() || self.writer.offer_uncounted(missing.clone());
-        if is_added {
-            self.uncounted += missing.iter().map(|(_, count)| count).sum::<u64>();
+    /// Counts attempts whose event history does not get.
+    fn owe(&mut self, key: MinuteKey, count: u64) {
+        let has_room = self.owed.len() < OWED_MAX || self.owed.contains_key(&key);
+        let unaddressed = MinuteKey { src_ip: None, dst_ip: None, dst_port: 0, ..key };
+        *self.owed.entry(if has_room { key } else { unaddressed }).or_default() += count;
+    }
+
+    /// Hands over what is owed. False if the writer has no room for all of it.
+    fn settle(&mut self) -> bool {
+        while !self.owed.is_empty() {
+            let minute = minute(Timestamp::now());
+            let part: Vec<_> = self.owed.iter().take(PART).map(|(&key, &count)| (key, count)).collect();
+            if !self
+                .writer
+                .offer_uncounted(part.iter().map(|&(key, count)| (MinuteKey { minute, ..key }, count)).collect())
+            {
+                return false;
+            }
+            for (key, count) in part {
+                self.owed.remove(&key);
+                self.uncounted += count;
+            }
         }
-        is_added
+        // A flood's memory is not kept.
+        self.owed.shrink_to(PART);
+        true
     }
 }
 
 impl Sink for Record {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        if self.writer.offer(Arc::clone(event)) {
-            self.unseen.told(event);
+        if !self.writer.offer(Arc::clone(event)) {
+            self.owe(MinuteKey { minute: 0, ..MinuteKey::of_event(event) }, 1);
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -88,11 +114,16 @@ impl Sink for Record {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        let missing = self.unseen.look(live, self.writer.status().dropped_total())?;
-        if self.add(&missing) {
-            self.unseen.confirm(&missing);
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        for (ended, count) in missing {
+            let &Ended { src_ip, dst_ip, dst_port, label, reason } = ended;
+            self.owe(MinuteKey { minute: 0, src_ip, dst_ip: Some(dst_ip), dst_port, label, reason }, *count);
         }
+        Ok(())
+    }
+
+    fn tick(&mut self, _: &Live) -> Result<(), Failure> {
+        self.settle();
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::live::{POLL, Stop, list, say};
+use super::live::{Stop, TICK, list, say};
 use crate::alert::Alert;
 use crate::cli::SourceArgs;
 use crate::event::Event;
@@ -118,7 +118,7 @@ impl Remote {
             let line = tokio::select! {
                 biased;
                 () = stop.asked() => return Ok(()),
-                line = timeout(POLL, next(&mut self.read, &mut text)) => line,
+                line = timeout(TICK, next(&mut self.read, &mut text)) => line,
             };
             let flow = match line {
                 Ok(line) => {

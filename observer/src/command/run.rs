@@ -23,10 +23,10 @@ use super::service::Service;
 use super::socket::Socket;
 use crate::alert::Alert;
 use crate::cli::RunArgs;
-use crate::config::{Config, History};
+use crate::config::Config;
+use crate::count::{Drain, Ended};
 use crate::event::Event;
 use crate::history::Delivery;
-use crate::ledger::Counters;
 use crate::metrics::{Metrics, Reading};
 use crate::minute::Minute;
 use crate::mta::attach::Ready;
@@ -48,12 +48,14 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     let hangup = hangup()?;
     let config = args.over(configuration::load(args.config.as_deref())?);
     let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
-    let confinement = Confinement::enter(&config, || live.counters().is_ok())?;
+    let confinement = Confinement::enter(&config, || live.is_readable())?;
+    live.start()?;
     let mut daemon = Daemon::start(args, config, &live, confinement, hangup)?;
-    let ended = live.until(&mut stop, &mut daemon).await.and_then(|()| live.finish(&mut daemon));
-    let finished = daemon.finish(&live).await;
-    live.summarize(&[])?;
-    ended.and(finished)
+    let ended = live.until(&mut stop, &mut daemon).await;
+    let ended = ended.and(live.finish(&mut daemon).await);
+    daemon.finish(&live).await;
+    live.summarize(&[]);
+    ended
 }
 
 /// Set when SIGHUP came.
@@ -95,12 +97,10 @@ impl<'a> Daemon<'a> {
         confinement: Confinement,
         hangup: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let max_outcomes = config.kernel.max_destinations;
-        let open = |history: &History| Record::open(history, max_outcomes);
-        let record = config.history.as_ref().map(open).transpose()?;
+        let record = config.history.as_ref().map(Record::open).transpose()?;
         let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
         let mta_log = config.mta.as_ref().map(MtaLog::start).transpose()?;
-        let alerts = Alerts::listed(max_outcomes, &config)?;
+        let alerts = Alerts::listed(&config)?;
         let readers = readers(&config, live);
         let metrics = metrics(&config)?;
         let status = purpose(&config, live);
@@ -111,7 +111,7 @@ impl<'a> Daemon<'a> {
             confinement,
             record,
             alerts,
-            minutes: MinuteCounts::new(max_outcomes),
+            minutes: MinuteCounts::new(live.host().clone()),
             mta_log,
             outlets,
             readers,
@@ -193,28 +193,24 @@ impl<'a> Daemon<'a> {
         minutes.into_iter().for_each(|minute| self.outlets.offer(&minute.into()));
     }
 
-    fn answer_metrics(&mut self, live: &Live) -> Result<(), Failure> {
-        let Some(metrics) = &mut self.metrics else { return Ok(()) };
+    fn answer_metrics(&mut self, live: &Live) {
+        let Some(metrics) = &mut self.metrics else { return };
         let (outlets, readers, record, mta_log) = (&self.outlets, &self.readers, &self.record, &self.mta_log);
-        metrics.tick(|| {
-            // Outcomes before totals: what ends between is in flight, not twice.
-            let outcomes = live.outcomes()?;
-            Ok(Reading {
-                now: Timestamp::now(),
-                counters: Counters { outcomes, ..live.totals()? },
-                events_delivered: live.delivered(),
-                events_malformed: live.malformed(),
-                skipped_runs: live.skipped_runs(),
-                hooks: live.reports().iter().filter_map(super::metrics::hook).collect(),
-                sinks: outlets.metrics(),
-                history: record.as_ref().map(|record| (&record.status()).into()),
-                readers: readers.as_ref().map(Readers::metrics),
-                mta: mta_log.as_ref().map(MtaLog::metrics),
-            })
-        })
+        metrics.tick(|| Reading {
+            now: Timestamp::now(),
+            totals: live.totals(),
+            events_delivered: live.delivered(),
+            events_malformed: live.malformed(),
+            skipped_runs: live.skipped_runs(),
+            hooks: live.reports().iter().filter_map(super::metrics::hook).collect(),
+            sinks: outlets.metrics(),
+            history: record.as_ref().map(|record| (&record.status()).into()),
+            readers: readers.as_ref().map(Readers::metrics),
+            mta: mta_log.as_ref().map(MtaLog::metrics),
+        });
     }
 
-    async fn finish(mut self, live: &Live) -> Result<(), Failure> {
+    async fn finish(mut self, live: &Live) {
         Service::stopping();
         let ended = self.alerts.stop(live.host());
         self.tell_alerts(&ended);
@@ -222,17 +218,16 @@ impl<'a> Daemon<'a> {
             self.pass_on(ready);
         }
         if let Some(readers) = self.readers.take() {
-            readers.finish(live).await?;
+            readers.finish(live.totals()).await;
         }
-        let minutes = self.minutes.last(live)?;
+        let minutes = self.minutes.last();
         self.tell_minutes(minutes);
         self.outlets.finish(END_WITHIN);
-        let recorded = self.record.map(|record| record.finish(live)).transpose();
+        let recorded = self.record.map(Record::finish);
         self.alerts.finish();
-        if let Some(line) = recorded? {
+        if let Some(line) = recorded {
             say(&line);
         }
-        Ok(())
     }
 }
 
@@ -264,7 +259,8 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
         say(&remark);
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Some(Readers::serve(listening, Hello { version, ports: config.ports.clone(), hooks: live.hooks() }))
+    let hello = Hello { version, ports: config.ports.clone(), hooks: live.hooks() };
+    Some(Readers::serve(listening, hello, live.counts()?))
 }
 
 fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
@@ -282,7 +278,8 @@ fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
 impl Sink for Daemon<'_> {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.alerts.add(event);
-        self.minutes.add(event);
+        let minutes = self.minutes.add(event);
+        self.tell_minutes(minutes);
         match &mut self.mta_log {
             Some(log) => log.event(Event::clone(event)),
             None => self.outlets.offer(&Arc::clone(event).into()),
@@ -304,13 +301,26 @@ impl Sink for Daemon<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        self.alerts.missing(missing);
+        let minutes = self.minutes.missing(missing);
+        self.tell_minutes(minutes);
+        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing))
+    }
+
+    fn drained(&mut self, drain: &Drain) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.drained(drain);
+        }
+    }
+
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        let alerts = self.alerts.tick(live)?;
+        let alerts = self.alerts.tick(live.host());
         self.tell_alerts(&alerts);
         if let Some(ready) = self.mta_log.as_mut().map(|log| log.tick(live.is_drained())) {
             self.pass_on(ready);
         }
-        let minutes = self.minutes.tick(live)?;
+        let minutes = self.minutes.tick();
         self.tell_minutes(minutes);
         self.outlets.tick();
         if self.hangup.swap(false, Ordering::Relaxed) {
@@ -322,11 +332,11 @@ impl Sink for Daemon<'_> {
         }
         self.tell_reloaded();
         if let Some(readers) = &mut self.readers {
-            readers.tick(live)?;
+            readers.tick(live);
         }
-        self.answer_metrics(live)?;
+        self.answer_metrics(live);
         let ports = &self.config.ports;
-        self.service.tick(|| live.account().map(|account| status(ports, &account)).unwrap_or_default());
+        self.service.tick(|| status(ports, &live.account()));
         self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }
 }

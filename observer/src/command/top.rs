@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::Failure;
 use super::live::{Live, Sink, Stop, is_coloured, list, runtime, settings};
 use super::remote::{Reads, Remote};
-use super::unseen::Unseen;
 use crate::cli::TopArgs;
+use crate::count::Ended;
 use crate::event::Event;
 use crate::tally::Prefixes;
 use crate::ui::top::input;
@@ -58,9 +58,9 @@ async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
         let mut screen = Screen::new(args, &ports, is_coloured(color))?;
         live.until(&mut stop, &mut screen).await
     };
-    live.finish(&mut Nothing)?;
-    live.summarize(&[])?;
-    ended
+    let finished = live.finish(&mut Nothing).await;
+    live.summarize(&[]);
+    ended.and(finished)
 }
 
 /// The terminal, the model, and when to do what.
@@ -76,7 +76,6 @@ struct Screen {
     is_over: bool,
     drawn: Instant,
     settled: Instant,
-    unseen: Unseen,
 }
 
 impl Screen {
@@ -102,7 +101,6 @@ impl Screen {
             is_over: false,
             drawn: Instant::now(),
             settled: Instant::now(),
-            unseen: Unseen::default(),
         };
         screen.draw()?;
         Ok(screen)
@@ -133,17 +131,12 @@ impl Screen {
         Ok(is_new)
     }
 
-    /// Once a second: the ledger, and what no event shows.
-    fn settle(&mut self, live: &Live) -> Result<(), Failure> {
-        if let Some(counters) = self.unseen.take(live) {
-            self.model.reconcile(&counters, self.now);
+    /// Once a second: the ledger.
+    fn settle(&mut self, live: &Live) {
+        if self.settled.elapsed() >= SETTLE {
+            self.settled = Instant::now();
+            self.model.settle(live.account());
         }
-        if self.settled.elapsed() < SETTLE {
-            return Ok(());
-        }
-        self.settled = Instant::now();
-        self.model.settle(live.account()?);
-        self.unseen.look(live)
     }
 }
 
@@ -158,8 +151,13 @@ impl Sink for Screen {
         Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        self.model.make_up(missing, Timestamp::now());
+        Ok(())
+    }
+
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        self.settle(live)?;
+        self.settle(live);
         self.show()
     }
 }

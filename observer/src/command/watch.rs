@@ -17,6 +17,7 @@ use super::remote::{Reads, Remote};
 use crate::alert::Alert;
 use crate::cli::WatchArgs;
 use crate::config::History;
+use crate::count::Ended;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::ui::watch::{Shown, Writer};
@@ -70,19 +71,19 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     let ports = args.ports();
     let wants_successes = screen.filter.wants_successes() || args.output.record.is_some() || args.output.alerts;
     let mut live = Live::attach(&settings(&ports, wants_successes, &args.kernel))?;
-    let max_outcomes = args.kernel.settings().max_destinations;
     let history = |path: &PathBuf| History { path: path.clone(), ..History::default() };
-    let record = args.output.record.as_ref().map(|path| Record::open(&history(path), max_outcomes));
+    let record = args.output.record.as_ref().map(|path| Record::open(&history(path)));
     let record = record.transpose()?;
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
-    let alerts = args.output.alerts.then(|| Alerts::new(max_outcomes));
+    let alerts = args.output.alerts.then(Alerts::new);
     let mut watch = Watch { screen, record, alerts };
-    let ended = live.until(stop, &mut watch).await.and_then(|()| live.finish(&mut watch));
-    let ended = ended.and_then(|()| watch.stop_alerts(&live));
-    let recorded = watch.record.take().map(|record| record.finish(&live));
+    let ended = live.until(stop, &mut watch).await;
     // The summary is true also when stdout was not writable any more.
-    live.summarize(&[])?;
-    if let Some(line) = recorded.transpose()? {
+    let finished = live.finish(&mut watch).await;
+    let ended = ended.and(finished).and_then(|()| watch.stop_alerts(&live));
+    let recorded = watch.record.take().map(Record::finish);
+    live.summarize(&[]);
+    if let Some(line) = recorded {
         say(&line);
     }
     ended
@@ -177,8 +178,15 @@ impl<W: io::Write> Sink for Watch<W> {
         self.screen.batch_end()
     }
 
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.missing(missing);
+        }
+        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing))
+    }
+
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        let alerts = self.alerts.as_mut().map(|alerts| alerts.tick(live)).transpose()?.unwrap_or_default();
+        let alerts = self.alerts.as_mut().map(|alerts| alerts.tick(live.host())).unwrap_or_default();
         self.tell_alerts(&alerts)?;
         self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }

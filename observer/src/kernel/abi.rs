@@ -21,11 +21,11 @@ fn kernel_programs_agree_on_every_shared_struct() {
     let btf = Btf::parse(data, |_| true).unwrap();
     let layouts = [
         layout!(AttemptRecord: started_ns established_ns ended_ns cgroup bytes_received saddr daddr icmp_from comm
-            netns pid uid iif oif cpu code dport sport syn_retransmits syn_drops rst_ttl icmp_ttl reserved counters),
+            netns pid uid iif oif cpu code dport sport syn_retransmits syn_drops rst_ttl icmp_ttl epoch counters),
         layout!(EndCode: facts sk_err phase end icmp_type icmp_code soft_err family),
         layout!(DestinationKey: daddr dport reserved),
         layout!(OutcomeKey: saddr destination code),
-        layout!(DestinationCounters: attempts established fastest_handshake_ns),
+        layout!(DestinationCounters: since_ns attempts established fastest_handshake_ns),
     ];
     for (name, size, members) in layouts {
         assert_eq!(btf.extent(name), Some((size, members.len())), "size and members of {name}");

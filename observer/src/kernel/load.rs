@@ -50,7 +50,8 @@ pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfErr
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .map_max_entries("ATTEMPTS", settings.max_in_flight)
         .map_max_entries("DESTINATIONS", settings.max_destinations)
-        .map_max_entries("OUTCOMES", settings.max_destinations)
+        .map_max_entries("OUTCOMES_0", settings.max_destinations)
+        .map_max_entries("OUTCOMES_1", settings.max_destinations)
         .map_max_entries("EVENTS", settings.ring_bytes);
     loader.load(OBJECT)
 }

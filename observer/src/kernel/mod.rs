@@ -5,29 +5,33 @@
 
 #[cfg(test)]
 mod abi;
+mod batch;
 pub mod btf;
+mod counters;
+pub mod counting;
 pub mod hooks;
 mod layout;
 mod load;
 mod log;
 mod privilege;
+pub mod reader;
+pub mod ring;
 mod symbols;
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::MapError;
 use aya::{Ebpf, EbpfError};
 use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
-use observer_common::stat;
-use tokio::io::unix::AsyncFd;
+use observer_common::stat::Stats;
 
 use crate::event::Capabilities;
-use crate::ledger::Counters;
 use btf::Btf;
+pub use counters::CounterMaps;
+use ring::Ring;
 
 use hooks::{HOOKS, HookReport};
 use layout::Layout;
@@ -106,27 +110,25 @@ impl AttachError {
 /// The attached kernel programs.
 pub struct Session {
     ebpf: Ebpf,
-    ring: AsyncFd<RingFd>,
     reports: Vec<HookReport>,
     log: Option<log::KernelLog>,
     skipped_runs: u64,
 }
 
-/// A ring buffer that tokio can wait for.
-struct RingFd(RingBuf<MapData>);
-
-impl AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
+/// What the programs fill; each for one thread.
+pub struct Channels {
+    /// Finished attempts.
+    pub ring: Ring,
+    /// Exact counts.
+    pub counters: CounterMaps,
 }
 
 impl Session {
-    /// Loads and attaches. Must run inside a tokio runtime.
+    /// Loads and attaches.
     ///
     /// # Errors
     /// See [`AttachError`]; nothing stays attached then.
-    pub fn attach(settings: &Settings) -> Result<Self, AttachError> {
+    pub fn attach(settings: &Settings) -> Result<(Self, Channels), AttachError> {
         let environment = environment();
         privilege::check(&environment)?;
         let btf = read_btf()?;
@@ -134,6 +136,9 @@ impl Session {
             .map_err(|member| AttachError::Kernel(format!("this kernel's BTF lacks {member}, which observer needs")))?;
         let mut ebpf = load::load(settings, &layout).map_err(|error| AttachError::of_load(&error, &environment))?;
         let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
+        let unusable = |error: MapError| AttachError::Other(format!("the programs' maps cannot be used: {error}"));
+        let counters = CounterMaps::take(&mut ebpf).map_err(unusable)?;
+        let ring = Ring::take(&mut ebpf).map_err(unusable)?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
         // Where nothing may read kernel memory, the first that tries ends it for all.
         let ends_all = || reports.last().filter(|_| reports.len() < HOOKS.len());
@@ -143,13 +148,7 @@ impl Session {
             };
             return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
         }
-        let ring = ebpf.take_map("EVENTS").ok_or_else(|| AttachError::Other("no map EVENTS".to_owned()))?;
-        let ring = RingBuf::try_from(ring).map_err(|error| AttachError::Other(error.to_string()))?;
-        // SAFETY: the descriptor is the map's own; AsyncFd owns the map, and so
-        // the descriptor stays open while it is registered.
-        let ring = unsafe { AsyncFd::register(RingFd(ring)) };
-        let ring = ring.map_err(|error| AttachError::Other(error.to_string()))?;
-        Ok(Self { ebpf, ring, reports, log, skipped_runs: 0 })
+        Ok((Self { ebpf, reports, log, skipped_runs: 0 }, Channels { ring, counters }))
     }
 
     /// What became of each hook.
@@ -175,14 +174,6 @@ impl Session {
         }
     }
 
-    /// Waits until the kernel says that the ring buffer fills up.
-    ///
-    /// # Errors
-    /// Those of epoll.
-    pub async fn filling(&self) -> io::Result<()> {
-        self.ring.readable().await.map(|mut guard| guard.clear_ready())
-    }
-
     /// Takes every hook off, so that the counters stand still; what waits in the
     /// ring buffer can still be drained.
     ///
@@ -200,70 +191,9 @@ impl Session {
         for report in first.into_iter().chain(rest) {
             load::detach(&mut self.ebpf, report.hook).map_err(|cause| format!("{}: {cause}", report.hook.symbol))?;
         }
-        // A run that had begun elsewhere ends within microseconds.
-        std::thread::sleep(Duration::from_millis(5));
+        // Runs that had begun elsewhere.
+        counters::wait_for_programs();
         Ok(())
-    }
-
-    /// Hands every record that waits in the ring buffer to `take`, at most
-    /// `limit`. True if there may be more.
-    pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> bool {
-        let ring = &mut self.ring.get_mut().0;
-        for _ in 0..limit {
-            match ring.next() {
-                Some(item) => take(&item),
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// The counters of [`stat`], summed over the CPUs: quick to read.
-    ///
-    /// # Errors
-    /// Those of the bpf system call.
-    pub fn stats(&self) -> Result<[u64; stat::COUNT as usize], MapError> {
-        let per_cpu: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("STATS")?)?;
-        let mut stats = [0; stat::COUNT as usize];
-        for (index, sum) in (0..).zip(&mut stats) {
-            *sum = per_cpu.get(&index, 0)?.iter().sum();
-        }
-        Ok(stats)
-    }
-
-    /// The counters by destination and end code.
-    ///
-    /// # Errors
-    /// As [`Session::stats`].
-    pub fn outcomes(&self) -> Result<Vec<(OutcomeKey, u64)>, MapError> {
-        let outcomes: HashMap<_, Key<OutcomeKey>, u64> = HashMap::try_from(self.map("OUTCOMES")?)?;
-        Ok(outcomes.iter().filter_map(Result::ok).map(|(key, count)| (key.0, count)).collect())
-    }
-
-    /// All counters, read now. While hooks are attached and attempts come and go,
-    /// the parts are some microseconds apart; see [`Session::detach`].
-    ///
-    /// # Errors
-    /// Those of the bpf system call.
-    pub fn counters(&self) -> Result<Counters, MapError> {
-        let destinations: HashMap<_, Key<DestinationKey>, Value<DestinationCounters>> =
-            HashMap::try_from(self.map("DESTINATIONS")?)?;
-        Ok(Counters {
-            outcomes: self.outcomes()?,
-            destinations: destinations.iter().filter_map(Result::ok).map(|(key, value)| (key.0, value.0)).collect(),
-            ..self.totals()?
-        })
-    }
-
-    /// As [`Session::counters`], without those by destination: cheap enough for
-    /// every second.
-    ///
-    /// # Errors
-    /// Those of the bpf system call.
-    pub fn totals(&self) -> Result<Counters, MapError> {
-        let attempts: HashMap<_, u64, Value<AttemptRecord>> = HashMap::try_from(self.map("ATTEMPTS")?)?;
-        let in_flight = attempts.keys().filter(Result::is_ok).count() as u64;
-        Ok(Counters { stats: self.stats()?, in_flight, outcomes: Vec::new(), destinations: Vec::new() })
     }
 
     /// Runs of the kernel programs that the kernel skipped because the same
@@ -272,10 +202,6 @@ impl Session {
     pub fn skipped_runs(&self) -> u64 {
         let fds = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         self.skipped_runs + fds.map(|fd| recursion_misses(fd.as_fd())).sum::<u64>()
-    }
-
-    fn map(&self, name: &str) -> Result<&aya::maps::Map, MapError> {
-        self.ebpf.map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
     }
 }
 
@@ -304,6 +230,8 @@ unsafe impl aya::Pod for Key<OutcomeKey> {}
 unsafe impl aya::Pod for Value<DestinationCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Value<AttemptRecord> {}
+// SAFETY: an array of numbers.
+unsafe impl aya::Pod for Value<Stats> {}
 
 fn read_btf() -> Result<Btf, AttachError> {
     let data = fs::read(VMLINUX).map_err(|error| match error.kind() {

@@ -10,7 +10,7 @@ use crate::label::{Label, Origin, label};
 use crate::sample;
 
 fn counters(attempts: u64, established: u64) -> Option<DestinationCounters> {
-    Some(DestinationCounters { attempts, established, fastest_handshake_ns: 0 })
+    Some(DestinationCounters { since_ns: 1, attempts, established, fastest_handshake_ns: 0 })
 }
 
 fn to(host: u8, code: EndCode) -> Attempt {
@@ -109,6 +109,21 @@ fn without_exact_counts_nothing_is_stated_but_the_streak_goes_on() {
 }
 
 #[test]
+fn counters_that_began_anew_show_handshakes_of_their_own() {
+    let mut aggregate = Aggregate::new(10);
+    let anew = |attempts, established| {
+        counters(attempts, established).map(|counters| DestinationCounters { since_ns: 2, ..counters })
+    };
+    let mut streak = |counts| feed(&mut aggregate, &refused(1), counts).unwrap().streak;
+    assert_eq!([streak(counters(10, 9)), streak(counters(11, 9))], [1, 2]);
+    // The kernel has forgotten the destination meanwhile.
+    assert_eq!([streak(anew(1, 0)), streak(anew(3, 1)), streak(anew(4, 1))], [3, 1, 2]);
+    // Of an attempt that ended before.
+    assert_eq!(streak(counters(12, 9)), 3);
+    assert_eq!(streak(anew(6, 2)), 1);
+}
+
+#[test]
 fn the_least_recently_failed_destination_goes() {
     let mut aggregate = Aggregate::new(2);
     for host in [1, 2, 1, 3] {
@@ -139,7 +154,7 @@ fn earlier_handshakes_expose_a_middlebox() {
     let early = Attempt { elapsed: Some(Duration::from_millis(2)), ..refused(1) };
     let mut origin = |counts| aggregate.observe(&early, label(&early.code), counts).origin;
     assert_eq!(origin(counters(1, 0)), Some(Origin::Remote));
-    let known = DestinationCounters { attempts: 4, established: 3, fastest_handshake_ns: 30_000_000 };
+    let known = DestinationCounters { since_ns: 1, attempts: 4, established: 3, fastest_handshake_ns: 30_000_000 };
     assert_eq!(origin(Some(known)), Some(Origin::SuspectedMiddlebox));
 }
 

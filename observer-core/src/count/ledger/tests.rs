@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use observer_common::address::Address;
-use observer_common::record::{DestinationCounters, DestinationKey, EndCode, OutcomeKey, end, fact, phase};
+use observer_common::record::{DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 use observer_common::stat;
 use proptest::prelude::*;
 
-use super::{Counters, Ledger};
+use super::Ledger;
+use crate::count::{DestinationSum, Destinations, Totals};
 use crate::label::{Label, Reason};
 use crate::sample;
 
@@ -29,19 +32,26 @@ fn ended(host: u8, code: EndCode, count: u64) -> (OutcomeKey, u64) {
     (OutcomeKey { saddr: Address::UNSPECIFIED, destination: key(host), code }, count)
 }
 
-fn counters(stats: &[(u32, u64)], outcomes: Vec<(OutcomeKey, u64)>) -> Counters {
-    let mut counters = Counters { stats: [0; stat::COUNT as usize], in_flight: 0, outcomes, destinations: vec![] };
+fn totals(stats: &[(u32, u64)], outcomes: &[(OutcomeKey, u64)]) -> Totals {
+    let mut totals = Totals::default();
     for &(index, count) in stats {
-        counters.stats[index as usize] = count;
+        totals.stats[index as usize] = count;
     }
-    counters
+    totals.add(outcomes);
+    totals
+}
+
+fn destinations(outcomes: &[(OutcomeKey, u64)]) -> Vec<DestinationSum> {
+    let mut destinations = Destinations::new(10);
+    outcomes.iter().for_each(|(key, count)| destinations.add(key, *count));
+    destinations.with(&[])
 }
 
 #[test]
 fn outcomes_with_the_same_label_add_up() {
     let late = EndCode { facts: fact::RST | fact::SYN_RETRANSMITTED, ..REFUSED };
     let outcomes = vec![ended(1, REFUSED, 3), ended(1, late, 4), ended(2, REFUSED, 5), ended(2, CONNECTED, 6)];
-    let ledger = Ledger::new(&counters(&[(stat::ATTEMPTS, 18), (stat::OUTCOMES, 18)], outcomes), 0);
+    let ledger = Ledger::new(&totals(&[(stat::ATTEMPTS, 18), (stat::OUTCOMES, 18)], &outcomes), 0);
     let expected = [((Label::Refused, Some(Reason::Rst)), 12), ((Label::Connected, None), 6)];
     assert_eq!(ledger.outcomes.into_iter().collect::<Vec<_>>(), expected);
 }
@@ -52,12 +62,14 @@ fn balances_with_everything_in_it() {
         (stat::ATTEMPTS, 20),
         (stat::OUTCOMES, 15),
         (stat::LOST_ATTEMPTS_FULL, 1),
-        (stat::EVENTS, 12),
+        (stat::EVENTS_EVEN, 5),
+        (stat::EVENTS_ODD, 4),
+        (stat::EVENTS_UNKEYED, 3),
         (stat::RING_FULL, 2),
         (stat::OUTCOMES_FULL, 5),
         (stat::ESTABLISHED, 7),
     ];
-    let ledger = Ledger::new(&Counters { in_flight: 4, ..counters(&stats, vec![ended(1, TIMEOUT, 10)]) }, 11);
+    let ledger = Ledger::new(&Totals { in_flight: 4, ..totals(&stats, &[ended(1, TIMEOUT, 10)]) }, 11);
     assert_eq!((ledger.outcomes_unlabelled, ledger.outcomes_total(), ledger.lost_total()), (5, 15, 1));
     assert_eq!((ledger.imbalance(), ledger.established), (0, 7));
     assert_eq!(ledger.events_lost, [("ring buffer full", 2), ("not read before the end", 1)]);
@@ -66,34 +78,49 @@ fn balances_with_everything_in_it() {
 
 #[test]
 fn says_how_much_is_missing_and_how_much_is_too_much() {
-    let outcomes = || vec![ended(1, REFUSED, 8)];
-    let vanished = Ledger::new(&counters(&[(stat::ATTEMPTS, 10), (stat::OUTCOMES, 8)], outcomes()), 0);
+    let outcomes = [ended(1, REFUSED, 8)];
+    let vanished = Ledger::new(&totals(&[(stat::ATTEMPTS, 10), (stat::OUTCOMES, 8)], &outcomes), 0);
     assert_eq!(vanished.imbalance(), 2);
-    let twice = Ledger::new(&counters(&[(stat::ATTEMPTS, 5), (stat::OUTCOMES, 8)], outcomes()), 0);
+    let twice = Ledger::new(&totals(&[(stat::ATTEMPTS, 5), (stat::OUTCOMES, 8)], &outcomes), 0);
     assert_eq!(twice.imbalance(), -3);
 }
 
 #[test]
 fn a_destination_knows_its_dominant_failure() {
-    let outcomes = vec![ended(1, CONNECTED, 90), ended(1, REFUSED, 3), ended(1, TIMEOUT, 5), ended(2, TIMEOUT, 1)];
-    let mut counters = counters(&[], outcomes);
-    let counts = DestinationCounters { attempts: 98, established: 90, fastest_handshake_ns: 0 };
-    counters.destinations =
-        vec![(key(1), counts), (key(3), DestinationCounters { attempts: 1, ..DestinationCounters::default() })];
-    let ledger = Ledger::new(&counters, 0);
+    let outcomes = [ended(1, CONNECTED, 90), ended(1, REFUSED, 3), ended(1, TIMEOUT, 5), ended(2, CONNECTED, 1)];
+    let mut destinations = destinations(&outcomes);
+    destinations.sort_by_key(|known| known.ip);
+    destinations[0].in_flight = 2;
+    let ledger = Ledger::new(&Totals { destinations: Arc::new(destinations), ..totals(&[], &outcomes) }, 0);
     let [first, second] = ledger.destinations.as_slice() else { panic!("{:?}", ledger.destinations) };
     assert_eq!((first.ip, first.port), (sample::ip("203.0.113.1"), 25));
-    assert_eq!((first.attempts, first.established, first.failures), (98, 90, 8));
+    assert_eq!((first.attempts, first.established, first.failures), (100, 90, 8));
     assert_eq!(first.dominant, Some(((Label::Timeout, Some(Reason::SynTimeout)), 5)));
     assert_eq!((second.failures, second.dominant), (0, None));
 }
 
 #[test]
 fn of_failures_as_frequent_the_first_label_wins() {
-    let mut counters = counters(&[], vec![ended(1, TIMEOUT, 5), ended(1, REFUSED, 5)]);
-    counters.destinations = vec![(key(1), DestinationCounters::default())];
-    let dominant = Ledger::new(&counters, 0).destinations[0].dominant;
+    let destinations = destinations(&[ended(1, TIMEOUT, 5), ended(1, REFUSED, 5)]);
+    let totals = Totals { destinations: Arc::new(destinations), ..Totals::default() };
+    let dominant = Ledger::new(&totals, 0).destinations[0].dominant;
     assert_eq!(dominant, Some(((Label::Refused, Some(Reason::Rst)), 5)));
+}
+
+#[test]
+fn what_was_counted_before_is_left_out() {
+    let mut earlier = totals(&[(stat::ATTEMPTS, 9), (stat::OUTCOMES, 7)], &[ended(1, REFUSED, 7)]);
+    earlier.in_flight = 2;
+    earlier.destinations = Arc::new(destinations(&[ended(1, REFUSED, 7)]));
+    let outcomes = [ended(1, REFUSED, 7), ended(1, TIMEOUT, 2), ended(2, REFUSED, 3)];
+    let mut now = totals(&[(stat::ATTEMPTS, 12), (stat::OUTCOMES, 12)], &outcomes);
+    now.destinations = Arc::new(destinations(&outcomes));
+    let ledger = Ledger::new(&now.since(&earlier, 4), 4);
+    assert_eq!((ledger.attempts, ledger.outcomes_total(), ledger.imbalance()), (5, 5, 0));
+    let mut known: Vec<_> = ledger.destinations.iter().map(|known| (known.ip.to_string(), known.attempts)).collect();
+    known.sort();
+    assert_eq!(known, [("203.0.113.1".to_owned(), 2), ("203.0.113.2".to_owned(), 3)]);
+    assert_eq!(ledger.events_lost_total(), 0);
 }
 
 proptest! {
@@ -111,7 +138,7 @@ proptest! {
         let total: u64 = outcomes.iter().map(|(_, count)| count).sum();
         let attempts = (total + in_flight + lost).saturating_add_signed(error);
         let stats = [(stat::ATTEMPTS, attempts), (stat::OUTCOMES, total), (stat::LOST_ATTEMPTS_FULL, lost)];
-        let ledger = Ledger::new(&Counters { in_flight, ..counters(&stats, outcomes) }, 0);
+        let ledger = Ledger::new(&Totals { in_flight, ..totals(&stats, &outcomes) }, 0);
         prop_assert_eq!(ledger.outcomes_total(), total);
         prop_assert_eq!(ledger.imbalance(), i128::from(attempts) - i128::from(total + in_flight + lost));
     }

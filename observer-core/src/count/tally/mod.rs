@@ -1,11 +1,10 @@
 //! Exact aggregates: per destination, prefix, source address and family, and
 //! for everything; in total and over sliding windows.
 //!
-//! [`Tallies`] is fed every event, and from time to time the kernel's counters,
-//! which make up for events that were lost.
+//! [`Tallies`] is fed every event, and what the kernel counted where an event was
+//! lost.
 
 mod clock;
-mod known;
 mod latency;
 mod sparse;
 mod split;
@@ -17,7 +16,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use observer_common::record::OutcomeKey;
 
 pub use self::clock::Tick;
 pub use self::latency::{Latencies, Latency};
@@ -25,8 +23,8 @@ pub use self::split::{Source, SourceCounts};
 use self::split::{SourceId, Split};
 pub use self::tallies::{Budget, Family, Key, Prefixes, Tallies};
 pub use self::window::{Window, WindowCounts, Windows};
-use crate::attempt::address;
-use crate::label::{Label, Reason, label};
+use crate::count::Ended;
+use crate::label::{Label, Reason};
 pub use crate::ledger::Outcome;
 
 /// True for outcomes of attempts whose handshake was completed: the outcome
@@ -61,16 +59,14 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// `count` attempts of one of the kernel's counters, as if they had all
-    /// ended at `at`.
-    pub fn from_counter(key: &OutcomeKey, count: u64, at: Timestamp) -> Self {
-        let verdict = label(&key.code);
+    /// `count` attempts of which no event came, as if they had all ended at `at`.
+    pub fn from_ended(ended: &Ended, count: u64, at: Timestamp) -> Self {
         Self {
             at,
-            saddr: Some(address(key.saddr)).filter(|addr| !addr.is_unspecified()),
-            daddr: address(key.destination.daddr),
-            dport: key.destination.dport,
-            outcome: (verdict.label, verdict.reason),
+            saddr: ended.src_ip,
+            daddr: ended.dst_ip,
+            dport: ended.dst_port,
+            outcome: (ended.label, ended.reason),
             handshake: None,
             elapsed: None,
             count,
@@ -102,9 +98,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts attempts; true if they have a count of their own by `source`,
-    /// which groups other than destinations don't ask for.
-    fn add(&mut self, seen: &Seen, source: Option<SourceId>, moment: Moment) -> bool {
+    /// Counts attempts; groups other than destinations don't tell sources apart.
+    fn add(&mut self, seen: &Seen, source: Option<SourceId>, moment: Moment) {
         self.windows.add(seen.outcome, seen.count, moment.at, moment.now);
         if let Some(handshake) = seen.handshake {
             self.latencies.add(Latency::Connect, handshake, seen.count);
@@ -121,13 +116,13 @@ impl Tally {
             self.streak = 0;
             self.last_succeeded = self.last_succeeded.max(at);
         }
-        self.split.add(source, seen.outcome, seen.count)
+        self.split.add(source, seen.outcome, seen.count);
     }
 
     /// Adds everything that `other` counted, not by source. The streak stays:
     /// two groups have none in common.
     fn merge(&mut self, other: &Self) {
-        other.outcomes().for_each(|(outcome, count)| _ = self.split.add(None, outcome, count));
+        other.outcomes().for_each(|(outcome, count)| self.split.add(None, outcome, count));
         self.latencies.merge(&other.latencies);
         self.windows.merge(&other.windows);
         self.first_failed = self.first_failed.earlier(other.first_failed);

@@ -66,6 +66,7 @@ impl<K: Copy + Ord, C: Counter> Sparse<K, C> {
     }
 
     /// How often `key` was counted.
+    #[cfg(test)]
     pub(super) fn get(&self, key: K) -> u64 {
         let place = self.cells.binary_search_by_key(&key, |cell| cell.0);
         place.ok().and_then(|place| self.cells.get(place)).map_or(0, |cell| cell.1.get())

@@ -86,7 +86,7 @@ impl Sources {
         Some(id)
     }
 
-    pub(super) fn get(&self, saddr: Option<IpAddr>) -> Option<SourceId> {
+    fn get(&self, saddr: Option<IpAddr>) -> Option<SourceId> {
         self.ids.get(&saddr).copied()
     }
 
@@ -108,15 +108,10 @@ pub(super) struct Split(Sparse<(Outcome, SourceId)>);
 
 impl Split {
     /// Counts for a source, or for [`Source::Other`] where there is no room for
-    /// it; true if it has its own count.
-    pub(super) fn add(&mut self, id: Option<SourceId>, outcome: Outcome, count: u64) -> bool {
+    /// it.
+    pub(super) fn add(&mut self, id: Option<SourceId>, outcome: Outcome, count: u64) {
         let own = id.filter(|&id| self.has_room(id));
         self.0.add((outcome, own.unwrap_or(SourceId::OTHER)), count);
-        own.is_some()
-    }
-
-    pub(super) fn get(&self, id: SourceId, outcome: Outcome) -> u64 {
-        self.0.get((outcome, id))
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -130,14 +125,6 @@ impl Split {
     /// Counts of all sources together, in the order of outcomes.
     pub(super) fn outcomes(&self) -> Vec<(Outcome, u64)> {
         fold(self.0.iter().map(|((outcome, _), count)| (outcome, count)))
-    }
-
-    /// Counts that have their own source.
-    pub(super) fn own<'a>(&'a self, sources: &'a Sources) -> impl Iterator<Item = (Option<IpAddr>, Outcome, u64)> {
-        self.0.iter().filter_map(|((outcome, id), count)| {
-            let saddr = sources.addrs.get(usize::from(id.0))?;
-            Some((*saddr, outcome, count))
-        })
     }
 
     /// Counts by source, in the order of ids.

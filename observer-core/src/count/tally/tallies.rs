@@ -1,19 +1,15 @@
 //! The tables of all groups.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
-use observer_common::stat;
 use serde::Serialize;
 
 use super::clock::Clock;
-use super::known::{Known, KnownKey};
 use super::split::Sources;
 use super::table::{Group, Table, Update};
 use super::{Moment, Seen, SourceCounts, Tally, Tick};
-use crate::ledger::Counters;
+use crate::count::Ended;
 use crate::steady::Now;
 
 /// A destination: address and port.
@@ -73,20 +69,11 @@ pub struct Budget {
     pub prefixes: (usize, usize),
     /// Source addresses, and bytes for them.
     pub sources: (usize, usize),
-    /// Entries of the kernel's map of outcomes. It takes 100 bytes for each
-    /// outcome that the kernel counts and no destination here keeps, twice as
-    /// many at most.
-    pub kernel_outcomes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self {
-            destinations: (100_000, 52_000_000),
-            prefixes: (8_192, 8_000_000),
-            sources: (256, 2_000_000),
-            kernel_outcomes: 65_536,
-        }
+        Self { destinations: (100_000, 52_000_000), prefixes: (8_192, 8_000_000), sources: (256, 2_000_000) }
     }
 }
 
@@ -112,9 +99,7 @@ pub struct Tallies {
     forgotten_sources: Tally,
     unremembered: u64,
     source_ids: Sources,
-    known: Known,
-    reconciled: u64,
-    ambiguous: u64,
+    made_up: u64,
 }
 
 impl Default for Tallies {
@@ -139,9 +124,7 @@ impl Tallies {
             forgotten_sources: Tally::default(),
             unremembered: 0,
             source_ids: Sources::default(),
-            known: Known::new(budget.kernel_outcomes.saturating_mul(2)),
-            reconciled: 0,
-            ambiguous: 0,
+            made_up: 0,
         }
     }
 
@@ -155,34 +138,16 @@ impl Tallies {
         self.enter(seen, Moment { at: self.clock.place(now.steady_of(seen.at)), now: tick });
     }
 
-    /// Counts what the kernel counted and no event showed, as ended at `at`,
-    /// and says how many that were. `counters` must have been read before the
-    /// last event that was added left the ring buffer; otherwise events that
-    /// come yet are counted twice.
-    pub fn reconcile(&mut self, counters: &Counters, at: impl Into<Now>) -> u64 {
-        let now = at.into();
-        let at = now.wall;
-        let mut counted: BTreeMap<KnownKey, u64> = BTreeMap::new();
-        for (key, count) in &counters.outcomes {
-            *counted.entry(KnownKey::new(&Seen::from_counter(key, 0, at))).or_default() += count;
+    /// Counts attempts of which no event came, as if they had ended now. Successes
+    /// come last: one that came to light late ends the streak.
+    pub fn make_up(&mut self, missing: &[(Ended, u64)], now: impl Into<Now>) {
+        let now = now.into();
+        let mut missing: Vec<_> = missing.iter().collect();
+        missing.sort_unstable_by_key(|(ended, _)| (ended.label, *ended));
+        for (ended, count) in missing {
+            self.made_up += count;
+            self.add(&Seen::from_ended(ended, *count, now.wall), now);
         }
-        let (mut missing, mut ambiguous) = (0, 0);
-        for (&key, &count) in &counted {
-            let lacking = count.saturating_sub(self.known_count(&key));
-            if !self.known.is_certain(&key) {
-                ambiguous += lacking;
-            } else if lacking > 0 {
-                missing += lacking;
-                self.add(&key.seen(lacking, at), now);
-            }
-        }
-        // A full map takes no new keys, ever.
-        if counters.stats[stat::OUTCOMES_FULL as usize] > 0 {
-            self.known.retain(|key| counted.contains_key(key));
-        }
-        self.reconciled += missing;
-        self.ambiguous = ambiguous;
-        missing
     }
 
     /// The time at which to look at windows.
@@ -275,15 +240,8 @@ impl Tallies {
     }
 
     /// Attempts known from the kernel's counters alone.
-    pub fn reconciled(&self) -> u64 {
-        self.reconciled
-    }
-
-    /// Attempts that the last [`Self::reconcile`] could not tell from events
-    /// already counted, and left out. 0 unless more outcomes than the kernel
-    /// counts by key came between two calls.
-    pub fn ambiguous(&self) -> u64 {
-        self.ambiguous
+    pub fn made_up(&self) -> u64 {
+        self.made_up
     }
 
     /// Destinations known now.
@@ -301,7 +259,7 @@ impl Tallies {
         let tables = self.destinations.bytes() + self.prefixes.bytes() + self.sources.bytes();
         let forgotten = [&self.forgotten, &self.forgotten_prefixes, &self.forgotten_sources];
         let tallies = forgotten.into_iter().chain(&self.families).chain([&self.total]).map(Tally::heap_bytes);
-        tables + tallies.sum::<usize>() + self.source_ids.heap_bytes() + self.known.heap_bytes()
+        tables + tallies.sum::<usize>() + self.source_ids.heap_bytes()
     }
 
     #[cfg(test)]
@@ -321,40 +279,18 @@ impl Tallies {
     }
 
     fn enter_destination(&mut self, seen: &Seen, moment: Moment) {
-        let Self { source_ids, known, forgotten, .. } = self;
+        let Self { source_ids, forgotten, .. } = self;
         let id = source_ids.give(seen.saddr);
-        let mut is_kept = false;
         let update = self.destinations.update(
             (seen.daddr, seen.dport),
             seen.is_failure(),
-            |destination| is_kept = destination.add(seen, id, moment),
-            |(daddr, dport), gone| {
-                forgotten.merge(&gone);
-                for (saddr, outcome, count) in gone.split.own(source_ids) {
-                    known.add(KnownKey { outcome, daddr, dport, saddr }, count);
-                }
-            },
+            |destination| destination.add(seen, id, moment),
+            |_, gone| forgotten.merge(&gone),
         );
         if update == Update::NoRoom {
             self.unremembered += seen.count;
             self.forgotten.add(seen, None, moment);
         }
-        if !is_kept {
-            self.known.add(KnownKey::new(seen), seen.count);
-        }
-    }
-
-    fn known_count(&self, key: &KnownKey) -> u64 {
-        let kept = self.destinations.get(&(key.daddr, key.dport)).zip(self.source_ids.get(key.saddr));
-        let kept = kept.map_or(0, |(destination, id)| destination.split.get(id, key.outcome));
-        kept + self.known.get(key)
-    }
-}
-
-impl KnownKey {
-    fn seen(self, count: u64, at: Timestamp) -> Seen {
-        let Self { outcome, daddr, dport, saddr } = self;
-        Seen { at, saddr, daddr, dport, outcome, handshake: None, elapsed: None, count }
     }
 }
 
@@ -366,8 +302,7 @@ fn roll_up<K: std::hash::Hash + Eq + Copy>(
     moment: Moment,
 ) {
     let failure = seen.is_failure();
-    let update =
-        table.update(key, failure, |tally| _ = tally.add(seen, None, moment), |_, gone| forgotten.merge(&gone));
+    let update = table.update(key, failure, |tally| tally.add(seen, None, moment), |_, gone| forgotten.merge(&gone));
     if update == Update::NoRoom {
         forgotten.add(seen, None, moment);
     }

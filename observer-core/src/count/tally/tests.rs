@@ -1,5 +1,5 @@
 mod exact;
-mod reconcile;
+mod made_up;
 mod room;
 
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 
 use super::{Budget, Family, Outcome, Prefixes, Seen, Tallies, Tally, is_established};
-use crate::label::{Label, Reason, label};
+use crate::label::{Label, Reason};
 use crate::sample;
 
 pub(super) const REFUSED: Outcome = (Label::Refused, Some(Reason::Rst));
@@ -37,12 +37,7 @@ pub(super) fn seen(daddr: &str, outcome: Outcome, count: u64, at: Timestamp) -> 
 }
 
 pub(super) fn tight(destinations: usize) -> Tallies {
-    let budget = Budget {
-        destinations: (destinations, 1 << 30),
-        prefixes: (3, 1 << 30),
-        sources: (2, 1 << 30),
-        kernel_outcomes: 10_000,
-    };
+    let budget = Budget { destinations: (destinations, 1 << 30), prefixes: (3, 1 << 30), sources: (2, 1 << 30) };
     Tallies::new(budget, Prefixes::default())
 }
 
@@ -88,7 +83,7 @@ pub(super) fn roll_ups(tallies: &Tallies) -> [Tally; 4] {
 proptest! {
     #[test]
     fn the_outcome_tells_of_the_handshake(code in sample::any_code()) {
-        let verdict = label(&code);
+        let verdict = crate::label::label(&code);
         let expected = code.phase == observer_common::record::phase::ESTABLISHED;
         prop_assert_eq!(is_established((verdict.label, verdict.reason)), expected);
     }

@@ -13,7 +13,7 @@ use crate::sample::{any_event, hostile};
 fn everything_that_is_told() {
     let mut metrics = Metrics::new(time() - Duration::from_hours(1), 1);
     metrics.event(&event(Label::Refused, Some(Reason::Rst)));
-    let mut reading = reading(counters(&[(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)]));
+    let mut reading = reading(totals(&[(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)]));
     reading.sinks.push(sink("siem"));
     let dropped = BTreeMap::from([("disk full".to_owned(), 6)]);
     reading.history = Some(HistoryMetrics {
@@ -36,7 +36,7 @@ fn everything_that_is_told() {
 
 #[test]
 fn nothing_is_told_of_what_there_is_not() {
-    let text = Metrics::new(time(), 0).render(&reading(counters(&[]))).unwrap();
+    let text = Metrics::new(time(), 0).render(&reading(totals(&[]))).unwrap();
     for absent in ["observer_sink", "observer_history", "observer_readers", "observer_mta", "observer_destination"] {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
@@ -46,7 +46,7 @@ fn nothing_is_told_of_what_there_is_not() {
 fn a_lost_event_is_counted_and_has_no_duration() {
     let mut metrics = Metrics::new(time(), 0);
     metrics.event(&event(Label::Refused, Some(Reason::Rst)));
-    let samples = parse(&metrics.render(&reading(counters(&[(outcome(1, 25, REFUSED), 3)]))).unwrap());
+    let samples = parse(&metrics.render(&reading(totals(&[(outcome(1, 25, REFUSED), 3)]))).unwrap());
     let connects = [("outcome", "refused"), ("reason", "rst"), ("dst_port", "25")];
     assert_eq!(get(&samples, "observer_tcp_connects_total", &connects), Some(3.0));
     let durations = [("outcome", "refused"), ("until", "failure")];
@@ -67,7 +67,7 @@ fn a_session_that_stalled_counts_with_its_handshake() {
     let mut metrics = Metrics::new(time(), 0);
     metrics.event(&stalled);
     metrics.event(&unknown);
-    let samples = parse(&metrics.render(&reading(counters(&[]))).unwrap());
+    let samples = parse(&metrics.render(&reading(totals(&[]))).unwrap());
     let labels = [("outcome", "timeout"), ("until", "handshake")];
     assert_eq!(get(&samples, "observer_tcp_connect_duration_seconds_sum", &labels), Some(0.02));
     assert!(!samples.keys().any(|(_, labels)| labels.iter().any(|(_, value)| value == "reset")));
@@ -81,7 +81,7 @@ fn mail_servers_timeouts_fall_into_buckets_of_their_own() {
         timeout.elapsed = Some(Duration::from_secs_f64(seconds));
         metrics.event(&timeout);
     }
-    let samples = parse(&metrics.render(&reading(counters(&[]))).unwrap());
+    let samples = parse(&metrics.render(&reading(totals(&[]))).unwrap());
     let up_to = |bound| {
         let labels = [("outcome", "timeout"), ("until", "failure"), ("le", bound)];
         get(&samples, "observer_tcp_connect_duration_seconds_bucket", &labels)
@@ -92,7 +92,7 @@ fn mail_servers_timeouts_fall_into_buckets_of_their_own() {
 
 #[test]
 fn a_clock_set_back_makes_no_age_negative() {
-    let mut reading = reading(counters(&[]));
+    let mut reading = reading(totals(&[]));
     reading.sinks.push(sink("siem"));
     reading.now = time() - Duration::from_hours(1);
     let samples = parse(&Metrics::new(time(), 0).render(&reading).unwrap());
@@ -102,7 +102,7 @@ fn a_clock_set_back_makes_no_age_negative() {
 
 #[test]
 fn a_name_that_two_sinks_have_is_one_sample() {
-    let mut reading = reading(counters(&[]));
+    let mut reading = reading(totals(&[]));
     reading.sinks = vec![sink("siem"), sink("siem")];
     let samples = parse(&Metrics::new(time(), 0).render(&reading).unwrap());
     assert_eq!(get(&samples, "observer_sink_messages_delivered_total", &[("sink", "siem")]), Some(34.0));
@@ -111,7 +111,7 @@ fn a_name_that_two_sinks_have_is_one_sample() {
 proptest! {
     #[test]
     fn hostile_labels_read_back(name in hostile(), cause in hostile(), hook in hostile(), event in any_event()) {
-        let mut reading = reading(counters(&[]));
+        let mut reading = reading(totals(&[]));
         reading.hooks = vec![HookMetrics { name: hook.clone(), group: "core".to_owned(), is_attached: true }];
         let dropped = BTreeMap::from([(cause.clone(), 1)]);
         reading.sinks.push(SinkMetrics { name: name.clone(), dropped, ..SinkMetrics::default() });

@@ -7,30 +7,27 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::capture::{Capture, Ended};
+use super::super::capture::{self, Capture};
 use super::super::live::{Live, Sink, runtime};
 use super::super::remote::Reads;
 use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
+use crate::count::Ended;
 use crate::event::Event;
 use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
 use crate::tally::Seen;
 
 pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
-    runtime()?.block_on(capture(args, duration, tz))
+    runtime()?.block_on(captured(args, duration, tz))
 }
 
-async fn capture(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
+async fn captured(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     let capture = Capture::begin(&args.source, &args.kernel, &args.port, duration).await?;
     let mut draft = Draft::new(args, duration, tz);
     let account = match capture.finish(&mut draft).await? {
-        Ended::Run(Some(summary)) => Account::read(&summary),
-        Ended::Run(None) => return Err(Failure::new("cannot report", "observer run did not send its counts")),
-        Ended::Hooks(live) => {
-            let counters = live.counters()?;
-            draft.builder.reconcile(&counters, Timestamp::now().min(draft.until));
-            Account::live(&live.ledger(&counters, &[]))
-        }
+        capture::Ended::Run(Some(summary)) => Account::read(&summary),
+        capture::Ended::Run(None) => return Err(Failure::new("cannot report", "observer run did not send its counts")),
+        capture::Ended::Hooks(live) => Account::live(&live.ledger(&live.totals(), &[])),
     };
     draft.finish(account)
 }
@@ -89,6 +86,11 @@ impl Sink for Draft {
 
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+        self.builder.make_up(missing, Timestamp::now().min(self.until));
+        Ok(())
     }
 
     fn tick(&mut self, _: &Live) -> Result<(), Failure> {

@@ -12,7 +12,6 @@ mod entry;
 mod error;
 mod lock;
 mod read;
-mod reconcile;
 mod reserve;
 pub mod schema;
 mod thread;
@@ -25,7 +24,6 @@ pub use entry::{Entry, MinuteKey, minute};
 pub use error::{Error, Result};
 pub use lock::make_directory;
 pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
-pub use reconcile::{Look, Reconciler};
 pub use thread::{Status, Writer};
 pub use write::{Recorder, Retention, Written};
 

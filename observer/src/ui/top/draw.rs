@@ -217,7 +217,6 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
     let [destinations, prefixes, sources] = shown.evicted;
     for (number, what) in [
         (shown.made_up, "made up for by counters"),
-        (shown.ambiguous, "not told apart"),
         (destinations, "destinations forgotten"),
         (prefixes, "prefixes forgotten"),
         (sources, "sources forgotten"),

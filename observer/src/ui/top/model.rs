@@ -6,8 +6,8 @@ use super::columns::Column;
 use super::input::{Change, Mode};
 use super::recent::Recent;
 use super::snapshot::{Asked, Detail, Snapshot, Sort, Stretch, Subject, View};
+use crate::count::Ended;
 use crate::event::Event;
-use crate::ledger::Counters;
 use crate::sanitize::is_visible;
 use crate::tally::{Prefixes, Seen, Tallies, Window};
 use crate::wire::Account;
@@ -88,10 +88,9 @@ impl Model {
         self.recent.add(event);
     }
 
-    /// Counts what the kernel counted and no event showed; as
-    /// [`Tallies::reconcile`].
-    pub fn reconcile(&mut self, counters: &Counters, at: Timestamp) {
-        self.tallies.reconcile(counters, at);
+    /// Counts attempts of which no event came.
+    pub fn make_up(&mut self, missing: &[(Ended, u64)], at: Timestamp) {
+        self.tallies.make_up(missing, at);
     }
 
     /// Takes note of the ledger.

@@ -207,7 +207,6 @@ pub struct Snapshot {
     pub(super) evicted: [u64; 3],
     /// Attempts known from the kernel's counters alone.
     pub(super) made_up: u64,
-    pub(super) ambiguous: u64,
     pub(super) detail: Option<Detail>,
     pub(super) account: Account,
     /// Off by this much, and not only while the counters were read.
@@ -226,7 +225,6 @@ impl Snapshot {
             series: Vec::new(),
             evicted: [0; 3],
             made_up: 0,
-            ambiguous: 0,
             detail: None,
             account: Account::default(),
             imbalance: 0,
@@ -265,8 +263,7 @@ impl Snapshot {
             families: Family::ALL.map(|family| Counts::new(tallies.family(family), asked.stretch, now)),
             series: tallies.total().series(asked.stretch.series(), MAX_SERIES, now),
             evicted: tallies.evicted(),
-            made_up: tallies.reconciled(),
-            ambiguous: tallies.ambiguous(),
+            made_up: tallies.made_up(),
             ..Self::empty(at)
         }
     }

@@ -8,13 +8,10 @@ use super::super::columns::{Column, ORDER};
 use super::super::input::{Change, Mode};
 use super::super::snapshot::{Sort, Stretch, View};
 use super::{Account, Look, Next, PLAIN, empty, event, mixed, now, press, screen, terminal, typed};
+use crate::count::Ended;
 use crate::label::{Label, Reason};
-use crate::ledger::Counters;
 use crate::sample;
 use crate::ui::top::Model;
-use observer_common::address::Address;
-use observer_common::record::{DestinationKey, OutcomeKey};
-use observer_common::stat;
 
 fn names(model: &Model) -> Vec<&str> {
     model.shown.rows.iter().map(|row| row.name.as_str()).collect()
@@ -195,12 +192,9 @@ fn what_is_paused_stands_still_and_is_counted() {
 fn lost_events_are_made_up_for_and_shown() {
     let mut model = empty();
     model.add(&event("203.0.113.5", Label::Refused, Some(Reason::Rst), 0), now());
-    let mapped = |bytes| Address::mapped(u32::from_ne_bytes(bytes));
-    let destination = DestinationKey { daddr: mapped([203, 0, 113, 5]), dport: 25, reserved: 0 };
-    let key = OutcomeKey { saddr: mapped([192, 0, 2, 10]), destination, code: sample::attempt().code };
-    let outcomes = vec![(key, 8)];
-    let counters = Counters { stats: [0; stat::COUNT as usize], in_flight: 0, outcomes, destinations: Vec::new() };
-    model.reconcile(&counters, now());
+    let (label, reason) = (Label::Refused, Some(Reason::Rst));
+    let (src_ip, dst_ip) = (Some(sample::ip("192.0.2.10")), sample::ip("203.0.113.5"));
+    model.make_up(&[(Ended { src_ip, dst_ip, dst_port: 25, label, reason }, 7)], now());
     model.settle(Account { attempts: 8, outcomes: 8, events_lost: 7, ..Account::default() });
     model.refresh(now());
     assert_eq!(model.shown.rows[0].counts.of(Label::Refused), 8);

@@ -1,0 +1,143 @@
+//! The kernel's counters. One thread owns them: nobody else reads these maps.
+
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use observer_common::record::{
+    AttemptRecord, DestinationCounters, DestinationKey, FIRST_EPOCH, OutcomeKey, next_epoch,
+};
+use observer_common::stat::{self, Stats};
+
+use super::batch::BatchReader;
+use super::{Key, Value};
+use crate::count::Drain;
+
+/// For the programs that had begun before an epoch ended, where the kernel does not
+/// say when they have ended: they take microseconds.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The maps that count.
+pub struct CounterMaps {
+    outcomes: [MapData; 2],
+    attempts: MapData,
+    destinations: MapData,
+    epoch: Array<MapData, u32>,
+    stats: PerCpuArray<MapData, Value<Stats>>,
+    /// The epoch that counts now.
+    now: u16,
+    /// Events of all odd and all even epochs that were drained.
+    events: [u64; 2],
+    read_outcomes: BatchReader<Key<OutcomeKey>, u64>,
+    read_attempts: BatchReader<u64, Value<AttemptRecord>>,
+    read_destinations: BatchReader<Key<DestinationKey>, Value<DestinationCounters>>,
+}
+
+impl CounterMaps {
+    /// Takes them out of a loaded object, before anything is attached: the first
+    /// epoch begins.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
+        let mut epoch: Array<MapData, u32> = take(ebpf, "EPOCH")?.try_into()?;
+        epoch.set(0, &u32::from(FIRST_EPOCH), 0)?;
+        Ok(Self {
+            outcomes: [hash(ebpf, "OUTCOMES_0")?, hash(ebpf, "OUTCOMES_1")?],
+            attempts: hash(ebpf, "ATTEMPTS")?,
+            destinations: hash(ebpf, "DESTINATIONS")?,
+            epoch,
+            stats: take(ebpf, "STATS")?.try_into()?,
+            now: FIRST_EPOCH,
+            events: [0; 2],
+            read_outcomes: BatchReader::new(),
+            read_attempts: BatchReader::new(),
+            read_destinations: BatchReader::new(),
+        })
+    }
+
+    /// The counters of [`stat`], summed over the CPUs: quick to read.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn stats(&self) -> Result<Stats, MapError> {
+        let mut sums = [0; stat::COUNT];
+        for cpu in self.stats.get(&0, 0)?.iter() {
+            for (sum, count) in sums.iter_mut().zip(cpu.0) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Ends the epoch that counts now, and takes everything that was counted in it.
+    /// Waits for the kernel, some ten milliseconds.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn drain(&mut self) -> Result<Drain, MapError> {
+        let over = self.now;
+        let next = next_epoch(over);
+        self.epoch.set(0, &u32::from(next), 0)?;
+        self.now = next;
+        wait_for_programs();
+        let parity = usize::from(over & 1);
+        let events = self.stats()?[stat::events_of(over) as usize];
+        let mut outcomes = Vec::new();
+        let taken = self.read_outcomes.take(self.outcomes[parity].fd(), |key, count| outcomes.push((key.0, *count)));
+        taken.map_err(batch_error)?;
+        let before = std::mem::replace(&mut self.events[parity], events);
+        Ok(Drain { epoch: over, outcomes, events: events.saturating_sub(before) })
+    }
+
+    /// Hands over every attempt that is in flight, and counts them.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<u64, MapError> {
+        let mut count = 0;
+        let read = self.read_attempts.read(self.attempts.fd(), |_, record| {
+            count += 1;
+            each(&record.0);
+        });
+        read.map_err(batch_error)?;
+        Ok(count)
+    }
+
+    /// Destinations that the kernel remembers.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn destinations(&mut self) -> Result<u64, MapError> {
+        let mut count = 0;
+        self.read_destinations.read(self.destinations.fd(), |_, _| count += 1).map_err(batch_error)?;
+        Ok(count)
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
+    ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+}
+
+fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, MapError> {
+    match take(ebpf, name)? {
+        Map::HashMap(map) | Map::LruHashMap(map) => Ok(map),
+        _ => Err(MapError::InvalidName { name: name.to_owned() }),
+    }
+}
+
+fn batch_error(error: io::Error) -> MapError {
+    MapError::IoError(error)
+}
+
+/// Returns when every program that was running has ended: the kernel's grace period.
+pub(super) fn wait_for_programs() {
+    // `include/uapi/linux/membarrier.h`: a grace period of RCU, since Linux 4.3.
+    // Programs run within one of its read-side sections.
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes no pointer.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done < 0 {
+        // With nohz_full it does not exist.
+        sleep(GRACE);
+    }
+}
