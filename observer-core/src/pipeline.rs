@@ -75,6 +75,16 @@ impl Pipeline {
         self.reconciler.missing()
     }
 
+    /// Epochs of which events are still to come, and keys that are held for them.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.reconciler.waiting(), self.reconciler.len())
+    }
+
+    /// Events that came after their epoch had been given up: a fault, or a damaged record.
+    pub fn late_events(&self) -> u64 {
+        self.reconciler.late()
+    }
+
     /// The host that events name.
     pub fn host(&self) -> &Host {
         &self.host

@@ -254,6 +254,10 @@ pub(crate) fn finish(sk: u64, end: u8) {
 /// As [`finish`], for the attempt that [`of`] gave.
 #[inline(always)]
 pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
+    if record.ended_ns != 0 {
+        // It has been counted, and could not be removed: its bucket was locked.
+        return forget(sk);
+    }
     if end == end::DESTROYED || end == end::REPLACED {
         count(stat::RECOVERED_ENDS);
     }
@@ -277,6 +281,11 @@ pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
         // connect() may return an error that looks as if no SYN had been sent.
         remember_end(sk, record.pid);
     }
+    forget(sk);
+}
+
+#[inline(always)]
+fn forget(sk: u64) {
     if ATTEMPTS.remove(&sk).is_ok() {
         follow(sk, -1);
     }

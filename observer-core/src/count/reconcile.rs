@@ -6,8 +6,8 @@ use observer_common::record::{FIRST_EPOCH, NO_EPOCH, next_epoch};
 
 use super::{Drain, Ended, Missing};
 
-/// Epochs that wait for events at most. More of them are only there when records
-/// were damaged, and then the oldest waits for what never comes.
+/// Epochs that wait for events at most; whoever ends epochs must not be further ahead.
+/// More of them are only there when records were damaged.
 const OPEN_MAX: usize = 256;
 
 /// Compares drains with events, epoch by epoch. What it holds is bounded by what
@@ -33,6 +33,11 @@ struct Epoch {
 impl Epoch {
     fn is_complete(&self) -> bool {
         self.drain.as_ref().is_some_and(|drain| self.taken >= drain.events)
+    }
+
+    /// True if it was drained, and lacks events.
+    fn is_waiting(&self) -> bool {
+        self.drain.is_some() && !self.is_complete()
     }
 
     fn missing(self) -> Missing {
@@ -87,11 +92,25 @@ impl Reconciler {
     /// What is missing for certain; to be added to whatever counts events.
     pub fn missing(&mut self) -> Missing {
         let mut all = Missing::new();
-        while self.open.front().is_some_and(Epoch::is_complete) || self.open.len() > OPEN_MAX {
+        while self.is_first_over() || self.open.len() > OPEN_MAX {
             self.first = next_epoch(self.first);
             all.extend(self.open.pop_front().into_iter().flat_map(Epoch::missing));
         }
         all
+    }
+
+    /// True if no event of the first epoch is still to come.
+    fn is_first_over(&self) -> bool {
+        // Events come in the order in which they were sent, and all of an epoch are sent
+        // before the next one ends: what lacks when there are events of the one after
+        // that was damaged on its way.
+        let is_past = || self.open.iter().skip(2).any(|later| later.taken > 0);
+        self.open.front().is_some_and(|first| first.is_complete() || first.is_waiting() && is_past())
+    }
+
+    /// Epochs that were drained and are not over.
+    pub fn waiting(&self) -> usize {
+        self.open.iter().filter(|epoch| epoch.drain.is_some()).count()
     }
 
     /// Events that came after their epoch had been given up. 0 unless records
@@ -220,6 +239,21 @@ mod tests {
         reconciler.told(1, refused(5));
         reconciler.told(u16::MAX, refused(5));
         assert_eq!((reconciler.missing(), reconciler.late(), reconciler.len()), (vec![], 2, 0));
+    }
+
+    #[test]
+    fn a_damaged_record_holds_nothing_up() {
+        let mut reconciler = Reconciler::default();
+        for epoch in 1..=3 {
+            reconciler.drained(Drain { epoch, outcomes: vec![(key(5, 0), 2)], events: 2 });
+        }
+        reconciler.told(1, refused(5));
+        reconciler.told(2, refused(5));
+        reconciler.told(2, refused(5));
+        // Of the first, events may still come behind those of the next.
+        assert_eq!((reconciler.missing(), reconciler.waiting()), (vec![], 3));
+        reconciler.told(3, refused(5));
+        assert_eq!((reconciler.missing(), reconciler.waiting()), (vec![(refused(5), 1)], 1));
     }
 
     #[test]

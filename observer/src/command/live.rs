@@ -233,12 +233,16 @@ impl Live {
             tokio::select! {
                 biased;
                 () = stop.asked() => is_last = true,
-                next = running.counting.next() => drain = next,
-                next = running.reader.next() => batch = next,
+                next = running.counting.next() => drain = Some(next.ok_or_else(|| ended("counts"))?),
+                next = running.reader.next() => batch = Some(next.ok_or_else(|| ended("ring"))?),
                 _ = tick.tick() => {}
             }
-            if let Some(drain) = drain {
-                self.drained(drain.map_err(unreadable)?, sink);
+            // All that wait: events must not overtake them.
+            while let Some(next) = drain.take() {
+                self.drained(next.map_err(unreadable)?, sink);
+                if let Flow::Runs(running) = &mut self.flow {
+                    drain = running.counting.try_next();
+                }
             }
             if self.take(batch, sink)?.is_break() || is_last {
                 return Ok(());
@@ -261,7 +265,9 @@ impl Live {
                 is_wanted = self.records(&batch, sink)?.is_continue();
             }
         }
-        self.last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
+        let last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
+        let has_answered = last.is_some();
+        self.last = last.or_else(|| Some(running.counts.latest()));
         while let Some(drain) = running.counting.try_next() {
             self.drained(drain.map_err(unreadable)?, sink);
         }
@@ -270,10 +276,7 @@ impl Live {
             self.tell_missing(sink)?;
             let _ = sink.batch_end()?;
         }
-        match self.last {
-            Some(_) => Ok(()),
-            None => Err(unreadable("no answer")),
-        }
+        if has_answered { Ok(()) } else { Err(unreadable("no answer")) }
     }
 
     /// Hands over this batch and some of those behind it.
@@ -319,6 +322,9 @@ impl Live {
 
     fn tell_missing(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
         let missing = self.pipeline.missing();
+        if let Flow::Runs(running) = &self.flow {
+            running.counting.holds(self.pipeline.waiting());
+        }
         if missing.is_empty() { Ok(()) } else { sink.missing(&missing) }
     }
 
@@ -396,6 +402,7 @@ impl Live {
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
+            ("events that came too late, and were counted twice", self.pipeline.late_events()),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];
         ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
@@ -407,6 +414,11 @@ impl Live {
         let ledger = self.ledger(&self.totals(), remarks);
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
     }
+}
+
+/// Only a panic ends a thread before [`Live::finish`].
+fn ended(thread: &str) -> Failure {
+    Failure::new("bug in observer, please report it", format!("its thread {thread:?} has ended"))
 }
 
 fn unreadable(error: impl fmt::Display) -> Failure {

@@ -94,10 +94,10 @@ struct Sums {
 }
 
 impl Sums {
-    async fn now(&self) -> Option<Totals> {
-        match self.counts.now().await {
-            Some(totals) => Some(totals),
-            None => self.last.get().cloned(),
+    async fn now(&self) -> Totals {
+        match self.last.get() {
+            Some(last) => last.clone(),
+            None => self.counts.now().await,
         }
     }
 }
@@ -278,7 +278,7 @@ impl Reader {
             }
         };
         let (reply, beginning) = oneshot::channel();
-        let Some(begun) = self.sums.now().await else { return Ok(()) };
+        let begun = self.sums.now().await;
         let _ = self.ask.send(reply).await;
         let Ok(Beginning { mut lines, events }) = beginning.await else { return Ok(()) };
         self.next = events;
@@ -353,7 +353,7 @@ impl Reader {
     }
 
     async fn conclude(&self, begun: &Totals, write: &mut OwnedWriteHalf) -> io::Result<()> {
-        let Some(totals) = self.sums.now().await else { return Ok(()) };
+        let totals = self.sums.now().await;
         let events = self.delivered + self.lost;
         let mut ledger = Ledger::new(&totals.since(begun, events), events);
         ledger.events_delivered = self.delivered;

@@ -32,6 +32,9 @@ struct Attr {
 /// bucket only.
 const ELEMENTS: usize = 2_048;
 
+/// Times that a call is repeated when the kernel says that this may help.
+const TRIES: u32 = 100;
+
 /// Reads maps of one kind of element. Its memory is used again.
 pub(super) struct BatchReader<K, V> {
     keys: Vec<K>,
@@ -65,6 +68,7 @@ impl<K: Pod, V: Pod> BatchReader<K, V> {
         let map_fd = map.as_fd().as_raw_fd() as u32;
         let mut room = ELEMENTS;
         let mut place: Option<u32> = None;
+        let mut tries = TRIES;
         loop {
             self.keys.reserve(room);
             self.values.reserve(room);
@@ -84,17 +88,16 @@ impl<K: Pod, V: Pod> BatchReader<K, V> {
             // for `room` keys and values of the map's sizes, the caller's promise.
             let done = unsafe { libc::syscall(libc::SYS_bpf, call, attr_ptr, size_of::<Attr>()) };
             let error = (done < 0).then(io::Error::last_os_error);
-            match error.as_ref().map(|error| error.raw_os_error()) {
-                // The end, with what was left.
-                None | Some(Some(libc::ENOENT)) => {}
+            let errno = error.as_ref().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL));
+            if errno == libc::ENOSPC && room < 1 << 20 {
                 // A bucket holds more than there is room for.
-                Some(Some(libc::ENOSPC)) if room < 1 << 20 => {
-                    room *= 2;
-                    continue;
-                }
-                Some(_) => return Err(error.unwrap_or_else(io::Error::last_os_error)),
+                room *= 2;
+                continue;
             }
-            let count = (attr.count as usize).min(room);
+            // What an error came after was copied and removed all the same, and `next` is
+            // where to go on. With any other errno nothing was written.
+            let has_written = matches!(errno, 0 | libc::ENOENT) || is_passing(errno);
+            let count = if has_written { (attr.count as usize).min(room) } else { 0 };
             // SAFETY: the kernel has written so many elements, and any bytes are a value.
             unsafe {
                 self.keys.set_len(count);
@@ -103,10 +106,24 @@ impl<K: Pod, V: Pod> BatchReader<K, V> {
             self.keys.iter().zip(&self.values).for_each(|(key, value)| each(key, value));
             self.keys.clear();
             self.values.clear();
-            if error.is_some() {
-                return Ok(());
+            match error {
+                // The end.
+                Some(_) if errno == libc::ENOENT => return Ok(()),
+                Some(_) if is_passing(errno) && tries > 0 => {
+                    tries -= 1;
+                    std::thread::yield_now();
+                }
+                Some(error) => return Err(error),
+                None => {}
             }
-            place = Some(next);
+            if count > 0 {
+                place = Some(next);
+            }
         }
     }
+}
+
+/// True if the kernel says that another try may succeed: a bucket was locked, or memory short.
+fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ETIMEDOUT | libc::EDEADLK)
 }

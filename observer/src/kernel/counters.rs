@@ -96,8 +96,11 @@ impl CounterMaps {
     pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<u64, MapError> {
         let mut count = 0;
         let read = self.read_attempts.read(self.attempts.fd(), |_, record| {
-            count += 1;
-            each(&record.0);
+            // One that has ended is only not removed yet.
+            if record.0.ended_ns == 0 {
+                count += 1;
+                each(&record.0);
+            }
         });
         read.map_err(batch_error)?;
         Ok(count)
@@ -136,8 +139,10 @@ pub(super) fn wait_for_programs() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: takes no pointer.
     let done = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if done < 0 {
-        // With nohz_full it does not exist.
+    let is_one_cpu = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+    if done < 0 || is_one_cpu {
+        // With nohz_full it does not exist; with one CPU it returns at once, also while a
+        // program that was preempted has not ended.
         sleep(GRACE);
     }
 }

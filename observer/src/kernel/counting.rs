@@ -26,6 +26,8 @@ const DESTINATIONS_EVERY: Duration = Duration::from_secs(10);
 /// Counters that wait to be compared with events. Beyond them nothing is drained,
 /// and the kernel's maps fill up: some 15 MB.
 const WAITING_MAX: usize = 262_144;
+/// Epochs that wait likewise. Beyond them the one that counts now goes on.
+const EPOCHS_MAX: usize = 64;
 /// Destinations of which totals are kept, for summaries that show ten.
 const DESTINATIONS: usize = 8_192;
 
@@ -68,10 +70,13 @@ impl Counts {
         lock(&self.latest).clone()
     }
 
-    /// Totals as they are now, with destinations. `None` if the counters cannot be
-    /// read any more.
-    pub async fn now(&self) -> Option<Totals> {
-        self.ask(Ask::Now).await
+    /// Totals as they are now, with destinations; as they last were, without them, if
+    /// the counters are no longer read.
+    pub async fn now(&self) -> Totals {
+        match self.ask(Ask::Now).await {
+            Some(totals) => totals,
+            None => self.latest(),
+        }
     }
 
     /// As [`Self::now`], when no program counts any more: all that was counted.
@@ -96,11 +101,29 @@ fn lock(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
     totals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What was drained and has not been compared with events.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Drains that nobody has received, and their keys.
+    sent: AtomicUsize,
+    sent_keys: AtomicUsize,
+    /// The same of those that were received, as far as whoever compares has told.
+    held: AtomicUsize,
+    held_keys: AtomicUsize,
+}
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        let sum = |one: &AtomicUsize, other: &AtomicUsize| one.load(Ordering::Relaxed) + other.load(Ordering::Relaxed);
+        sum(&self.sent, &self.held) < EPOCHS_MAX && sum(&self.sent_keys, &self.held_keys) < WAITING_MAX
+    }
+}
+
 /// The thread's handle. It ends with it, and with every [`Counts`].
 pub struct Counting {
     counts: Counts,
     drains: UnboundedReceiver<Result<Drain, Unreadable>>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     _thread: JoinHandle<()>,
 }
 
@@ -113,14 +136,14 @@ impl Counting {
         let (asks, asked) = channel();
         let (sender, drains) = unbounded_channel();
         let latest = Arc::new(Mutex::new(Totals::default()));
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let mut owner = Owner {
             maps,
             max_outcomes: max_outcomes as usize,
             totals: Totals::default(),
             destinations: Destinations::new(DESTINATIONS),
-            drained: 0,
             scanned: None,
+            found: 0,
             destinations_at: Instant::now(),
             latest: Arc::clone(&latest),
             sender,
@@ -154,8 +177,15 @@ impl Counting {
 
     fn took(&self, drain: Option<&Result<Drain, Unreadable>>) {
         if let Some(Ok(drain)) = drain {
-            self.waiting.fetch_sub(drain.outcomes.len(), Ordering::Relaxed);
+            self.waiting.sent.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.sent_keys.fetch_sub(drain.outcomes.len(), Ordering::Relaxed);
         }
+    }
+
+    /// Tells how many drains that were received still wait for events, and their keys.
+    pub fn holds(&self, (drains, keys): (usize, usize)) {
+        self.waiting.held.store(drains, Ordering::Relaxed);
+        self.waiting.held_keys.store(keys, Ordering::Relaxed);
     }
 }
 
@@ -165,14 +195,14 @@ struct Owner {
     max_outcomes: usize,
     totals: Totals,
     destinations: Destinations,
-    /// Outcomes when the last epoch ended.
-    drained: u64,
     /// Attempts begun and ended at the last scan of those in flight.
     scanned: Option<[u64; 2]>,
+    /// How many it found.
+    found: u64,
     destinations_at: Instant,
     latest: Arc<Mutex<Totals>>,
     sender: UnboundedSender<Result<Drain, Unreadable>>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl Owner {
@@ -190,6 +220,10 @@ impl Owner {
                 Some(Ask::Last(reply)) => {
                     if let Err(error) = self.last().and_then(|()| self.answer(reply)) {
                         let _ = self.sender.send(Err(error));
+                    }
+                    // Those who asked meanwhile.
+                    while let Ok(Ask::Now(reply) | Ask::Last(reply)) = asks.try_recv() {
+                        let _ = self.answer(reply);
                     }
                     return;
                 }
@@ -209,9 +243,7 @@ impl Owner {
     fn look(&mut self) -> Result<Duration, Unreadable> {
         let stats = self.maps.stats()?;
         let mut keys = 0;
-        let ended = stats[stat::OUTCOMES as usize];
-        if ended != self.drained && self.waiting.load(Ordering::Relaxed) < WAITING_MAX {
-            self.drained = ended;
+        if self.not_drained(&stats) > 0 && self.waiting.has_room() {
             keys = self.drain()?;
         }
         self.publish()?;
@@ -219,6 +251,12 @@ impl Owner {
         let share = self.max_outcomes.max(1) / 8;
         let pause = if keys > share { LOOK_EVERY.mul_f64(share as f64 / keys as f64) } else { LOOK_EVERY };
         Ok(pause.max(LOOK_SOON))
+    }
+
+    /// Attempts that ended and were not drained.
+    fn not_drained(&self, stats: &Stats) -> u64 {
+        let counted = stats[stat::OUTCOMES as usize].saturating_sub(stats[stat::OUTCOMES_FULL as usize]);
+        counted.saturating_sub(self.totals.outcomes.values().sum())
     }
 
     /// All that is left, in both maps.
@@ -236,7 +274,8 @@ impl Owner {
             self.destinations.add(key, *count);
         }
         let keys = drain.outcomes.len();
-        self.waiting.fetch_add(keys, Ordering::Relaxed);
+        self.waiting.sent.fetch_add(1, Ordering::Relaxed);
+        self.waiting.sent_keys.fetch_add(keys, Ordering::Relaxed);
         // Nobody may want them any more.
         let _ = self.sender.send(Ok(drain));
         Ok(keys)
@@ -252,7 +291,12 @@ impl Owner {
             self.totals.stats = after;
             self.totals.in_flight = in_flight(&before, scanned, &after);
             self.scanned = (moved(&before) == moved(&after)).then(|| moved(&after));
+            self.found = self.totals.in_flight;
         }
+        // How these ended is not known yet: to whoever adds up they are in flight.
+        let not_drained = self.not_drained(&self.totals.stats);
+        self.totals.stats[stat::OUTCOMES as usize] -= not_drained;
+        self.totals.in_flight = self.found + not_drained;
         if Instant::now() >= self.destinations_at {
             self.destinations_at = Instant::now() + DESTINATIONS_EVERY;
             self.count_forgotten()?;
