@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use jiff::Timestamp;
 
 use super::delivery::Delivery;
+use super::hash::DomainKey;
 use super::{Attempt, Joiner, Settings, Verdict, Waiting};
 use crate::event::{Event, Mta};
 use crate::mta::Line;
@@ -23,6 +24,8 @@ pub struct Attacher {
     /// Of each event that waits, by its id.
     states: HashMap<String, State>,
     max_waiting: usize,
+    /// What hides names in all that is handed out.
+    key: Option<DomainKey>,
     tallies: Tallies,
     clock: Option<Steady>,
 }
@@ -79,6 +82,7 @@ impl Attacher {
             waiting: VecDeque::new(),
             states: HashMap::new(),
             max_waiting,
+            key: None,
             tallies: Tallies::default(),
             clock: None,
         }
@@ -88,6 +92,12 @@ impl Attacher {
     /// settle by are steady ones, and a wall clock that is set parts no event from its lines.
     pub fn set_clock(&mut self, clock: Steady) {
         self.clock = Some(clock);
+    }
+
+    /// The same, which hands out names of domains and hosts as hashes by this key.
+    #[must_use]
+    pub fn hiding(self, key: Option<DomainKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// Takes an event.
@@ -116,6 +126,10 @@ impl Attacher {
         let mut settled = self.joiner.settle(until);
         if let Some(clock) = self.clock {
             settled.deliveries.iter_mut().for_each(|delivery| delivery.last = clock.now().wall_of(delivery.last));
+        }
+        if let Some(key) = &self.key {
+            settled.attempts.iter_mut().filter_map(|judged| judged.mta.as_mut()).for_each(|mta| key.hide_mta(mta));
+            settled.deliveries.iter_mut().for_each(|delivery| key.hide_delivery(delivery));
         }
         for judged in settled.attempts {
             self.tallies.add(judged.verdict);
@@ -164,7 +178,7 @@ mod tests {
     use jiff::SignedDuration;
     use jiff::tz::TimeZone;
 
-    use super::{Attacher, Settings, Tallies};
+    use super::{Attacher, DomainKey, Settings, Tallies};
     use crate::attempt::ClockOffset;
     use crate::event::Event;
     use crate::label::{Label, Reason};
@@ -207,6 +221,19 @@ mod tests {
         let rest = attacher.finish();
         assert_eq!((rest.events.len(), rest.events[0].id.as_str(), rest.deliveries.len()), (1, "b", 1));
         assert_eq!(rest.events[0].mta, None);
+    }
+
+    #[test]
+    fn with_a_key_the_line_without_a_recipient_names_no_host() {
+        let mut attacher = Attacher::new(Settings::default()).hiding(Some(DomainKey::new(b"0123456789abcdef")));
+        attacher.event(event("a", 0));
+        attacher.line(line(STEP));
+        attacher.line(line(LAST));
+        let ready = attacher.finish();
+        assert!(!format!("{ready:?}").contains("example.net"), "{ready:?}");
+        let hash = |name| Some(DomainKey::new(b"0123456789abcdef").hash(name));
+        let mta = ready.events[0].mta.as_ref().unwrap();
+        assert_eq!((&mta.host, &mta.recipient_domain), (&hash("mx.example.net"), &hash("example.net")));
     }
 
     #[test]

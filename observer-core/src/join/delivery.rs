@@ -113,6 +113,17 @@ impl Delivery {
         self.status.is_final() || self.is_broken_off
     }
 
+    /// The names in it: domains of recipients, and hosts.
+    pub(super) fn names_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let domains = self.domains.iter_mut().map(|(domain, _)| domain);
+        domains.chain(self.steps.iter_mut().filter_map(|step| step.relay.host.as_mut()))
+    }
+
+    /// What the server says in its own words.
+    pub(super) fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.words).chain(self.steps.iter_mut().map(|step| &mut step.words))
+    }
+
     pub(super) fn of(line: &Line, id: DeliveryId) -> Self {
         Self {
             id,

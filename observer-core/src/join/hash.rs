@@ -1,12 +1,18 @@
-//! Recipients' domains as keyed hashes, for who may not keep them: HMAC-SHA-256, RFC
-//! 2104. The same key makes the same hash on every host, and without the key nobody can
-//! tell which domain it was by trying all that there are.
+//! Names of domains and hosts as keyed hashes, for who may not keep them: HMAC-SHA-256,
+//! RFC 2104. The same key makes the same hash on every host, and without the key nobody
+//! can tell which name it was by trying all that there are.
+//!
+//! Names are hidden where the join hands them out, and not in the lines: most lines name
+//! a host and no recipient, and only the join knows that they belong together.
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 
 use ring::hmac;
 
-use crate::mta::{Line, words};
+use super::delivery::Delivery;
+use crate::event::Mta;
+use crate::mta::words::{self, WORDS_MAX};
 
 /// Of a hash so many bytes are kept, which is enough to tell all domains apart.
 const KEPT: usize = 12;
@@ -48,75 +54,136 @@ impl DomainKey {
         "hashed-".to_owned() + &digits.collect::<String>()
     }
 
-    /// Hashes the domain of the recipient wherever it stands in a line, also at the end
-    /// of a host's name, and every domain behind an `@`.
-    pub fn hide(&self, line: &mut Line) {
-        let words = self.without_addresses(&line.words);
-        let Some(domain) = line.recipient_domain.take() else {
-            line.words = words;
-            return;
-        };
-        let hash = self.hash(&domain);
-        line.words = replaced(&words, &domain, &hash);
-        if let Some(host) = line.relay.as_mut().and_then(|relay| relay.host.as_mut()) {
-            *host = replaced(host, &domain, &hash);
+    /// Hides the recipient's domain, the host, and every name in the words.
+    pub fn hide_mta(&self, mta: &mut Mta) {
+        let known: Vec<String> = mta.recipient_domain.iter().chain(&mta.host).cloned().collect();
+        if let Some(words) = &mut mta.words {
+            *words = self.without_names(words, &known);
         }
-        line.recipient_domain = Some(hash);
+        for name in mta.recipient_domain.iter_mut().chain(&mut mta.host) {
+            *name = self.hash(name);
+        }
     }
 
-    fn without_addresses(&self, words: &str) -> String {
-        let mut parts = words.split('@');
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-            let end = part.find(|c| !is_of_name(c)).unwrap_or(part.len());
-            let (domain, rest) = part.split_at(end);
-            text.push('@');
-            if !domain.is_empty() {
-                text.push_str(&self.hash(domain));
+    /// The same of a delivery, with all its recipients and hosts.
+    pub fn hide_delivery(&self, delivery: &mut Delivery) {
+        let known: Vec<String> = delivery.names_mut().map(|name| name.clone()).collect();
+        delivery.texts_mut().for_each(|words| *words = self.without_names(words, &known));
+        delivery.names_mut().for_each(|name| *name = self.hash(name));
+    }
+
+    /// A hash for every name in the words: what follows an `@`, what an address in
+    /// brackets follows, what has a dot and is no number, and the names that are known.
+    fn without_names(&self, words: &str, known: &[String]) -> String {
+        let mut rest = self.without_literals(words, known);
+        let is_cut = words.len() + MAX_CHAR > WORDS_MAX;
+        let mut text = String::with_capacity(rest.len());
+        while let Some(at) = rest.find(is_of_name) {
+            let token = &rest[at..];
+            let end = token.find(|c| !is_of_name(c)).unwrap_or(token.len());
+            text.push_str(&rest[..at]);
+            let (token, after) = token.split_at(end);
+            let name = token.trim_matches(|c| matches!(c, '.' | '-'));
+            let is_name = text.ends_with('@')
+                || precedes_address(after) && !is_before_addresses(name) && !is_number(name)
+                || name.contains('.') && !is_number(name)
+                || known.iter().any(|known| known.to_lowercase() == name.to_lowercase());
+            if is_name && !name.is_empty() {
+                let (before, behind) = token.split_once(name).unwrap_or_default();
+                text.extend([before, &self.hash(name), behind]);
+            } else if !(is_cut && after.is_empty() && !is_number(name)) {
+                // What the words were cut in may be the beginning of a name.
+                text.push_str(token);
             }
-            text.push_str(rest);
+            rest = after.to_owned();
         }
+        text.push_str(&rest);
+        text.truncate(text.floor_char_boundary(WORDS_MAX));
         text
+    }
+
+    /// A hash for each of the known names that no token is: `[192.0.2.1]`.
+    fn without_literals(&self, words: &str, known: &[String]) -> String {
+        let literals = known.iter().filter(|name| !name.chars().all(is_of_name));
+        literals.fold(words.to_owned(), |text, name| words::replaced(&text, name, &self.hash(name), is_of_name))
     }
 }
 
-/// `text` with `hash` for each occurrence of `domain` as a whole or as the end of a name.
-fn replaced(text: &str, domain: &str, hash: &str) -> String {
-    words::replaced(text, domain, hash, |c| c.is_alphanumeric() || c == '-' || c == '_')
+/// Of the longest character the bytes: words are cut between two.
+const MAX_CHAR: usize = 4;
+
+/// True for what names are made of, also of other alphabets, with accents apart.
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '\u{300}'..='\u{36f}')
+}
+
+/// True if an address in brackets follows: `[203.0.113.5]`, with a blank before or without.
+fn precedes_address(after: &str) -> bool {
+    let bracketed = after.strip_prefix(' ').unwrap_or(after).strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let address = bracketed.map(|(text, _)| text.strip_prefix("IPv6:").unwrap_or(text));
+    address.is_some_and(|text| text.parse::<IpAddr>().is_ok())
+}
+
+/// True for a word that is no name though an address follows: `Client host [192.0.2.1] blocked`.
+fn is_before_addresses(word: &str) -> bool {
+    const WORDS: [&str; 10] = ["address", "at", "by", "client", "for", "from", "host", "ip", "server", "to"];
+    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// `4.7.1`, `203.0.113.5`.
+fn is_number(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mta::stamp::Clock;
-    use crate::mta::{Kind, parse};
     use crate::sample;
 
-    fn hidden(text: &str) -> Line {
-        let clock = Clock { now: sample::time(), zone: TimeZone::UTC };
-        let line = format!("2026-11-23T16:07:01.124Z mx1 postfix/smtp[1203]: {text}");
-        let mut line = parse(Kind::Postfix, line.as_bytes(), &clock).unwrap();
-        DomainKey::new(b"0123456789abcdef").hide(&mut line);
-        line
+    fn key() -> DomainKey {
+        DomainKey::new(b"0123456789abcdef")
+    }
+
+    fn hidden(words: &str, known: &[&str]) -> String {
+        key().without_names(words, &known.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
-    fn a_recipients_domain_is_in_nothing_that_is_left() {
-        let line = hidden(
-            "AAAAAA: to=<john@Example.net>, relay=mx.example.net[203.0.113.5]:25, delay=1, delays=0/0/0.1/0, dsn=4.0.0, \
-             status=deferred (host mx.example.net[203.0.113.5] said: 450 4.2.0 <john@example.net>: greylisted, see \
-             https://myexample.net/ for jane@other.example)",
-        );
-        let hash = DomainKey::new(b"0123456789abcdef").hash("example.net");
-        assert_eq!(line.recipient_domain.as_deref(), Some(hash.as_str()));
-        assert_eq!(line.relay.as_ref().unwrap().host, Some(format!("mx.{hash}")));
-        let everything = format!("{line:?}");
-        assert!(!everything.to_lowercase().replace("myexample.net", "").contains("example.net"), "{everything}");
-        assert!(!everything.contains("other.example"), "{everything}");
+    fn every_name_in_the_words_is_hashed_and_nothing_else() {
+        let hash = |name: &str| key().hash(name);
+        let (mx, domain) = (hash("mx.example.net"), hash("example.net"));
+        for (words, known, expected) in [
+            ("Connection refused", &["example.net"][..], "Connection refused".to_owned()),
+            (
+                "host mx.example.net[203.0.113.5]:25 said: 450 4.2.0 <*@Example.NET>: greylisted.",
+                &[],
+                format!("host {mx}[203.0.113.5]:25 said: 450 4.2.0 <*@{domain}>: greylisted."),
+            ),
+            ("see https://example.net/a?b=mx.example.net.", &[], format!("see https://{domain}/a?b={mx}.")),
+            (
+                "mailhost[192.0.2.1] or mailhost [IPv6:2001:db8::1]: *@mailhost",
+                &[],
+                format!("{0}[192.0.2.1] or {0} [IPv6:2001:db8::1]: *@{0}", hash("mailhost")),
+            ),
+            ("the mailhost says", &["MailHost"], format!("the {} says", hash("mailhost"))),
+            ("for [192.0.2.1]:", &["[192.0.2.1]"], format!("for {}:", hash("[192.0.2.1]"))),
+            ("größe.example", &[], hash("größe.example")),
+            ("gro\u{308}ße.example", &[], hash("gro\u{308}ße.example")),
+            ("... - 5.7.606 [::ffff:192.0.2.1] S3150", &[], "... - 5.7.606 [::ffff:192.0.2.1] S3150".to_owned()),
+            ("Client host [192.0.2.1] blocked", &[], "Client host [192.0.2.1] blocked".to_owned()),
+        ] {
+            assert_eq!(hidden(words, known), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_cut_leaves_no_piece_of_a_name() {
+        let words = format!("{} exam", "x ".repeat(WORDS_MAX / 2 - 3));
+        assert!(words.len() < WORDS_MAX && !hidden(&words, &[]).contains("exam"));
+        let words = format!("{}*@exam", "x ".repeat(WORDS_MAX / 2 - 3));
+        assert!(words.len() == WORDS_MAX && !hidden(&words, &[]).contains("exam"));
     }
 
     #[test]
@@ -138,8 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_words_can_be_cleaned(words in sample::hostile(), domain in "[a-zß.]{0,6}") {
-            let _ = replaced(&words, &domain, "x");
-            let _ = DomainKey::new(b"0123456789abcdef").without_addresses(&words);
+            prop_assert!(hidden(&words, &[&domain]).len() <= WORDS_MAX.max(words.len()));
         }
     }
 }

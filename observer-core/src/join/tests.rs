@@ -1,5 +1,6 @@
 //! Deliveries of every kind.
 
+mod hidden;
 mod truth;
 
 use std::time::Duration;

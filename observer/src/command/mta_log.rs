@@ -80,14 +80,14 @@ impl MtaLog {
             )?;
         let (tell, heard) = sync_channel(CHUNKS);
         let state = Arc::new(Mutex::new(State::default()));
-        let reader = Reader { kind: config.kind, place: config.log.clone(), key, tell, state: Arc::clone(&state) };
+        let reader = Reader { kind: config.kind, place: config.log.clone(), tell, state: Arc::clone(&state) };
         thread::Builder::new()
             .name("mta-log".to_owned())
             .spawn(move || reader.run())
             .map_err(|error| Failure::new("cannot start a thread", error))?;
         let settings = Settings { are_pids_ours: !config.has_own_process_ids, ..Settings::default() };
         let clock = clock::steady();
-        let mut attacher = Attacher::new(settings);
+        let mut attacher = Attacher::new(settings).hiding(key);
         attacher.set_clock(clock);
         Ok(Self {
             attacher,
@@ -185,7 +185,6 @@ pub(super) fn named(kind: Kind, place: &Place) -> String {
 struct Reader {
     kind: Kind,
     place: Place,
-    key: Option<DomainKey>,
     tell: SyncSender<Heard>,
     state: Arc<Mutex<State>>,
 }
@@ -222,12 +221,7 @@ impl Reader {
     fn read(&self, follower: &mut Follower) -> (Heard, bool) {
         let now = Timestamp::now();
         let mut lines = Vec::new();
-        let read = follower.poll(now, |mut line| {
-            if let Some(key) = &self.key {
-                key.hide(&mut line);
-            }
-            lines.push(line);
-        });
+        let read = follower.poll(now, |line| lines.push(line));
         let mut state = lock(&self.state);
         state.counts = follower.counts();
         state.trouble = read.as_ref().err().map(|error| self.cause(error));

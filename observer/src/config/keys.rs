@@ -123,8 +123,9 @@ const SECTIONS: &[Section] = &[
             key(
                 "domain_key_file",
                 "\"/etc/observer/domains.key\"",
-                "Keep and send recipients' domains as keyed hashes only: a file with the key, or the name of a systemd \
-                 credential. The same key makes the same hashes on every host. Default: domains as they are.",
+                "Keep and send domains and host names of the log as keyed hashes only, in its words too: a file with the key, \
+                 or the name of a systemd credential. The same key makes the same hashes on every host. Rows that history \
+                 has already stay as they are. Default: names as they are.",
             ),
             key(
                 "own_process_ids",
