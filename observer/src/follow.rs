@@ -1,10 +1,12 @@
 //! Reads a mail server's log as it grows. Nothing is written, locked or moved.
 
+mod directory;
 mod file;
 mod journal;
 mod lines;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use std::io;
 use std::path::PathBuf;
@@ -106,6 +108,14 @@ impl Follower {
         counts.lines += lines;
         counts.deliveries += deliveries;
         more
+    }
+
+    /// Why files can come and go unnoticed; `None`: they cannot.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.log {
+            Log::File(file) => file.trouble(),
+            Log::Journal(_) => None,
+        }
     }
 
     /// What was read so far.

@@ -218,6 +218,9 @@ impl MtaMetrics {
         ];
         let help = "Times that the mail server's log was begun anew, by cause.";
         out.family("observer_mta_log_reopened", Kind::Counter, help).put_causes("cause", opened);
+        let unread = [("came and went", self.counts.unread_files), ("end not read", self.counts.unread_ends)];
+        let help = "Files of the mail server's log of which a part may not have been read, by cause.";
+        out.family("observer_mta_log_unread", Kind::Counter, help).put_causes("cause", unread);
         let Tallies { joined, unlogged, ambiguous, nothing, unsought } = self.tallies;
         let found = [
             ("line", joined),

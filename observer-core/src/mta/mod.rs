@@ -81,6 +81,10 @@ pub struct LogCounts {
     pub rotations: u64,
     /// Times that a file was found cut.
     pub truncations: u64,
+    /// Files that came and went before they could be opened.
+    pub unread_files: u64,
+    /// Files that went, or were cut without a copy, and may have had more than was read.
+    pub unread_ends: u64,
     /// Times that journalctl had to be started again.
     pub restarts: u64,
 }

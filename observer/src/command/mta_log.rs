@@ -48,6 +48,8 @@ struct State {
     counts: Counts,
     /// Why the log cannot be read.
     trouble: Option<String>,
+    /// Why files of it can come and go unnoticed.
+    unnoticed: Option<String>,
 }
 
 /// The log, and the events that wait for it.
@@ -62,6 +64,9 @@ pub(super) struct MtaLog {
     place: String,
     /// The trouble that was said.
     said: Option<String>,
+    said_unnoticed: Option<String>,
+    /// Of what may not have been read, so much was said.
+    said_unread: u64,
 }
 
 impl MtaLog {
@@ -98,6 +103,8 @@ impl MtaLog {
             state,
             place: named(config.kind, &config.log),
             said: None,
+            said_unnoticed: None,
+            said_unread: 0,
         })
     }
 
@@ -113,6 +120,7 @@ impl MtaLog {
         let now = self.read_clock().steady;
         self.hear();
         self.say_trouble();
+        self.say_unread();
         let until = self.read_until.max(before(now, WAITS_FOR_LOG));
         if is_drained {
             self.settled_until = self.settled_until.max(before(until, ARRIVES_WITHIN));
@@ -161,6 +169,27 @@ impl MtaLog {
             None => say(&format!("{} is read again", self.place)),
         }
         self.said = trouble;
+    }
+
+    /// Says what may be missing, once.
+    fn say_unread(&mut self) {
+        let state = lock(&self.state);
+        let (counts, unnoticed) = (state.counts, state.unnoticed.clone());
+        drop(state);
+        let place = &self.place;
+        if let Some(why) = unnoticed.as_ref().filter(|_| unnoticed != self.said_unnoticed) {
+            say(&format!("{place}: several rotations within 100 ms can go unnoticed: cannot watch {why}"));
+        }
+        self.said_unnoticed = unnoticed;
+        let unread = counts.unread_files + counts.unread_ends;
+        if unread > self.said_unread {
+            let Counts { unread_files, unread_ends, .. } = counts;
+            say(&format!(
+                "{place}: not all was read (files that came and went: {unread_files}, files cut or removed before their end: \
+                 {unread_ends}): let logrotate delay the compression (delaycompress), and rotate less often"
+            ));
+        }
+        self.said_unread = unread;
     }
 }
 
@@ -224,6 +253,7 @@ impl Reader {
         let read = follower.poll(now, |line| lines.push(line));
         let mut state = lock(&self.state);
         state.counts = follower.counts();
+        state.unnoticed = follower.trouble();
         state.trouble = read.as_ref().err().map(|error| self.cause(error));
         let is_more = matches!(read, Ok(true));
         (Heard { lines, until: matches!(read, Ok(false)).then_some(now) }, is_more)

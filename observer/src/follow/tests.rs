@@ -81,6 +81,135 @@ fn a_file_cut_in_place_is_read_from_its_beginning() {
     fs::write(&path, (4..9).map(line).collect::<String>()).unwrap();
     assert_eq!(numbers(&mut follower), [4, 5, 6, 7, 8]);
     assert_eq!((follower.counts().rotations, follower.counts().truncations), (0, 2));
+    assert_eq!(follower.counts().unread_ends, 2);
+}
+
+/// Renames as logrotate does.
+fn rotate(path: &Path, kept: u8) {
+    let numbered = |number: u8| path.with_extension(format!("log.{number}"));
+    for number in (1..kept).rev().filter(|&number| numbered(number).exists()) {
+        fs::rename(numbered(number), numbered(number + 1)).unwrap();
+    }
+    fs::rename(path, numbered(1)).unwrap();
+}
+
+#[test]
+fn two_rotations_between_two_looks_lose_nothing() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::Back(1 << 20));
+    assert_eq!(numbers(&mut follower), [1]);
+    append(&path, &line(2));
+    rotate(&path, 4);
+    append(&path, &line(3));
+    rotate(&path, 4);
+    append(&path, &line(4));
+    assert_eq!(numbers(&mut follower), [2, 3, 4]);
+    // Neither server nor syslog daemon has been told yet.
+    append(&path.with_extension("log.2"), &line(5));
+    append(&path.with_extension("log.1"), &line(6));
+    append(&path, &line(7));
+    assert_eq!(numbers(&mut follower), [5, 6, 7]);
+    let counts = follower.counts();
+    assert_eq!((counts.rotations, counts.unread_files, counts.unread_ends), (2, 0, 0));
+    assert_eq!(follower.trouble(), None);
+}
+
+#[test]
+fn a_rotation_that_leaves_no_log_yet_is_read() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::End);
+    for number in 2..6 {
+        rotate(&path, 9);
+        append(&path, &line(number));
+    }
+    rotate(&path, 9);
+    assert_eq!(numbers(&mut follower), [2, 3, 4, 5]);
+    assert_eq!((numbers(&mut follower).len(), follower.counts().unread_files), (0, 0));
+    // What comes back under its old name is no other file.
+    fs::rename(path.with_extension("log.1"), &path).unwrap();
+    append(&path, &line(6));
+    assert_eq!(numbers(&mut follower), [6]);
+    assert_eq!((numbers(&mut follower).len(), follower.counts().unread_files), (0, 0));
+}
+
+#[test]
+fn a_file_that_comes_and_goes_is_counted() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::End);
+    rotate(&path, 4);
+    append(&path, &line(2));
+    rotate(&path, 4);
+    // As if it was compressed at once.
+    fs::remove_file(path.with_extension("log.1")).unwrap();
+    append(&path, &line(3));
+    assert_eq!(numbers(&mut follower), [3]);
+    assert_eq!((numbers(&mut follower).len(), follower.counts().unread_files), (0, 1));
+    for number in 4..8 {
+        rotate(&path, 4);
+        append(&path, &line(number));
+        assert_eq!(numbers(&mut follower), [number]);
+    }
+    assert_eq!((numbers(&mut follower).len(), follower.counts().unread_files), (0, 1));
+}
+
+#[test]
+fn a_server_that_is_not_told_of_a_rotation_is_read_while_it_writes() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::End);
+    for number in 2..8 {
+        rotate(&path, 20);
+        append(&path, &line(number));
+        assert_eq!(numbers(&mut follower), [number]);
+    }
+    append(&path.with_extension("log.6"), &line(9));
+    assert_eq!(numbers(&mut follower), [9]);
+}
+
+/// As logrotate does with copytruncate.
+fn copy_and_cut(path: &Path) {
+    let numbered = |number: u8| path.with_extension(format!("log.{number}"));
+    if numbered(1).exists() {
+        fs::rename(numbered(1), numbered(2)).unwrap();
+    }
+    fs::copy(path, numbered(1)).unwrap();
+    OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+}
+
+#[test]
+fn the_rest_of_a_file_that_was_copied_and_cut_is_read_from_the_copy() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    append(&path, &line(1));
+    let mut follower = follow(&path, From::Back(1 << 20));
+    assert_eq!(numbers(&mut follower), [1]);
+    let whole = line(3);
+    append(&path, &(line(2) + &whole[..20]));
+    assert_eq!(numbers(&mut follower), [2]);
+    append(&path, &(whole[20..].to_owned() + &line(4)));
+    copy_and_cut(&path);
+    append(&path, &line(5));
+    copy_and_cut(&path);
+    append(&path, &line(6));
+    assert_eq!(numbers(&mut follower), [3, 4, 5, 6]);
+    copy_and_cut(&path);
+    append(&path, &line(7));
+    assert_eq!(numbers(&mut follower), [7]);
+    let counts = follower.counts();
+    assert_eq!((counts.rotations, counts.truncations, counts.unread_ends), (0, 2, 0));
+    append(&path, &line(8));
+    copy_and_cut(&path);
+    fs::remove_file(path.with_extension("log.1")).unwrap();
+    append(&path, &line(9));
+    assert_eq!(numbers(&mut follower), [9]);
+    assert_eq!(follower.counts().unread_ends, 1);
 }
 
 #[test]

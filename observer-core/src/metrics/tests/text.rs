@@ -26,7 +26,14 @@ fn everything_that_is_told() {
     reading.readers = Some(ReaderMetrics { connected: 2, events_lost: 9 });
     reading.mta = Some(MtaMetrics {
         is_read: true,
-        counts: LogCounts { lines: 900, deliveries: 60, too_long: 1, rotations: 2, truncations: 0, restarts: 0 },
+        counts: LogCounts {
+            lines: 900,
+            deliveries: 60,
+            too_long: 1,
+            rotations: 2,
+            unread_files: 3,
+            ..LogCounts::default()
+        },
         tallies: Tallies { joined: 20, unlogged: 4, ambiguous: 2, nothing: 3, unsought: 1 },
         waiting: Waiting { attempts: 5, mentions: 6, deliveries: 7, early_attempts: 1, early_lines: 8 },
     });
