@@ -6,6 +6,7 @@
 //! and ends.
 
 mod rate;
+mod reach;
 mod text;
 mod tracker;
 mod view;
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::reach::{Reach, sentences};
 pub use self::tracker::{Change, EndCause, MAX_ACTIVE, OpenScope, ScopeChange, ScopeTracker};
 use self::view::View;
 use crate::label::Label;

@@ -16,7 +16,7 @@ use crate::count::Ended;
 use crate::event::milliseconds;
 use crate::label::Label;
 use crate::ledger::Outcome;
-use crate::scope::{Scope, Verdict, assess};
+use crate::scope::{Reach, Scope, assess};
 use crate::tally::{Key, Latencies, Latency, Seen, Tallies, Tally, Window};
 
 /// Process names told apart: an attacker can invent as many as they like.
@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 1_024;
 /// Characters kept of a process name; the kernel keeps 15 bytes.
 const MAX_NAME: usize = 45;
 
-/// Verdicts listed for a window; one for each of a thousand dead hosts says
+/// Scopes listed; one for each of a thousand dead hosts says
 /// less than ten.
 const MAX_VERDICTS: usize = 10;
 
@@ -213,23 +213,24 @@ impl Builder {
         (all, omitted)
     }
 
-    /// For each window the widest verdicts first, then those with most failures.
-    fn scopes(&self) -> (Vec<Verdict>, u64) {
+    /// Each scope once: those of the shortest window first, of these the widest, then those
+    /// with most failures.
+    fn scopes(&self) -> (Vec<Reach>, u64) {
         if !is_comparable(&self.frame.selection) {
             return (Vec::new(), 0);
         }
         let last = Timestamp::from_nanosecond(self.frame.period.until.as_nanosecond() - 1);
         let now = last.unwrap_or(self.frame.period.until);
-        let (mut listed, mut omitted) = (Vec::new(), 0);
-        for window in windows(self.frame.period) {
-            let mut verdicts = assess(&self.tallies, window, now);
-            let is_one = |verdict: &Verdict| matches!(verdict.scope, Scope::Destination { .. });
-            verdicts.sort_by_key(|verdict| (is_one(verdict), Reverse(verdict.numbers.failures)));
-            omitted += verdicts.len().saturating_sub(MAX_VERDICTS) as u64;
-            verdicts.truncate(MAX_VERDICTS);
-            listed.append(&mut verdicts);
-        }
-        (listed, omitted)
+        let windows = windows(self.frame.period);
+        let mut all = Reach::merged(windows.into_iter().flat_map(|window| assess(&self.tallies, window, now)));
+        let is_one = |reach: &Reach| matches!(reach.verdict.scope, Scope::Destination { .. });
+        all.sort_by_key(|reach| {
+            let numbers = &reach.verdict.numbers;
+            (is_one(reach), numbers.window, Reverse(numbers.failures))
+        });
+        let omitted = all.len().saturating_sub(MAX_VERDICTS) as u64;
+        all.truncate(MAX_VERDICTS);
+        (all, omitted)
     }
 }
 

@@ -29,7 +29,7 @@ pub use self::recorded::Recorded;
 pub use self::timeline::{Bucket, Timeline};
 use crate::label::{Label, Reason};
 use crate::ledger;
-use crate::scope::Verdict;
+use crate::scope::Reach;
 use crate::tally::Seen;
 use crate::wire;
 
@@ -68,9 +68,9 @@ pub struct Report {
     pub processes: Vec<Process>,
     /// The processes of other names, together.
     pub processes_omitted: Omitted,
-    /// How far failures reach at the end of the period.
-    pub scopes: Vec<Verdict>,
-    /// Verdicts that are not listed, on single destinations as a rule.
+    /// How far failures reach at the end of the period, each scope once.
+    pub scopes: Vec<Reach>,
+    /// Scopes that are not listed, single destinations as a rule.
     pub scopes_omitted: u64,
     /// What was counted, and what was lost.
     pub ledger: Account,

@@ -10,6 +10,7 @@ use super::{Account, Cause, Omitted, OutcomeCount, Period, Quantiles, Report, Se
 use crate::format::span::span;
 use crate::label::Label;
 use crate::sanitize::sanitize;
+use crate::scope::sentences;
 
 /// Labels that occurred, in their order.
 pub(super) fn labels(report: &Report) -> Vec<Label> {
@@ -160,8 +161,7 @@ pub(super) fn scopes(report: &Report) -> Vec<String> {
     if report.scopes.is_empty() {
         return vec!["Nothing stands out at the end of the period".to_owned()];
     }
-    let more = (report.scopes_omitted > 0).then(|| format!("{} more like these", report.scopes_omitted));
-    report.scopes.iter().map(ToString::to_string).chain(more).collect()
+    sentences(&report.scopes, report.scopes_omitted)
 }
 
 /// The report in one sentence.

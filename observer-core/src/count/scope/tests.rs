@@ -133,7 +133,7 @@ fn a_prefix_and_a_destination_elsewhere() {
         [
             "Fails for prefix 203.0.113.0/24 on port 25, 2 destinations: 13 of 13 attempts failed in the last ten \
              minutes, mostly timeout; 60 of 67 elsewhere succeeded",
-            "Fails for destination 203.0.114.1:25 alone: 7 of 7 attempts failed in the last ten minutes, mostly \
+            "Fails for destination 203.0.114.1:25: 7 of 7 attempts failed in the last ten minutes, mostly \
              refused; 60 of 73 elsewhere succeeded",
         ]
     );

@@ -3,7 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Change, EndCause, Numbers, Scope, ScopeChange, Verdict};
+use super::reach::{Reach, each_once, failed};
+use super::{BEGIN, Change, EndCause, Numbers, Scope, ScopeChange, Verdict};
 use crate::tally::Window;
 
 impl Display for Scope {
@@ -22,7 +23,7 @@ impl Display for Scope {
     }
 }
 
-const fn words(window: Window) -> &'static str {
+pub(super) const fn window_words(window: Window) -> &'static str {
     match window {
         Window::Minute => "minute",
         Window::TenMinutes => "ten minutes",
@@ -31,61 +32,75 @@ const fn words(window: Window) -> &'static str {
     }
 }
 
-fn endpoint(ip: IpAddr, port: u16) -> SocketAddr {
+pub(super) fn endpoint(ip: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
-}
-
-impl Display for Numbers {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { attempts, failures, window, .. } = self;
-        write!(f, "{failures} of {attempts} attempts failed in the last {}", words(*window))?;
-        self.label.map_or(Ok(()), |label| write!(f, ", mostly {}", label.as_str()))
-    }
 }
 
 impl Display for Verdict {
     /// A sentence, without a full stop.
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { scope, numbers } = self;
-        let Numbers { destinations, elsewhere_attempts, elsewhere_successes, .. } = numbers;
-        let elsewhere = |f: &mut Formatter<'_>, of: &str| {
-            write!(f, "; {elsewhere_successes} of {elsewhere_attempts} {of} succeeded")
-        };
-        match scope {
-            Scope::Everything { .. } => {
-                write!(
-                    f,
-                    "Fails for {scope}, {destinations} in all: the provider or a firewall may block it: {numbers}"
-                )
-            }
-            Scope::OnlyIpv4 { .. } | Scope::OnlyIpv6 { .. } => {
-                write!(f, "Fails for {scope} alone, {destinations} destinations: {numbers}")?;
-                elsewhere(f, "of the other family")
-            }
-            Scope::OnlySource { .. } => {
-                write!(f, "Fails from {scope} alone, for {destinations} destinations: {numbers}")?;
-                elsewhere(f, "from others")
-            }
-            Scope::Prefix { .. } => {
-                write!(f, "Fails for {scope}, {destinations} destinations: {numbers}")?;
-                elsewhere(f, "elsewhere")
-            }
-            Scope::Destination { .. } => {
-                write!(f, "Fails for {scope} alone: {numbers}")?;
-                elsewhere(f, "elsewhere")
-            }
-            Scope::Intermittent { connections, period_s, .. } => {
-                let times = if *connections == 1 { "connection" } else { "connections" };
-                write!(
-                    f,
-                    "Fails for {scope} after about {connections} {times} in {period_s} s, a rate limit: {numbers}"
-                )
-            }
-            Scope::TooLittleData { .. } => {
-                write!(f, "Too little data to tell how far it reaches on {scope}: {numbers}")
-            }
+        sentence(f, &self.scope, &[&self.numbers])
+    }
+}
+
+impl Display for Reach {
+    /// A sentence, without a full stop.
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        sentence(f, &self.verdict.scope, &self.numbers().collect::<Vec<_>>())
+    }
+}
+
+/// What fails, by the numbers of each window that shows it, the shortest first.
+fn sentence(f: &mut Formatter<'_>, scope: &Scope, numbers: &[&Numbers]) -> Result {
+    let destinations = numbers.first().map_or(0, |first| first.destinations);
+    match scope {
+        Scope::Everything { .. } => {
+            write!(f, "Fails for {scope}, {destinations} in all: the provider or a firewall may block it: ")?;
+            failed(f, numbers)
+        }
+        Scope::OnlyIpv4 { .. } | Scope::OnlyIpv6 { .. } => {
+            write!(f, "Fails for {scope} alone, {destinations} destinations: ")?;
+            failed(f, numbers)?;
+            elsewhere(f, numbers, "of the other family")
+        }
+        Scope::OnlySource { .. } => {
+            write!(f, "Fails from {scope} alone, for {destinations} destinations: ")?;
+            failed(f, numbers)?;
+            elsewhere(f, numbers, "from others")
+        }
+        Scope::Prefix { .. } => {
+            write!(f, "Fails for {scope}, {destinations} destinations: ")?;
+            failed(f, numbers)?;
+            elsewhere(f, numbers, "elsewhere")
+        }
+        Scope::Destination { .. } => {
+            let alone = if numbers.iter().all(|numbers| is_alone(numbers)) { " alone" } else { "" };
+            write!(f, "Fails for {scope}{alone}: ")?;
+            failed(f, numbers)?;
+            elsewhere(f, numbers, "elsewhere")
+        }
+        Scope::Intermittent { connections, period_s, .. } => {
+            let times = if *connections == 1 { "connection" } else { "connections" };
+            write!(f, "Fails for {scope} after about {connections} {times} in {period_s} s, a rate limit: ")?;
+            failed(f, numbers)
+        }
+        Scope::TooLittleData { .. } => {
+            write!(f, "Too little data to tell how far it reaches on {scope}: ")?;
+            failed(f, numbers)
         }
     }
+}
+
+/// True if what it is compared with works, by the measure that other scopes need.
+fn is_alone(numbers: &Numbers) -> bool {
+    let failed = numbers.elsewhere_attempts.saturating_sub(numbers.elsewhere_successes);
+    failed as f64 <= BEGIN.elsewhere * numbers.elsewhere_attempts as f64
+}
+
+/// `; 198 of 200 elsewhere succeeded`.
+fn elsewhere(f: &mut Formatter<'_>, numbers: &[&Numbers], of: &str) -> Result {
+    let shares = numbers.iter().map(|numbers| (numbers.elsewhere_successes, numbers.elsewhere_attempts));
+    write!(f, "; {} {of} succeeded", each_once(shares))
 }
 
 impl Display for ScopeChange {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Account, Builder, Frame, Report, Selection, json, sample, table, words};
 use crate::label::{Label, Reason};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Outcome};
 use crate::tally::Seen;
 
 /// What a live capture says when something went wrong.
@@ -130,6 +130,71 @@ fn many_dead_hosts_leave_room_for_the_rest() {
         .collect();
     let report = sample::build(sample::frame(), &attempts);
     assert_eq!((report.scopes.len(), report.scopes_omitted), (10, 30));
+}
+
+/// A host that fails a day long, with more hosts in the last hour.
+fn a_day(failing: &[(&str, i64)]) -> Report {
+    const RST: Outcome = (Label::Refused, Some(Reason::Rst));
+    let day = SignedDuration::from_hours(24);
+    let frame = Frame {
+        period: super::Period {
+            since: sample::since() + SignedDuration::from_hours(1) - day,
+            ..sample::frame().period
+        },
+        ..sample::frame()
+    };
+    let mut attempts = Vec::new();
+    for hour in -20..=0 {
+        for n in 0..6 {
+            let second = hour * 3_600 + n * 600;
+            let healthy = (0..5).map(|net| format!("198.51.{net}.7"));
+            attempts.extend(
+                healthy.map(|to| (sample::seen(second, "192.0.2.10", &to, (Label::Connected, None), 900), "smtp")),
+            );
+            let failing = failing.iter().filter(|(_, since)| *since <= hour);
+            attempts.extend(failing.map(|(to, _)| (sample::seen(second + 1, "192.0.2.10", to, RST, 21), "smtp")));
+        }
+    }
+    sample::build(frame, &attempts)
+}
+
+#[test]
+fn a_scope_of_two_windows_is_said_once() {
+    assert_eq!(
+        words::scopes(&a_day(&[("203.0.113.11", -20)])),
+        [
+            "Fails for destination 203.0.113.11:25 alone: 6 of 6 attempts failed in the last hour, and 126 of 126 in the \
+          last day, mostly refused; 30 of 30, and 630 of 630 elsewhere succeeded"
+        ]
+    );
+    assert_eq!(
+        words::scopes(&a_day(&[("203.0.113.11", 0)])),
+        ["Fails for destination 203.0.113.11:25 alone: 6 of 6 attempts failed in the last hour, and the last day, \
+          mostly refused; 30 of 30, and 630 of 630 elsewhere succeeded"]
+    );
+}
+
+#[test]
+fn ten_destinations_share_a_sentence_and_none_is_alone() {
+    let to: Vec<String> = (0..10).map(|net| format!("203.0.{net}.1")).collect();
+    let failing: Vec<_> = to.iter().enumerate().map(|(nth, to)| (to.as_str(), if nth < 8 { 0 } else { -20 })).collect();
+    let report = a_day(&failing);
+    let mut listed: Vec<String> = (1..8).map(|net| format!("203.0.{net}.1:25 (6 of 6, mostly refused)")).collect();
+    listed.extend((8..10).map(|net| format!("203.0.{net}.1:25 (6 of 6, and 126 of 126, mostly refused)")));
+    assert_eq!(
+        words::scopes(&report),
+        [format!(
+            "Fails for 10 destinations in the last hour, and the last day: 203.0.0.1:25 (6 of 6 attempts, mostly refused), \
+             {}; 30 of 30, and 630 of 630 elsewhere succeeded",
+            listed.join(", ")
+        )]
+    );
+    let mut scopes: Vec<_> = report.scopes.iter().map(|reach| &reach.verdict.scope).collect();
+    scopes.dedup();
+    assert_eq!((scopes.len(), report.scopes_omitted), (10, 0), "{scopes:?}");
+    assert!(report.scopes.iter().all(|reach| reach.longer.len() == 1));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(crate::sample::against_schema("observer.report.v1", &json), Vec::<String>::new());
 }
 
 #[test]
