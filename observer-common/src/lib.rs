@@ -4,6 +4,7 @@
 //! - [`record`]: the structs that cross the border: maps, ring buffer.
 //! - [`attempt`]: which kernel facts begin, advance and end an attempt. It is
 //!   compiled into the kernel programs and property-tested in user space.
+//! - [`prober`]: whose connections are no attempts.
 //! - [`stat`]: indexes of the kernel's own counters.
 //!
 //! No dependency, no `std`, no padding byte: an uninitialised byte would be
@@ -12,6 +13,7 @@
 
 pub mod address;
 pub mod attempt;
+pub mod prober;
 pub mod record;
 pub mod stat;
 

@@ -32,8 +32,11 @@ pub const EVENTS_ODD: u32 = 12;
 /// [`EVENTS_EVEN`] nor [`EVENTS_ODD`].
 pub const EVENTS_UNKEYED: u32 = 13;
 
+/// Connections of observer's own, such as probes: not attempts.
+pub const OWN: u32 = 14;
+
 /// Number of counters.
-pub const COUNT: usize = 14;
+pub const COUNT: usize = 15;
 
 /// All of them.
 pub type Stats = [u64; COUNT];

@@ -108,6 +108,8 @@ fn attempts(reading: &Reading, out: &mut Exposition) {
     out.family("observer_attempts_in_flight", Kind::Gauge, "Attempts that have not ended.").put([], ledger.in_flight);
     let lost = "Attempts begun and then not followed, by cause.";
     out.family("observer_attempts_lost", Kind::Counter, lost).put_causes("cause", ledger.lost.iter().copied());
+    let own = "Connections of observer's own, such as probes: not attempts, and not recorded.";
+    out.family("observer_own_connections", Kind::Counter, own).put([], reading.totals.stat(stat::OWN));
     let imbalance = "Attempts minus outcomes, in flight and lost; anything but 0 is a miscount.";
     out.family("observer_ledger_imbalance", Kind::Gauge, imbalance).put([], ledger.imbalance() as f64);
     let unlabelled = "Outcomes counted in total only and missing in observer_tcp_connects_total: the kernel's table was \

@@ -1,7 +1,8 @@
 //! What `observer run` and its readers say to each other on the unix socket: one
 //! JSON object a line. A reader first sends a [`Request`]; it gets a [`Hello`],
 //! and then events, deliveries, alerts and [`Account`]s as they come, and a [`Lost`] where it
-//! was too slow for some. When it closes its writing half it gets a [`Summary`].
+//! was too slow for some. When it closes its writing half it gets a [`Summary`]. One that
+//! probes gets a [`Probing`] instead, and nothing more.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub struct Request {
     /// An account every second, too.
     #[serde(default)]
     pub accounts: bool,
+    /// Nothing, but that the connections of this process are not recorded while it stays:
+    /// it probes. Not written otherwise, since earlier versions refuse it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probing: bool,
 }
 
 /// Who answers.
@@ -36,6 +41,13 @@ pub struct Hello {
     pub ports: Vec<u16>,
     /// Hooks that are attached.
     pub hooks: usize,
+}
+
+/// The connections of the process that asks are not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probing {
+    /// So many of them, at most.
+    pub connections: u32,
 }
 
 /// Events that this reader was too slow for.
@@ -110,6 +122,8 @@ pub struct Refusal {
 pub enum Line {
     /// The first line.
     Hello(Hello),
+    /// The only line, to one that probes.
+    Probing(Probing),
     /// The first line, and the last.
     Refusal(Refusal),
     /// An attempt that ended.
@@ -129,7 +143,8 @@ pub enum Line {
 }
 
 /// The kinds of [`Line`] as they are written.
-const KINDS: [&str; 9] = ["hello", "refusal", "event", "delivery", "alert", "account", "lost", "end", "summary"];
+const KINDS: [&str; 10] =
+    ["hello", "probing", "refusal", "event", "delivery", "alert", "account", "lost", "end", "summary"];
 
 impl Line {
     /// Reads a line. `None` if it is of a kind that only later versions know, which

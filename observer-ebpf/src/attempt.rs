@@ -13,6 +13,7 @@ use aya_ebpf::{
 use observer_common::{
     address::Address,
     attempt::SocketAtEnd,
+    prober,
     record::{AttemptRecord, DestinationCounters, DestinationKey, NO_EPOCH, OutcomeKey, end, fact, phase},
     stat,
 };
@@ -50,19 +51,30 @@ pub(crate) fn current_pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
-/// True if the current task, whose process id in the initial namespace is `pid`, is of
-/// observer itself.
+/// The current process id as observer sees it, where it is `pid` in the initial namespace;
+/// 0 where observer sees none.
 #[inline(always)]
-fn is_observer(pid: u32) -> bool {
-    let own = OBSERVER_PID.load();
-    if PID_NAMESPACE.load() == 0 || own == 0 {
-        return pid == own;
+fn pid_here(pid: u32) -> u32 {
+    if PID_NAMESPACE.load() == 0 {
+        return pid;
     }
     let mut seen = bpf_pidns_info { pid: 0, tgid: 0 };
     let size = size_of::<bpf_pidns_info>() as u32;
     // SAFETY: the helper writes `size` bytes to `seen`, zeroes where the task is of another namespace.
     unsafe { bpf_get_ns_current_pid_tgid(PID_NAMESPACE_DEV.load(), PID_NAMESPACE.load(), &raw mut seen, size) };
-    seen.tgid == own
+    seen.tgid
+}
+
+/// True if a connection of the current task, whose process id in the initial namespace is
+/// `pid`, is observer's own, or that of one that probes for it; counts it.
+#[inline(always)]
+fn is_own(pid: u32) -> bool {
+    let pid = pid_here(pid);
+    let is_own = pid != 0 && (pid == OBSERVER_PID.load() || is_prober(pid));
+    if is_own {
+        count(stat::OWN);
+    }
+    is_own
 }
 
 /// The attempt in flight on a socket.
@@ -82,7 +94,7 @@ pub(crate) fn begin(sk: u64) {
     let head = sock::head(sk);
     let Some(dport) = head.watched_dport() else { return };
     let pid = current_pid();
-    if is_observer(pid) {
+    if is_own(pid) {
         // Whoever sees its end cannot tell whose it is. Of no matter if there is no room.
         let _ = OWN_SOCKETS.insert(&sk, &1, 0);
         return;
@@ -109,6 +121,20 @@ pub(crate) fn begin(sk: u64) {
         // SAFETY: an element of a map; every writer writes the same value.
         unsafe { *was_full = 1 };
     }
+}
+
+#[inline(always)]
+fn is_prober(pid: u32) -> bool {
+    for index in 0..prober::SLOTS {
+        let Some(slot) = PROBERS.get_ptr_mut(index) else { return false };
+        // SAFETY: an element of a map.
+        if prober::admits(unsafe { slot.read_volatile() }, pid) {
+            // SAFETY: as above. Atomic, so that it undoes nothing that user space writes.
+            unsafe { take_one(slot, prober::ONE) };
+            return true;
+        }
+    }
+    false
 }
 
 /// A new record of a socket in SYN-SENT, in the state hook's scratch.
@@ -390,7 +416,7 @@ fn recall_icmp(record: &mut AttemptRecord) {
 #[inline(always)]
 pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     let pid = current_pid();
-    if has_ended(sk) || !is_connect_errno(errno) || is_observer(pid) || !sock::is_tcp(sk) {
+    if has_ended(sk) || !is_connect_errno(errno) || !sock::is_tcp(sk) || is_own(pid) {
         return;
     }
     let Some(record) = scratch(CONNECT_HOOK) else { return };

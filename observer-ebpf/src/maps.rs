@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use observer_common::{
     address::Address,
+    prober,
     record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey},
     stat::Stats,
 };
@@ -64,7 +65,12 @@ pub(crate) static ICMP_ERRORS: LruHashMap<Connection, IcmpError> = LruHashMap::w
 #[map]
 pub(crate) static ENDED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// Sockets on which observer itself connects, by address, until they leave SYN-SENT.
+/// Processes that probe for observer, see [`prober`]; user space fills it.
+#[map]
+pub(crate) static PROBERS: Array<u64> = Array::with_max_entries(prober::SLOTS, 0);
+
+/// Sockets on which observer itself connects, or one that probes for it, by address, until
+/// they leave SYN-SENT.
 #[map]
 pub(crate) static OWN_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1_024, 0);
 
@@ -179,6 +185,21 @@ pub(crate) fn count(index: u32) {
 pub(crate) unsafe fn add_one(counter: *mut u64) {
     // SAFETY: the caller's promise.
     unsafe { core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+/// Takes from a shared number, as [`add_one`] adds.
+///
+/// # Safety
+/// As [`add_one`].
+#[inline(always)]
+pub(crate) unsafe fn take_one(number: *mut u64, one: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
+            number,
+            one.wrapping_neg(),
+        );
+    }
 }
 
 macro_rules! globals {

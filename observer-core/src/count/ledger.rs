@@ -118,6 +118,7 @@ fn remarks(totals: &Totals) -> Vec<(&'static str, u64)> {
         ("ends that the first hook missed and a later one caught", stat::RECOVERED_ENDS),
         ("facts that a hook missed and the socket still told", stat::RECOVERED_FACTS),
         ("outcomes counted in total only, outcome table full", stat::OUTCOMES_FULL),
+        ("connections of observer's own, such as probes, not recorded", stat::OWN),
         ("ended attempts not remembered, some may be counted twice", stat::ENDED_FULL),
     ]
     .map(|(cause, index)| (cause, totals.stat(index)));

@@ -1,5 +1,6 @@
 //! `observer diagnose`: gathers the evidence, which history has.
 
+mod announce;
 mod capture;
 mod dns;
 mod probing;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
+use self::announce::announce;
 use self::dns::Dns;
 use self::recorded::{Recorded, is_in};
 use super::configuration;
@@ -60,6 +62,7 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         port: args.port,
         is_probing: args.probe,
         is_forced: args.force,
+        socket: args.source.socket.clone(),
         dns,
         operators: operators.map_err(|error| Failure::new("cannot name operators", error))?,
         since: captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?,
@@ -139,6 +142,8 @@ struct Inquiry {
     is_probing: bool,
     /// Other people's ports, too.
     is_forced: bool,
+    /// Where `observer run` listens.
+    socket: PathBuf,
     dns: Option<Dns>,
     operators: Option<AsnDatabase>,
     since: Timestamp,
@@ -169,7 +174,10 @@ impl Inquiry {
             name_operators(operators, &mut evidence);
         }
         if self.is_probing {
+            // Kept until the last probe has ended.
+            let announced = announce(&self.socket);
             probing::probe(networks, self.port, self.is_forced, &mut evidence);
+            evidence.not_seen.extend(announced.err());
         }
         Ok(vec![diagnose(&evidence, self.now)])
     }

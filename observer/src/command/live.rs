@@ -23,7 +23,7 @@ use crate::kernel::counting::{Counting, Counts};
 use crate::kernel::hooks::HookReport;
 use crate::kernel::reader::{Batch, Reader};
 use crate::kernel::ring::records;
-use crate::kernel::{Channels, Session, Settings};
+use crate::kernel::{Channels, Probers, Session, Settings};
 use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
 use crate::surroundings::{Names, host};
@@ -369,6 +369,11 @@ impl Live {
             events_lost: totals.stat(stat::RING_FULL),
             malformed: self.malformed,
         }
+    }
+
+    /// Processes whose connections are no attempts.
+    pub(super) fn probers(&self) -> Arc<Probers> {
+        self.session.probers()
     }
 
     /// What became of each hook.

@@ -1,6 +1,8 @@
 //! `observer run`'s end of the unix socket: many readers at once. One that is slow
 //! loses events of its own, and holds up nobody.
 
+mod prober;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,7 @@ use super::socket::Socket;
 use crate::alert::Alert;
 use crate::count::Totals;
 use crate::event::Event;
+use crate::kernel::Probers;
 use crate::kernel::counting::Counts;
 use crate::label::Label;
 use crate::ledger::Ledger;
@@ -117,7 +120,7 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Serves on `socket`. Must be called inside a tokio runtime.
-    pub(super) fn serve(socket: Socket, hello: Hello, counts: Counts) -> Self {
+    pub(super) fn serve(socket: Socket, hello: Hello, counts: Counts, probers: Option<Arc<Probers>>) -> Self {
         let socket = Arc::new(socket);
         let (lines, _) = broadcast::channel(BEHIND);
         let (ask, asks) = mpsc::channel(64);
@@ -125,7 +128,9 @@ impl Readers {
         let all_lost = Arc::clone(&events_lost);
         let sums = Sums { counts, last: Arc::default() };
         let hello = Arc::new(hello);
-        tokio::spawn(Server { socket: Arc::clone(&socket), ask, hello, all_lost, sums: sums.clone() }.accept());
+        tokio::spawn(
+            Server { socket: Arc::clone(&socket), ask, hello, probers, all_lost, sums: sums.clone() }.accept(),
+        );
         Self { lines, asks, sums, account_at: Instant::now(), events: 0, events_lost, _socket: socket }
     }
 
@@ -214,6 +219,7 @@ struct Server {
     socket: Arc<Socket>,
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
+    probers: Option<Arc<Probers>>,
     all_lost: Arc<AtomicU64>,
     sums: Sums,
 }
@@ -235,7 +241,8 @@ impl Server {
                 continue;
             };
             let (ask, hello, all_lost) = (self.ask.clone(), Arc::clone(&self.hello), Arc::clone(&self.all_lost));
-            let one = Reader { ask, hello, all_lost, sums: self.sums.clone(), next: 0, delivered: 0, lost: 0 };
+            let (probers, sums) = (self.probers.clone(), self.sums.clone());
+            let one = Reader { ask, hello, probers, all_lost, sums, next: 0, delivered: 0, lost: 0 };
             tokio::spawn(async move {
                 // Whatever goes wrong is the reader's own affair.
                 let _ = one.serve(stream).await;
@@ -256,6 +263,7 @@ async fn refuse(mut stream: UnixStream) {
 struct Reader {
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
+    probers: Option<Arc<Probers>>,
     /// What all readers were too slow for.
     all_lost: Arc<AtomicU64>,
     sums: Sums,
@@ -267,6 +275,7 @@ struct Reader {
 
 impl Reader {
     async fn serve(mut self, stream: UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?;
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read);
         let request = timeout(REQUEST_WITHIN, request(&mut read)).await??;
@@ -277,6 +286,9 @@ impl Reader {
                 return write.write_all(json(&Line::Refusal(Refusal { cause }))?.as_bytes()).await;
             }
         };
+        if request.probing {
+            return prober::serve(self.probers.as_ref(), peer, &mut read, &mut write).await;
+        }
         let (reply, beginning) = oneshot::channel();
         let begun = self.sums.now().await;
         let _ = self.ask.send(reply).await;

@@ -151,7 +151,7 @@ impl Remote {
             Line::Delivery(delivery) => reads.delivery(&delivery)?,
             Line::Account(account) => reads.account(account),
             Line::Lost(lost) => reads.lost(lost.events),
-            Line::Hello(_) | Line::Refusal(_) | Line::End | Line::Summary(_) => {}
+            Line::Hello(_) | Line::Probing(_) | Line::Refusal(_) | Line::End | Line::Summary(_) => {}
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -260,7 +260,7 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let hello = Hello { version, ports: config.ports.clone(), hooks: live.hooks() };
-    Some(Readers::serve(listening, hello, live.counts()?))
+    Some(Readers::serve(listening, hello, live.counts()?, Some(live.probers())))
 }
 
 fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {

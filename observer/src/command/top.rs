@@ -41,7 +41,7 @@ pub(super) fn run(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
 async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.duration)?;
-    let request = Request { successes: true, accounts: true, alerts: false };
+    let request = Request { successes: true, accounts: true, alerts: false, ..Request::default() };
     if let Some(mut remote) = Remote::connect(&args.source, &request).await? {
         remote.ensure_watched(&args.port)?;
         let ports = if args.port.is_empty() { remote.ports().to_vec() } else { args.port.clone() };

@@ -34,7 +34,12 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.output.duration)?;
     let filter = args.filter();
-    let request = Request { successes: filter.wants_successes(), alerts: args.output.alerts, accounts: false };
+    let request = Request {
+        successes: filter.wants_successes(),
+        alerts: args.output.alerts,
+        accounts: false,
+        ..Request::default()
+    };
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
     let limit = args.output.count.map(NonZeroU64::get);

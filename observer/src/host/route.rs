@@ -11,7 +11,19 @@ use super::tool::run;
 /// # Errors
 /// If there is no ip(8), or it says what is not understood: why, in a line.
 pub fn to(destination: IpAddr) -> Result<Route, String> {
-    match run("ip", &["-j", "route", "get", &destination.to_string()]) {
+    get(&[&destination.to_string()])
+}
+
+/// The same of what is sent from one of this host's addresses.
+///
+/// # Errors
+/// As [`to`].
+pub fn from(source: IpAddr, destination: IpAddr) -> Result<Route, String> {
+    get(&[&destination.to_string(), "from", &source.to_string()])
+}
+
+fn get(asked: &[&str]) -> Result<Route, String> {
+    match run("ip", &[&["-j", "route", "get"], asked].concat()) {
         Ok(json) => Route::read(&json),
         Err(error) => Route::refused(&error.to_string()).ok_or_else(|| format!("ip route get: {error}")),
     }

@@ -14,6 +14,7 @@ mod layout;
 mod load;
 mod log;
 mod privilege;
+mod probers;
 pub mod reader;
 pub mod ring;
 mod symbols;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 use aya::maps::MapError;
 use aya::{Ebpf, EbpfError};
@@ -36,6 +38,7 @@ use ring::Ring;
 use hooks::{HOOKS, HookReport};
 use layout::Layout;
 pub use privilege::{Environment, Tracefs, environment};
+pub use probers::{Admitted, CONNECTIONS, Probers};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -113,6 +116,7 @@ pub struct Session {
     reports: Vec<HookReport>,
     log: Option<log::KernelLog>,
     skipped_runs: u64,
+    probers: Arc<Probers>,
 }
 
 /// What the programs fill; each for one thread.
@@ -139,6 +143,7 @@ impl Session {
         let unusable = |error: MapError| AttachError::Other(format!("the programs' maps cannot be used: {error}"));
         let counters = CounterMaps::take(&mut ebpf).map_err(unusable)?;
         let ring = Ring::take(&mut ebpf).map_err(unusable)?;
+        let probers = Probers::take(&mut ebpf).map_err(unusable)?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
         // Where nothing may read kernel memory, the first that tries ends it for all.
         let ends_all = || reports.last().filter(|_| reports.len() < HOOKS.len());
@@ -148,12 +153,17 @@ impl Session {
             };
             return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
         }
-        Ok((Self { ebpf, reports, log, skipped_runs: 0 }, Channels { ring, counters }))
+        Ok((Self { ebpf, reports, log, skipped_runs: 0, probers }, Channels { ring, counters }))
     }
 
     /// What became of each hook.
     pub fn reports(&self) -> &[HookReport] {
         &self.reports
+    }
+
+    /// Processes whose connections are no attempts.
+    pub fn probers(&self) -> Arc<Probers> {
+        Arc::clone(&self.probers)
     }
 
     /// Writes what the programs have logged to stderr.

@@ -1,10 +1,11 @@
 //! Probes and traces for a diagnosis, if they were asked for.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::diagnose::{Evidence, Traced};
+use crate::diagnose::{Evidence, Seen, Traced};
 use crate::probe::compare::born;
 use crate::probe::connect::{Patience, connect};
 use crate::probe::{self, Plan, Probe, trace};
@@ -13,27 +14,28 @@ use crate::probe::{self, Plan, Probe, trace};
 const PROBED: usize = 4;
 
 /// Connects to the destinations that are addresses by themselves, as far as there
-/// are few, from each of this host's addresses; and traces those that fail.
+/// are few, from each of this host's addresses whose route leads there; and traces those
+/// that fail.
 pub(super) fn probe(networks: &[IpNet], port: u16, is_forced: bool, evidence: &mut Evidence) {
     let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
     let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
     if hosts.len() > PROBED || hosts.len() < networks.len() {
         evidence.not_seen.push(format!("probes go to at most {PROBED} addresses, and to no networks"));
     }
+    let used = used(&evidence.subject);
     for host in hosts.into_iter().take(PROBED) {
-        let sources = match probe::sources(host) {
+        let sources = match probe::sources(host, &used) {
             Ok(sources) => sources,
             Err(error) => {
                 evidence.not_seen.push(error);
                 continue;
             }
         };
-        let plan = Plan { destinations: vec![host], sources, port };
+        evidence.not_seen.extend(sources.left_out);
+        let plan = Plan { destinations: vec![host], sources: sources.chosen, port };
         match connect(&plan, Patience::default(), is_forced) {
             Ok(run) => {
-                if run.probes.iter().any(|probe| !probe.is_welcome()) {
-                    trace_from_first(&plan, &run.probes, is_forced, evidence);
-                }
+                trace_from(to_trace_from(&run.probes, &used), &plan, is_forced, evidence);
                 evidence.probes.extend(run.probes);
             }
             Err(refused) => evidence.not_seen.push(refused.to_string()),
@@ -41,10 +43,47 @@ pub(super) fn probe(networks: &[IpNet], port: u16, is_forced: bool, evidence: &m
     }
 }
 
-/// SYNs and datagrams with a rising TTL, from the first address that is not welcome.
-fn trace_from_first(plan: &Plan, probes: &[Probe], is_forced: bool, evidence: &mut Evidence) {
-    let unwelcome = probes.iter().find(|probe| !probe.is_welcome()).and_then(|probe| probe.source);
-    let plan = Plan { sources: unwelcome.into_iter().collect(), ..plan.clone() };
+/// The local addresses that failing attempts used, most failures first.
+fn used(subject: &Seen) -> Vec<IpAddr> {
+    let mut used: Vec<_> = subject.sources.iter().filter(|(_, share)| share.failed() > 0).collect();
+    used.sort_by_key(|(_, share)| Reverse(share.failed()));
+    used.into_iter().map(|(&source, _)| source).collect()
+}
+
+/// Where a trace tells of what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// Everybody is welcome.
+    Nowhere,
+    /// From this address; `None`: as the kernel chooses.
+    Address(Option<IpAddr>),
+    /// No failing attempt used those that are not welcome.
+    Unused,
+}
+
+/// The first of the used addresses that is not welcome; any, if it is not known which were
+/// used.
+fn to_trace_from(probes: &[Probe], used: &[IpAddr]) -> From {
+    let unwelcome: Vec<_> = probes.iter().filter(|probe| !probe.is_welcome()).map(|probe| probe.source).collect();
+    let Some(&first) = unwelcome.first() else { return From::Nowhere };
+    if used.is_empty() {
+        return From::Address(first);
+    }
+    let of_used = used.iter().find(|&&source| unwelcome.contains(&Some(source)));
+    of_used.map_or(From::Unused, |&source| From::Address(Some(source)))
+}
+
+/// SYNs and datagrams with a rising TTL.
+fn trace_from(from: From, plan: &Plan, is_forced: bool, evidence: &mut Evidence) {
+    let source = match from {
+        From::Nowhere => return,
+        From::Address(source) => source,
+        From::Unused => {
+            let text = "not traced: the addresses that fail now are not those that failing attempts used";
+            return evidence.not_seen.push(text.to_owned());
+        }
+    };
+    let plan = Plan { sources: source.into_iter().collect(), ..plan.clone() };
     let traced = trace::syn(&plan, is_forced).and_then(|syn| Ok((syn, trace::udp(&plan, is_forced)?)));
     match traced {
         Ok((Some(syn), reference)) => {
@@ -53,5 +92,42 @@ fn trace_from_first(plan: &Plan, probes: &[Probe], is_forced: bool, evidence: &m
         }
         Ok((None, _)) => {}
         Err(error) => evidence.not_seen.push(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::label::Label;
+
+    fn probe(last: u8, label: Label) -> Probe {
+        Probe {
+            destination: "203.0.113.5:25".parse().unwrap(),
+            source: Some(IpAddr::from([192, 0, 2, last])),
+            label,
+            reason: None,
+            origin: None,
+            active_refusal: false,
+            connect_ms: 1.0,
+            banner_ms: None,
+            banner: None,
+            reply: None,
+            icmp: None,
+        }
+    }
+
+    #[test]
+    fn it_is_traced_from_an_address_that_failing_attempts_used() {
+        let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let probes = [probe(1, Label::Timeout), probe(2, Label::Connected), probe(3, Label::Timeout)];
+        for (used, expected) in [
+            (&[][..], From::Address(Some(ip(1)))),
+            (&[ip(3)][..], From::Address(Some(ip(3)))),
+            (&[ip(2), ip(3), ip(1)][..], From::Address(Some(ip(3)))),
+            (&[ip(2)][..], From::Unused),
+        ] {
+            assert_eq!(to_trace_from(&probes, used), expected, "{used:?}");
+        }
+        assert_eq!(to_trace_from(&[probe(1, Label::Connected)], &[ip(1)]), From::Nowhere);
     }
 }

@@ -22,7 +22,8 @@ impl Owner {
         let hello = Arc::new(Hello { version: "1".into(), ports: vec![25], hooks: 3 });
         let all_lost = Arc::default();
         let sums = Sums { counts: Counts::ended(), last: Arc::new(OnceLock::from(Totals::default())) };
-        let reader = Reader { ask: self.ask.clone(), hello, all_lost, sums, next: 0, delivered: 0, lost: 0 };
+        let reader =
+            Reader { ask: self.ask.clone(), hello, probers: None, all_lost, sums, next: 0, delivered: 0, lost: 0 };
         tokio::spawn(reader.serve(far));
         near.write_all(request).await.unwrap();
         near
@@ -93,6 +94,16 @@ async fn what_is_no_request_is_refused() {
         let mut reader = BufReader::new(owner.reader(garbage).await);
         assert!(matches!(line(&mut reader).await, Line::Refusal(_)), "{garbage:?}");
     }
+}
+
+#[tokio::test]
+async fn one_who_probes_is_no_reader() {
+    let mut owner = Owner::new(4);
+    let mut prober = BufReader::new(owner.reader(b"{\"probing\":true}\n").await);
+    // Without kernel programs there is nothing to tell.
+    let Line::Refusal(refusal) = line(&mut prober).await else { panic!("it is served") };
+    assert!(refusal.cause.contains("no kernel programs"), "{}", refusal.cause);
+    assert!(owner.asks.try_recv().is_err(), "it is taken for a reader");
 }
 
 #[tokio::test]

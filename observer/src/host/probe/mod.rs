@@ -18,7 +18,7 @@ pub mod trace;
 
 pub use observer_core::evidence::probe::*;
 
-pub use self::sources::sources;
+pub use self::sources::{Sources, sources};
 
 #[cfg(test)]
 mod tests;
