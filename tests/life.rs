@@ -12,10 +12,16 @@ mod clocks;
 #[path = "receivers/daemon.rs"]
 #[expect(dead_code, reason = "the tests of receivers use the rest")]
 mod daemon;
+#[path = "life/mail_log.rs"]
+mod mail_log;
 #[path = "privileged.rs"]
 mod privileged;
 #[path = "life/privileges.rs"]
 mod privileges;
+#[path = "life/probes.rs"]
+mod probes;
+#[path = "life/reports.rs"]
+mod reports;
 #[path = "life/secrets.rs"]
 mod secrets;
 
@@ -26,7 +32,16 @@ use observer_lab::{LifeTrial, life_table};
 
 /// Every trial, in the order of the table.
 fn all() -> Vec<LifeTrial> {
-    [clocks::TRIALS, alerts::TRIALS, privileges::TRIALS, secrets::TRIALS].concat()
+    [
+        clocks::TRIALS,
+        alerts::TRIALS,
+        privileges::TRIALS,
+        secrets::TRIALS,
+        mail_log::TRIALS,
+        probes::TRIALS,
+        reports::TRIALS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {
