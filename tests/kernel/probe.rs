@@ -53,9 +53,10 @@ fn as_nobody() -> Result<()> {
 
 fn probe(lab: &Lab, to: IpAddr, from: &[IpAddr]) -> Result<Run> {
     let plan = Plan { destinations: vec![to], sources: from.to_vec(), port: port() };
+    // Forced, because the trial's port is no mail port.
     let run = lab.client().inside(|| {
         as_nobody()?;
-        Ok(connect(&plan, PATIENCE, false)?)
+        Ok(connect(&plan, PATIENCE, true)?)
     })?;
     ensure!(run.left_out == 0 && !run.probes.is_empty(), "{run:?}");
     Ok(run)
@@ -130,7 +131,7 @@ fn traced(lab: &Lab, to: IpAddr) -> Result<Born> {
     let plan = Plan { destinations: vec![to], sources: Vec::new(), port: port() };
     let (syn, udp) = lab.client().inside(|| {
         as_nobody()?;
-        Ok((trace::syn(&plan, false)?, trace::udp(&plan, false)?))
+        Ok((trace::syn(&plan, true)?, trace::udp(&plan, true)?))
     })?;
     let syn = syn.context("no trace of SYNs")?;
     println!("{syn}; {}", udp.as_ref().map(ToString::to_string).unwrap_or_default());

@@ -32,8 +32,9 @@ use crate::wire::Account;
 
 /// Between two ticks when nothing comes.
 pub(super) const TICK: Duration = Duration::from_millis(50);
-/// Batches taken at once, so that signals are heard in a flood.
-const BATCHES: usize = 8;
+/// Turns that whatever else runs on this thread has after each batch, some 340 events: a
+/// reader writes some 64 of them in a turn, and must not fall behind in a flood.
+const TURNS: usize = 8;
 /// For what a command shows at its end to be counted: a grace period of the kernel.
 const TOTALS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -248,8 +249,7 @@ impl Live {
                 return Ok(());
             }
             sink.tick(self)?;
-            // In a flood too, what else runs on this thread has its turn.
-            tokio::task::yield_now().await;
+            give_turns().await;
         }
     }
 
@@ -263,6 +263,7 @@ impl Live {
         while let Some(batch) = running.reader.next().await {
             if is_wanted {
                 is_wanted = self.records(&batch, sink)?.is_continue();
+                give_turns().await;
             }
         }
         let last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
@@ -279,16 +280,17 @@ impl Live {
         if has_answered { Ok(()) } else { Err(unreadable("no answer")) }
     }
 
-    /// Hands over this batch and some of those behind it.
-    fn take(&mut self, first: Option<Batch>, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+    /// Hands over this batch, or one that waits.
+    fn take(&mut self, batch: Option<Batch>, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
         self.session.flush_log();
-        let mut next = first;
-        for _ in 0..BATCHES {
-            let Flow::Runs(running) = &mut self.flow else { break };
-            let Some(batch) = next.take().or_else(|| running.reader.try_next()) else { break };
-            if self.records(&batch, sink)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        let batch = match &mut self.flow {
+            Flow::Runs(running) => batch.or_else(|| running.reader.try_next()),
+            Flow::Waits(_) | Flow::Ended => batch,
+        };
+        if let Some(batch) = batch
+            && self.records(&batch, sink)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
         }
         if let Flow::Runs(running) = &self.flow {
             self.is_drained = running.reader.is_drained();
@@ -418,6 +420,12 @@ impl Live {
     pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) {
         let ledger = self.ledger(&self.totals(), remarks);
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
+    }
+}
+
+async fn give_turns() {
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
     }
 }
 
