@@ -443,7 +443,11 @@ impl Worker {
                 self.recorder = None;
                 Ok(false)
             }
-            Some(recorder) => recorder.retain(Timestamp::now()),
+            Some(recorder) => recorder.retain(Timestamp::now()).or_else(|error| match error.cause() {
+                // A whole step needs more room than there is.
+                "disk full" => recorder.make_room(Timestamp::now()),
+                _ => Err(error),
+            }),
             None => Ok(false),
         };
         let is_more = step.unwrap_or_else(|error| {
