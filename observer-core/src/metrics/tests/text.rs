@@ -13,7 +13,9 @@ use crate::sample::{any_event, hostile};
 fn everything_that_is_told() {
     let mut metrics = Metrics::new(time() - Duration::from_hours(1), 1);
     metrics.event(&event(Label::Refused, Some(Reason::Rst)));
-    let mut reading = reading(totals(&[(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)]));
+    let outcomes = [(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)];
+    metrics.drained(&Drain { epoch: 1, outcomes: outcomes.to_vec(), events: 42 });
+    let mut reading = reading(totals(&outcomes));
     reading.sinks.push(sink("siem"));
     let dropped = BTreeMap::from([("disk full".to_owned(), 6)]);
     reading.history = Some(HistoryMetrics {
@@ -44,7 +46,7 @@ fn everything_that_is_told() {
 #[test]
 fn nothing_is_told_of_what_there_is_not() {
     let text = Metrics::new(time(), 0).render(&reading(totals(&[]))).unwrap();
-    for absent in ["observer_sink", "observer_history", "observer_readers", "observer_mta", "observer_destination"] {
+    for absent in ["observer_sink", "observer_history", "observer_readers", "observer_mta", "observer_destination_"] {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
 }
