@@ -5,7 +5,7 @@ use std::fmt::{Display, Formatter, Result, Write as _};
 
 use serde::Serialize;
 
-use super::text::{endpoint, window_words};
+use super::text::{each_once, endpoint, in_the_last, sentence};
 use super::{Numbers, Scope, Verdict};
 use crate::tally::Window;
 
@@ -42,6 +42,13 @@ impl Reach {
 
     fn windows(&self) -> Vec<Window> {
         self.numbers().map(|numbers| numbers.window).collect()
+    }
+}
+
+impl Display for Reach {
+    /// A sentence, without a full stop.
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        sentence(f, &self.verdict.scope, &self.numbers().collect::<Vec<_>>())
     }
 }
 
@@ -103,35 +110,4 @@ impl Several<'_> {
             (successes.saturating_sub(own), attempts.saturating_sub(other.attempts))
         })
     }
-}
-
-/// `in the last hour, and the last day`.
-fn in_the_last(windows: &[Window]) -> String {
-    let words: Vec<_> = windows.iter().map(|&window| format!("the last {}", window_words(window))).collect();
-    format!("in {}", words.join(", and "))
-}
-
-/// `38 of 40, and 90 of 99`: what is the same in each window is said once.
-pub(super) fn each_once(shares: impl Iterator<Item = (u64, u64)>) -> String {
-    let mut all: Vec<_> = shares.collect();
-    all.dedup();
-    all.iter().map(|(part, of)| format!("{part} of {of}")).collect::<Vec<_>>().join(", and ")
-}
-
-/// `38 of 40 attempts failed in the last hour, and 90 of 99 in the last day`.
-pub(super) fn failed(f: &mut Formatter<'_>, numbers: &[&Numbers]) -> Result {
-    let Some((first, longer)) = numbers.split_first() else { return Ok(()) };
-    let Numbers { attempts, failures, .. } = first;
-    let is_same = longer.iter().all(|other| (other.failures, other.attempts) == (*failures, *attempts));
-    write!(f, "{failures} of {attempts} attempts failed ")?;
-    if is_same {
-        let windows: Vec<_> = numbers.iter().map(|numbers| numbers.window).collect();
-        f.write_str(&in_the_last(&windows))?;
-    } else {
-        f.write_str(&in_the_last(&[first.window]))?;
-        for Numbers { attempts, failures, window, .. } in longer {
-            write!(f, ", and {failures} of {attempts} {}", in_the_last(&[*window]))?;
-        }
-    }
-    first.label.map_or(Ok(()), |label| write!(f, ", mostly {}", label.as_str()))
 }

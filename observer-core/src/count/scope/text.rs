@@ -3,7 +3,6 @@
 use std::fmt::{Display, Formatter, Result};
 use std::net::{IpAddr, SocketAddr};
 
-use super::reach::{Reach, each_once, failed};
 use super::{BEGIN, Change, EndCause, Numbers, Scope, ScopeChange, Verdict};
 use crate::tally::Window;
 
@@ -43,15 +42,8 @@ impl Display for Verdict {
     }
 }
 
-impl Display for Reach {
-    /// A sentence, without a full stop.
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        sentence(f, &self.verdict.scope, &self.numbers().collect::<Vec<_>>())
-    }
-}
-
 /// What fails, by the numbers of each window that shows it, the shortest first.
-fn sentence(f: &mut Formatter<'_>, scope: &Scope, numbers: &[&Numbers]) -> Result {
+pub(super) fn sentence(f: &mut Formatter<'_>, scope: &Scope, numbers: &[&Numbers]) -> Result {
     let destinations = numbers.first().map_or(0, |first| first.destinations);
     match scope {
         Scope::Everything { .. } => {
@@ -116,4 +108,35 @@ impl Display for ScopeChange {
             Change::Ended => write!(f, "Over: {}, which had failed since {since:.0}", verdict.scope),
         }
     }
+}
+
+/// `in the last hour, and the last day`.
+pub(super) fn in_the_last(windows: &[Window]) -> String {
+    let words: Vec<_> = windows.iter().map(|&window| format!("the last {}", window_words(window))).collect();
+    format!("in {}", words.join(", and "))
+}
+
+/// `38 of 40, and 90 of 99`: what is the same in each window is said once.
+pub(super) fn each_once(shares: impl Iterator<Item = (u64, u64)>) -> String {
+    let mut all: Vec<_> = shares.collect();
+    all.dedup();
+    all.iter().map(|(part, of)| format!("{part} of {of}")).collect::<Vec<_>>().join(", and ")
+}
+
+/// `38 of 40 attempts failed in the last hour, and 90 of 99 in the last day`.
+pub(super) fn failed(f: &mut Formatter<'_>, numbers: &[&Numbers]) -> Result {
+    let Some((first, longer)) = numbers.split_first() else { return Ok(()) };
+    let Numbers { attempts, failures, .. } = first;
+    let is_same = longer.iter().all(|other| (other.failures, other.attempts) == (*failures, *attempts));
+    write!(f, "{failures} of {attempts} attempts failed ")?;
+    if is_same {
+        let windows: Vec<_> = numbers.iter().map(|numbers| numbers.window).collect();
+        f.write_str(&in_the_last(&windows))?;
+    } else {
+        f.write_str(&in_the_last(&[first.window]))?;
+        for Numbers { attempts, failures, window, .. } in longer {
+            write!(f, ", and {failures} of {attempts} {}", in_the_last(&[*window]))?;
+        }
+    }
+    first.label.map_or(Ok(()), |label| write!(f, ", mostly {}", label.as_str()))
 }
