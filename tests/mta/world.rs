@@ -117,7 +117,7 @@ impl World {
     fn within(&self, namespace: &str, script: &str) -> Command {
         let (packages, place) = (self.packages.display(), self.place.path().display());
         let script = format!(
-            "mount -t overlay mta -o lowerdir={packages}/usr:{packages}/opensmtpd/usr:/usr /usr\n\
+            "mount -t overlay mta -o lowerdir={packages}/usr:{packages}/exim/usr:{packages}/opensmtpd/usr:/usr /usr\n\
              mount -t overlay mta -o lowerdir={place}/etc:{packages}/etc:/etc /etc\nexec {script}"
         );
         let mut command = Command::new("ip");

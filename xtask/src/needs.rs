@@ -8,9 +8,10 @@ pub(crate) mod tools;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use crate::cargo;
 
@@ -47,6 +48,8 @@ enum Way {
     /// Debian packages; those of all needs are installed at once.
     Install(&'static [&'static str]),
     Do(fn() -> Result<()>),
+    /// The same, of what is built from sources.
+    Compile(fn() -> Result<()>),
 }
 
 /// A table: what each purpose needs, by groups.
@@ -96,15 +99,18 @@ const PEERS: &[Need] = &[
     Need { name: "tcpdump", is_met: || has("tcpdump"), way: Way::Install(&["tcpdump"]) },
 ];
 
-const RUNNER: &[Need] =
-    &[Need { name: "cargo-nextest", is_met: || tools::NEXTEST.is_here(), way: Way::Do(|| tools::NEXTEST.install()) }];
+const RUNNER: &[Need] = &[Need {
+    name: "cargo-nextest",
+    is_met: || tools::NEXTEST.is_here(),
+    way: Way::Compile(|| tools::NEXTEST.install()),
+}];
 
 const LINTING: &[Need] =
     &[Need { name: "shellcheck", is_met: || has("shellcheck"), way: Way::Install(&["shellcheck"]) }];
 
 /// Four minutes to build: not for those who want an answer soon.
 const DEPENDENCIES: &[Need] =
-    &[Need { name: "cargo-deny", is_met: || tools::DENY.is_here(), way: Way::Do(|| tools::DENY.install()) }];
+    &[Need { name: "cargo-deny", is_met: || tools::DENY.is_here(), way: Way::Compile(|| tools::DENY.install()) }];
 
 /// The official definitions that output is checked against, and what checks it.
 const DEFINITIONS: &[Need] = &[
@@ -146,8 +152,8 @@ const MAIL_SERVERS: &[Need] = &[
 ];
 
 const PACKING: &[Need] = &[
-    Need { name: "cargo-deb", is_met: || tools::DEB.is_here(), way: Way::Do(|| tools::DEB.install()) },
-    Need { name: "cargo-generate-rpm", is_met: || tools::RPM.is_here(), way: Way::Do(|| tools::RPM.install()) },
+    Need { name: "cargo-deb", is_met: || tools::DEB.is_here(), way: Way::Compile(|| tools::DEB.install()) },
+    Need { name: "cargo-generate-rpm", is_met: || tools::RPM.is_here(), way: Way::Compile(|| tools::RPM.install()) },
 ];
 
 /// A system to install packages in.
@@ -159,7 +165,7 @@ const CLEAN_ROOT: &[Need] = &[
 
 const FUZZING: &[Need] = &[
     Need { name: "g++", is_met: || has("c++"), way: Way::Install(&["g++"]) },
-    Need { name: "cargo-fuzz", is_met: || tools::FUZZ.is_here(), way: Way::Do(|| tools::FUZZ.install()) },
+    Need { name: "cargo-fuzz", is_met: || tools::FUZZ.is_here(), way: Way::Compile(|| tools::FUZZ.install()) },
     Need { name: "Miri", is_met: tools::has_miri, way: Way::Do(tools::install_miri) },
 ];
 
@@ -183,31 +189,38 @@ const MACHINES_ARM: &[Need] = &[
 /// Everything that could not be had, and why.
 pub(crate) fn meet(purpose: Purpose) -> Result<()> {
     let lacking: Vec<&Need> = groups(purpose).iter().copied().flatten().filter(|need| !(need.is_met)()).collect();
-    let mut failures = Vec::new();
-    let packages: Vec<&str> = lacking
-        .iter()
-        .flat_map(|need| match need.way {
-            Way::Install(packages) => packages,
-            Way::Do(_) => &[],
-        })
-        .copied()
-        .collect();
-    if !packages.is_empty() {
-        failures.extend(timed(&packages.join(", "), || debian::install(&packages)).err());
-    }
-    for need in lacking {
-        if let Way::Do(meet) = need.way
-            // Two groups can name it.
-            && !(need.is_met)()
-        {
-            failures.extend(timed(need.name, meet).err());
-        }
-    }
+    let lanes: [Vec<&Need>; 2] = lacking.into_iter().partition(|need| !matches!(need.way, Way::Compile(_))).into();
+    // What is fetched leaves the processors to what is compiled.
+    let failures: Vec<_> = thread::scope(|scope| {
+        let lanes = lanes.map(|needs| scope.spawn(move || meet_in_turn(&needs)));
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_else(|_| vec![anyhow!("a thread panicked")])).collect()
+    });
     if failures.is_empty() {
         return Ok(());
     }
     let causes: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
     bail!("{}", causes.join("\n"))
+}
+
+/// What could not be had.
+fn meet_in_turn(needs: &[&Need]) -> Vec<Error> {
+    let mut failures = Vec::new();
+    let packages = needs.iter().flat_map(|need| match need.way {
+        Way::Install(packages) => packages,
+        _ => &[],
+    });
+    let packages: Vec<&str> = packages.copied().collect();
+    if !packages.is_empty() {
+        failures.extend(timed(&packages.join(", "), || debian::install(&packages)).err());
+    }
+    for need in needs {
+        let (Way::Do(meet) | Way::Compile(meet)) = need.way else { continue };
+        // Two groups can name it.
+        if !(need.is_met)() {
+            failures.extend(timed(need.name, meet).err());
+        }
+    }
+    failures
 }
 
 fn timed(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

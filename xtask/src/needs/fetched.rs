@@ -72,11 +72,12 @@ pub(super) fn fetch_dnsmasq() -> Result<()> {
 }
 
 pub(super) fn has_exim() -> bool {
-    exists(&["mta/usr/sbin/exim4"])
+    exists(&["mta/exim/usr/sbin/exim4"])
 }
 
+/// Apart: its sendmail(8) has the place of Postfix's.
 pub(super) fn fetch_exim() -> Result<()> {
-    debian::unpack("exim4-daemon-light", &cache().join(MTA))
+    debian::unpack("exim4-daemon-light", &cache().join(MTA).join("exim"))
 }
 
 /// Apart: its sendmail(1) has the place of Postfix's.
