@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("privilege_given_up", run(confinement::privileges_are_given_up)));
     let for_machines = patience::TRIALS.iter().chain(privilege::MACHINE_TRIALS);
     trials.extend(for_machines.map(|&(name, trial)| Trial::test(name, run(trial)).with_ignored_flag(true)));
-    libtest_mimic::run(&args, trials).exit_code()
+    privileged::run(&args, trials).exit_code()
 }
 
 fn run(trial: fn() -> anyhow::Result<()>) -> impl FnOnce() -> Result<(), libtest_mimic::Failed> {

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let trials = all()
         .into_iter()
         .map(|trial| Trial::test(trial.name, move || trial.run().map_err(|error| format!("{error:?}").into())));
-    let conclusion = libtest_mimic::run(&args, trials.collect());
+    let conclusion = privileged::run(&args, trials.collect());
     if !args.list {
         // Of one trial, its line alone.
         let is_run = |trial: &LifeTrial| !args.exact || args.filter.as_deref() == Some(trial.name);

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Trial::test("exim", || run(|| compare::trial(server::Server::Exim))),
         Trial::test("opensmtpd", || run(|| compare::trial(server::Server::OpenSmtpd))),
     ];
-    libtest_mimic::run(&args, trials).exit_code()
+    privileged::run(&args, trials).exit_code()
 }
 
 fn run(trial: impl FnOnce() -> anyhow::Result<()>) -> Result<(), libtest_mimic::Failed> {

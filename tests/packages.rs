@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Trial::test("rpm", run(the_rpm_keeps_what_is_the_administrators)),
         Trial::test("unit", run(systemd_has_nothing_against_the_unit)),
     ];
-    libtest_mimic::run(&args, trials).exit_code()
+    privileged::run(&args, trials).exit_code()
 }
 
 fn run(trial: fn() -> Result<()>) -> impl FnOnce() -> Result<(), libtest_mimic::Failed> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -32,6 +32,18 @@ pub(crate) fn begin(tests: &str) -> std::result::Result<Arguments, ExitCode> {
             Err(ExitCode::FAILURE)
         }
     }
+}
+
+/// Runs the trials. What one that failed left running ends with them.
+pub(crate) fn run(args: &Arguments, trials: Vec<Trial>) -> Conclusion {
+    let mut conclusion = libtest_mimic::run(args, trials);
+    if !args.list
+        && let Err(error) = observer_lab::end_orphans()
+    {
+        eprintln!("{error:#}");
+        conclusion.num_failed += 1;
+    }
+    conclusion
 }
 
 /// In this process's mount namespace, if `./x` wants to see that it makes no difference.

@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         Trial::test("tenzir", run(tenzir::tenzir_reads_every_event_with_every_field)).with_ignored_flag(true),
         Trial::test("outage", run(outage::nothing_is_lost_by_an_outage)),
     ];
-    libtest_mimic::run(&args, trials).exit_code()
+    privileged::run(&args, trials).exit_code()
 }
 
 fn run(trial: fn() -> anyhow::Result<()>) -> impl FnOnce() -> Result<(), libtest_mimic::Failed> {

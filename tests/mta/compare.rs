@@ -25,6 +25,9 @@ const DONE_WITHIN: Duration = Duration::from_secs(240);
 /// For sessions to end, and for observer to see it and read the log.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 
+/// Attempts without a line that are printed, for each row.
+const SHOWN: u32 = 3;
+
 pub(crate) fn trial(server: Server) -> Result<()> {
     let messages = messages(server.too_patient_with());
     let mut world = World::new(&zone(&messages))?;
@@ -248,7 +251,9 @@ impl Comparison<'_> {
                 Verdict::Unlogged => row.unlogged += 1,
                 Verdict::Ambiguous(_) => row.ambiguous += 1,
                 Verdict::Nothing | Verdict::Unsought => {
-                    println!("without a line: {:?}", self.events.get(judged.id.as_str()));
+                    if row.nothing < SHOWN {
+                        println!("without a line: {:?}", self.events.get(judged.id.as_str()));
+                    }
                     row.nothing += 1;
                 }
             }

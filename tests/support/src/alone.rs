@@ -1,15 +1,18 @@
 //! What a test program has to itself on a machine that others use too: network, mounts, and
 //! the port that its attempts go to.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Where mail goes.
@@ -46,6 +49,42 @@ pub fn isolate() -> Result<()> {
     Ok(())
 }
 
+/// So long [`end_orphans`] tries: a process that waits for a disk cannot be ended.
+const ORPHANS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends all that this process started or adopted. After the trials: what one that failed left
+/// running would make attempts beside those of the next test program.
+pub fn end_orphans() -> Result<()> {
+    let deadline = Instant::now() + ORPHANS_END_WITHIN;
+    loop {
+        let children = children()?;
+        if children.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "these processes do not end: {children:?}");
+        for child in children {
+            // It may have ended; its own children are ours next.
+            _ = kill_process(child, Signal::KILL);
+            _ = waitpid(Some(child), WaitOptions::NOHANG);
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// The processes whose parent this one is.
+fn children() -> Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("list processes")? {
+        let name = entry.context("list processes")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else { continue };
+        // It may have ended. What comes before the last parenthesis is its name.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        children.extend(parent.filter(|&parent: &i32| parent == getpid().as_raw_nonzero().get()).map(|_| pid));
+    }
+    Ok(children)
+}
+
 /// A port that is free in the network namespace of whoever started this.
 fn reserve() -> Result<(u16, OwnedFd)> {
     let start = getpid().as_raw_nonzero().get().unsigned_abs() % u32::from(COUNT);
@@ -68,6 +107,15 @@ mod tests {
         let (first, second) = (reserve().unwrap(), reserve().unwrap());
         assert_ne!(first.0, second.0);
         assert!((FIRST..FIRST + COUNT).contains(&first.0));
+    }
+
+    #[test]
+    fn children_are_found() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let found = children().unwrap().contains(&Pid::from_child(&child));
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(found);
+        assert!(!children().unwrap().contains(&Pid::from_child(&child)));
     }
 
     #[test]

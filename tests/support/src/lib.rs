@@ -36,7 +36,7 @@ mod storm;
 mod terminal;
 
 pub use addr::{Ip, destination, router, sources};
-pub use alone::{isolate, port};
+pub use alone::{end_orphans, isolate, port};
 pub use attempt::Observation;
 pub use case::{Case, Family, Mode, Pace, matrix};
 pub use hold::Held;
