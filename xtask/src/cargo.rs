@@ -87,12 +87,18 @@ pub(crate) struct TestPrograms {
     pub(crate) observer: PathBuf,
 }
 
-/// Builds the test program `kernel` and the `observer` that it tests, for virtual
-/// machines with this processor.
-pub(crate) fn build_test_programs(arch: Arch) -> Result<TestPrograms> {
+/// The command that builds them.
+pub(crate) fn test_programs(arch: Arch) -> Command {
     let mut cargo = command("test");
     cargo.args(["--no-run", "--profile", "vm", "--package", "observer", "--test", "kernel"]);
     cross(&mut cargo, arch);
+    cargo
+}
+
+/// Builds the test program `kernel` and the `observer` that it tests, for virtual
+/// machines with this processor.
+pub(crate) fn build_test_programs(arch: Arch) -> Result<TestPrograms> {
+    let mut cargo = test_programs(arch);
     let (mut tests, mut observer) = (None, None);
     for artifact in artifacts(&mut cargo)? {
         match artifact.target.name.as_str() {

@@ -9,6 +9,7 @@ mod cargo;
 mod checks;
 mod crowd;
 mod foreground;
+mod head_start;
 mod needs;
 mod nextest;
 mod privilege;

@@ -54,15 +54,31 @@ const SLOW_SECONDS: u32 = 10;
 /// Runs each target for so long; a target that finds nothing passes.
 pub(crate) fn fuzz(report: &mut Report, targets: &[String], seconds: u32) {
     for target in targets {
-        let mut command = Command::new("cargo");
+        let mut command = cargo_fuzz();
         command
-            .current_dir(cargo::root())
-            .args(["fuzz", "run", target, "--", "-print_final_stats=1", "-verbosity=0"])
-            .args([format!("-max_total_time={seconds}"), format!("-timeout={SLOW_SECONDS}")])
-            // The sanitizer's flags are unstable; the toolchain is a stable one.
-            .env("RUSTC_BOOTSTRAP", "1");
+            .args(["run", target, "--", "-print_final_stats=1", "-verbosity=0"])
+            .args([format!("-max_total_time={seconds}"), format!("-timeout={SLOW_SECONDS}")]);
         report.check(&format!("fuzz {target}"), &mut command);
     }
+}
+
+/// The command that builds all targets.
+pub(crate) fn build() -> Command {
+    let mut command = cargo_fuzz();
+    command.arg("build");
+    command
+}
+
+fn cargo_fuzz() -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(cargo::root())
+        .arg("fuzz")
+        // The sanitizer's flags are unstable; the toolchain is a stable one.
+        .env("RUSTC_BOOTSTRAP", "1")
+        // No target loads kernel programs.
+        .env("AYA_BUILD_SKIP", "1");
+    command
 }
 
 /// Runs the tests of the structs that kernel and user space share under Miri, which comes

@@ -46,13 +46,19 @@ pub(crate) fn build_and_compare() -> Result<()> {
 }
 
 fn compile() -> Result<()> {
-    let build = cargo::root().join(BUILD);
-    run(cargo::command("build")
+    run(&mut compilation()?)?;
+    write_pages(&cargo::root().join(BUILD).join("release"))
+}
+
+/// The command that compiles what is packed.
+pub(crate) fn compilation() -> Result<Command> {
+    let mut cargo = cargo::command("build");
+    cargo
         .args(["--release", "--package", "observer", "--bin", "observer", "--features", FEATURES, "--target-dir"])
-        .arg(&build)
+        .arg(cargo::root().join(BUILD))
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("CARGO_ENCODED_RUSTFLAGS", remapped()?.join("\u{1f}")))?;
-    write_pages(&build.join("release"))
+        .env("CARGO_ENCODED_RUSTFLAGS", remapped()?.join("\u{1f}"));
+    Ok(cargo)
 }
 
 /// Packs what was compiled into a directory that holds nothing else then.

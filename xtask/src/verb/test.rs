@@ -6,9 +6,11 @@ use anyhow::Result;
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::crowd::{self, Crowd};
+use crate::head_start::HeadStart;
 use crate::needs::{self, Purpose};
 use crate::report::{Report, Tally};
 use crate::verb::{fuzz, package, receivers, vm_test};
+use crate::vm::Arch;
 use crate::{checks, nextest, privilege};
 
 /// Run the checks and tests that answer soon, or with --all every one
@@ -32,7 +34,9 @@ pub(crate) struct Test {
 }
 
 /// For how long each fuzz target runs: long enough to see that it still works.
-const FUZZ_SECONDS: u32 = 20;
+const FUZZ_SECONDS: u32 = 10;
+/// The tests that want the packages to be built.
+const PACKAGES: &str = "packages";
 const PRIVILEGED: &str = "tests that need root";
 const BESIDE: &str = "some of them on a busy machine";
 const OTHER_KERNELS: &str = "the same on other kernels";
@@ -59,18 +63,31 @@ impl Test {
         report.check("documentation", &mut documentation());
         report.check("examples in it", cargo::command("test").args(HOST_CRATES).arg("--doc"));
         if self.all {
-            fuzz::fuzz(&mut report, &fuzz::targets()?, FUZZ_SECONDS);
-            fuzz::miri(&mut report);
-            report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
-            self.privileged(&mut report, PRIVILEGED, "privileged-all", &privileged_tests);
-            self.beside(&mut report, &privileged_tests);
-            self.other_kernels(&mut report);
-            report.not_run(receivers::NAME, "half a gigabyte to fetch: `./x receivers` runs them", false);
+            self.rest(&mut report, &privileged_tests)?;
         } else {
             self.privileged(&mut report, PRIVILEGED, "privileged", &privileged_tests);
             report.not_run("all else", "`./x test --all` runs it", false);
         }
         Ok(report.finish())
+    }
+
+    /// What `--all` adds. Its builds begin while tests wait for what they test.
+    fn rest(&self, report: &mut Report, privileged_tests: &[String]) -> Result<()> {
+        let mut builds = vec![("fuzz targets", fuzz::build()), ("packages", package::compilation()?)];
+        builds.extend((!self.no_vm).then(|| ("tests for virtual machines", cargo::test_programs(Arch::X86))));
+        let builds = HeadStart::begin(builds);
+        let (of_packages, others): (Vec<_>, Vec<_>) =
+            privileged_tests.iter().cloned().partition(|name| name == PACKAGES);
+        self.privileged(report, PRIVILEGED, "privileged-all", &others);
+        report.work("other builds", "wait for what began with the tests", || builds.end());
+        fuzz::fuzz(report, &fuzz::targets()?, FUZZ_SECONDS);
+        fuzz::miri(report);
+        report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
+        self.privileged(report, "tests of packages", "privileged-all", &of_packages);
+        self.beside(report, privileged_tests);
+        self.other_kernels(report);
+        report.not_run(receivers::NAME, "half a gigabyte to fetch: `./x receivers` runs them", false);
+        Ok(())
     }
 
     fn other_kernels(&self, report: &mut Report) {
