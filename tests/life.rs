@@ -12,6 +12,10 @@ mod clocks;
 #[path = "receivers/daemon.rs"]
 #[expect(dead_code, reason = "the tests of receivers use the rest")]
 mod daemon;
+#[path = "life/disk.rs"]
+mod disk;
+#[path = "life/frozen.rs"]
+mod frozen;
 #[path = "life/mail_log.rs"]
 mod mail_log;
 #[path = "privileged.rs"]
@@ -24,6 +28,11 @@ mod probes;
 mod reports;
 #[path = "life/secrets.rs"]
 mod secrets;
+#[path = "life/sinks.rs"]
+mod sinks;
+#[path = "kernel/watcher.rs"]
+#[expect(dead_code, reason = "the tests in the kernel use the rest")]
+mod watcher;
 
 use std::process::ExitCode;
 
@@ -40,6 +49,8 @@ fn all() -> Vec<LifeTrial> {
         mail_log::TRIALS,
         probes::TRIALS,
         reports::TRIALS,
+        sinks::TRIALS,
+        frozen::TRIALS,
     ]
     .concat()
 }

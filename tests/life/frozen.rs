@@ -1,0 +1,237 @@
+//! Spool, history and a file on a disk that stands still while attempts go on: readers see
+//! them meanwhile, and after it everything is everywhere, in order.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::mpsc::{self, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use observer_lab::{Lab, LabConfig, LifeTrial};
+
+use crate::daemon::{Daemon, Place, wait};
+use crate::disk::Disk;
+use crate::watcher::{Seen, Watcher, text};
+
+/// One takes seconds, and one minutes.
+pub(crate) const TRIALS: &[LifeTrial] = &[
+    LifeTrial {
+        promise: "a disk that stands still for seconds loses nothing and holds up nobody",
+        name: "life_frozen_disk",
+        trial: a_disk_that_stands_still_holds_up_nobody,
+    },
+    LifeTrial {
+        promise: "nor does one that stands still for a minute, in a flood",
+        name: "life_frozen_disk_minute",
+        trial: nor_does_it_for_a_minute_in_a_flood,
+    },
+];
+
+/// Attempts a second.
+const RATE: u32 = 10_000;
+/// Attempts are made this often, so that they do not come all at once.
+const EVERY: Duration = Duration::from_millis(250);
+/// On a busy machine; what it took is printed.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(240);
+
+fn a_disk_that_stands_still_holds_up_nobody() -> Result<()> {
+    freeze_for(Duration::from_secs(6))
+}
+
+fn nor_does_it_for_a_minute_in_a_flood() -> Result<()> {
+    freeze_for(Duration::from_secs(60))
+}
+
+fn freeze_for(time: Duration) -> Result<()> {
+    let attempts = RATE * u32::try_from(time.as_secs())?;
+    // Four times what an event takes in a file, a spool, and history.
+    let disk = Disk::mount((u64::from(attempts) * 12_000).max(256 << 20))?;
+    let receiver = Receiver::start()?;
+    let lab = Lab::up(LabConfig::default())?;
+    let place = Place::new()?;
+    let socket = place.path("observer.sock");
+    // 1,500 bytes an event: more than one takes.
+    let queue = (u64::from(attempts) * 1_500).max(16 << 20);
+    std::fs::write(place.path("observer.toml"), configuration(&disk.path(), &socket, queue, receiver.port))?;
+    let daemon = Daemon::start(&place)?;
+    let socket = socket.to_str().context("no UTF-8")?;
+    let reader = Watcher::read_as(std::process::Command::new(crate::watcher::OBSERVER), socket, &["--successes"])?;
+    // What it writes, also when nobody else may read the file.
+    let output = std::path::PathBuf::from(format!("/proc/{}/fd/1", reader.pid()));
+
+    // Some before, so that every file is open and not new.
+    let before = flood(&lab, &output, 0, Duration::from_secs(1))?;
+    let frozen = disk.freeze()?;
+    let start = Instant::now();
+    // It thaws when readers have everything: none of them waits for the disk.
+    let during = flood(&lab, &output, before.made, time)?;
+    let made = during.made;
+    let held = start.elapsed();
+    drop(frozen);
+
+    let thawed = Instant::now();
+    while receiver.count() < made as usize && thawed.elapsed() < CAUGHT_UP_WITHIN {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let caught_up = thawed.elapsed();
+    let seen = reader.stop()?;
+    let ids = ids_of(&seen);
+    ensure!(ids.len() == made as usize, "readers have {} of {made}: {}", ids.len(), seen.summary);
+    seen.ensure_balanced()?;
+    // What the disk did not take in time is lost at the end.
+    let recorded = || Ok(ids_in_history(&disk.path().join("history/history.sqlite"))?.len() == made as usize);
+    wait(CAUGHT_UP_WITHIN, recorded).with_context(|| daemon.said())?;
+    let said = daemon.end()?;
+    same("the receiver", &ids, &receiver.ids())?;
+    same("the file", &ids, &ids_in_file(&disk.path().join("events.json"))?)?;
+    same("history", &ids, &ids_in_history(&disk.path().join("history/history.sqlite"))?)?;
+    ensure!(!said.contains("dropped ("), "{said}");
+    println!(
+        "{made} attempts, {:.0} a second; frozen for {:.1} s, a reader was {:.2} s behind at most; the receiver had all \
+         {:.1} s after the thaw",
+        f64::from(during.made - before.made) / during.took.as_secs_f64(),
+        held.as_secs_f64(),
+        during.behind.as_secs_f64(),
+        caught_up.as_secs_f64(),
+    );
+    Ok(())
+}
+
+fn configuration(disk: &Path, socket: &Path, queue: u64, port: u16) -> String {
+    let (disk, socket) = (disk.display(), socket.display());
+    format!(
+        "[watch]\nports = [{}]\n[kernel]\nring_size = '16M'\n[socket]\npath = '{socket}'\ngroup = '0'\n\
+         [history]\npath = '{disk}/history/history.sqlite'\nqueue_size = '{queue}'\nretain_size = '4G'\n\
+         [spool]\ndirectory = '{disk}/spool'\n\
+         [sink.file]\ntype = 'file'\npath = '{disk}/events.json'\nqueue_size = '{queue}'\nsend = ['failures']\n\
+         [sink.siem]\ntype = 'syslog'\ntransport = 'tcp'\naddress = '127.0.0.1:{port}'\nformat = 'json'\n\
+         queue_size = '{queue}'\nspool_size = '4G'\nsend = ['failures']\n",
+        observer_lab::port()
+    )
+}
+
+/// What was made, all in all; and of this flood how long it took, and for how long the
+/// reader did not have a part of it.
+struct Flood {
+    made: u32,
+    took: Duration,
+    behind: Duration,
+}
+
+/// Refused attempts at [`RATE`], or as near to it as this machine comes, until a reader
+/// that writes to `output` has them all.
+fn flood(lab: &Lab, output: &Path, made: u32, time: Duration) -> Result<Flood> {
+    let start = Instant::now();
+    let part = RATE / 1_000 * u32::try_from(EVERY.as_millis())?;
+    let (sender, parts) = channel();
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || longest_behind(output, &parts));
+        let mut made = made;
+        let mut part_at = start;
+        while start.elapsed() < time {
+            lab.blast(part, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 1)?;
+            made += part;
+            sender.send((made, Instant::now()))?;
+            part_at += EVERY;
+            thread::sleep(part_at.saturating_duration_since(Instant::now()));
+        }
+        let took = start.elapsed();
+        drop(sender);
+        let behind = reading.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        Ok(Flood { made, took, behind })
+    })
+}
+
+/// For how long the reader did not have what was made by then, at most.
+fn longest_behind(output: &Path, parts: &mpsc::Receiver<(u32, Instant)>) -> Result<Duration> {
+    let mut file = std::fs::File::open(output)?;
+    let (mut lines, mut bytes) = (0, vec![0; 1 << 20]);
+    let mut longest = Duration::ZERO;
+    for (made, at) in parts {
+        while lines < made {
+            match file.read(&mut bytes)? {
+                0 => thread::sleep(Duration::from_millis(5)),
+                read => lines += u32::try_from(bytes[..read].iter().filter(|&&byte| byte == b'\n').count())?,
+            }
+            ensure!(at.elapsed() < CAUGHT_UP_WITHIN, "a reader has {lines} of {made}");
+        }
+        longest = longest.max(at.elapsed());
+    }
+    Ok(longest)
+}
+
+fn ids_of(seen: &Seen) -> Vec<String> {
+    seen.events.iter().map(|event| text(event, "/id").to_owned()).collect()
+}
+
+fn ids_in_file(path: &Path) -> Result<Vec<String>> {
+    std::fs::read_to_string(path)?.lines().map(id_in).collect()
+}
+
+fn ids_in_history(path: &Path) -> Result<Vec<String>> {
+    let connection = rusqlite::Connection::open(path)?;
+    let mut rows = connection.prepare("SELECT id FROM attempt ORDER BY seq")?;
+    Ok(rows.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn id_in(line: &str) -> Result<String> {
+    let id = line.split_once("\"id\":\"").and_then(|(_, rest)| Some(rest.split_once('"')?.0));
+    id.map(str::to_owned).with_context(|| format!("no id in {line}"))
+}
+
+fn same(who: &str, expected: &[String], found: &[String]) -> Result<()> {
+    ensure!(found.len() == expected.len(), "{who} has {} of {}", found.len(), expected.len());
+    let other = expected.iter().zip(found).position(|(expected, found)| expected != found);
+    ensure!(other.is_none(), "{who} has others, or another order, from {other:?} on");
+    Ok(())
+}
+
+/// Reads syslog over TCP with octet counting, and keeps ids.
+pub(crate) struct Receiver {
+    port: u16,
+    ids: Arc<Mutex<Vec<String>>>,
+}
+
+impl Receiver {
+    pub(crate) fn start() -> Result<Self> {
+        Self::at(0)
+    }
+
+    /// At a port of loopback's; 0: any.
+    pub(crate) fn at(port: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let port = listener.local_addr()?.port();
+        let ids = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&ids);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let _ = receive(stream, &kept);
+            }
+        });
+        Ok(Self { port, ids })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn receive(stream: TcpStream, ids: &Mutex<Vec<String>>) -> Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 20, stream);
+    loop {
+        let mut length = Vec::new();
+        reader.read_until(b' ', &mut length)?;
+        let length: usize = std::str::from_utf8(&length)?.trim_end().parse()?;
+        let mut message = vec![0; length];
+        reader.read_exact(&mut message)?;
+        let id = id_in(std::str::from_utf8(&message)?)?;
+        ids.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+}
