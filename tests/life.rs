@@ -10,7 +10,6 @@ mod alerts;
 #[path = "life/clocks.rs"]
 mod clocks;
 #[path = "receivers/daemon.rs"]
-#[expect(dead_code, reason = "the tests of receivers use the rest")]
 mod daemon;
 #[path = "life/disk.rs"]
 mod disk;
