@@ -10,7 +10,6 @@ use crate::head_start::HeadStart;
 use crate::needs::{self, Purpose};
 use crate::report::{Report, Tally};
 use crate::verb::{fuzz, package, receivers, vm_test};
-use crate::vm::Arch;
 use crate::{checks, nextest, privilege};
 
 /// Run the checks and tests that answer soon, or with --all every one
@@ -73,9 +72,7 @@ impl Test {
 
     /// What `--all` adds. Its builds begin while tests wait for what they test.
     fn rest(&self, report: &mut Report, privileged_tests: &[String]) -> Result<()> {
-        let mut builds = vec![("fuzz targets", fuzz::build()), ("packages", package::compilation()?)];
-        builds.extend((!self.no_vm).then(|| ("tests for virtual machines", cargo::test_programs(Arch::X86))));
-        let builds = HeadStart::begin(builds);
+        let builds = HeadStart::begin(vec![("fuzz targets", fuzz::build()), ("packages", package::compilation()?)]);
         let (of_packages, others): (Vec<_>, Vec<_>) =
             privileged_tests.iter().cloned().partition(|name| name == PACKAGES);
         self.privileged(report, PRIVILEGED, "privileged-all", &others);
