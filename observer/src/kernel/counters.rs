@@ -5,14 +5,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
 use observer_common::record::{
     AttemptRecord, DestinationCounters, DestinationKey, FIRST_EPOCH, OutcomeKey, next_epoch,
 };
 use observer_common::stat::{self, Stats};
 
 use super::batch::BatchReader;
-use super::{Key, Value};
+use super::{Key, Value, by_key};
 use crate::count::Drain;
 
 /// For the programs that had begun before an epoch ended, where the kernel does not
@@ -21,15 +21,17 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// The maps that count.
 pub struct CounterMaps {
-    outcomes: [MapData; 2],
-    attempts: MapData,
-    destinations: MapData,
+    outcomes: [HashMap<MapData, Key<OutcomeKey>, u64>; 2],
+    attempts: HashMap<MapData, u64, Value<AttemptRecord>>,
+    destinations: HashMap<MapData, Key<DestinationKey>, Value<DestinationCounters>>,
     epoch: Array<MapData, u32>,
     stats: PerCpuArray<MapData, Value<Stats>>,
     /// The epoch that counts now.
     now: u16,
     /// Events of all odd and all even epochs that were drained.
     events: [u64; 2],
+    /// See [`by_key`]: dearer than batches.
+    is_by_key: bool,
     read_outcomes: BatchReader<Key<OutcomeKey>, u64>,
     read_attempts: BatchReader<u64, Value<AttemptRecord>>,
     read_destinations: BatchReader<Key<DestinationKey>, Value<DestinationCounters>>,
@@ -42,17 +44,23 @@ impl CounterMaps {
         let mut epoch: Array<MapData, u32> = take(ebpf, "EPOCH")?.try_into()?;
         epoch.set(0, &u32::from(FIRST_EPOCH), 0)?;
         Ok(Self {
-            outcomes: [hash(ebpf, "OUTCOMES_0")?, hash(ebpf, "OUTCOMES_1")?],
-            attempts: hash(ebpf, "ATTEMPTS")?,
-            destinations: hash(ebpf, "DESTINATIONS")?,
+            outcomes: [take(ebpf, "OUTCOMES_0")?.try_into()?, take(ebpf, "OUTCOMES_1")?.try_into()?],
+            attempts: take(ebpf, "ATTEMPTS")?.try_into()?,
+            destinations: take(ebpf, "DESTINATIONS")?.try_into()?,
             epoch,
             stats: take(ebpf, "STATS")?.try_into()?,
             now: FIRST_EPOCH,
             events: [0; 2],
+            is_by_key: false,
             read_outcomes: BatchReader::new(),
             read_attempts: BatchReader::new(),
             read_destinations: BatchReader::new(),
         })
+    }
+
+    /// From now on reads the maps so that no program on a classic tracepoint is skipped.
+    pub(super) fn spare_tracepoints(&mut self) {
+        self.is_by_key = true;
     }
 
     /// The counters of [`stat`], summed over the CPUs: quick to read.
@@ -83,8 +91,13 @@ impl CounterMaps {
         let parity = usize::from(over & 1);
         let events = self.stats()?[stat::events_of(over) as usize];
         let mut outcomes = Vec::new();
-        let taken = self.read_outcomes.take(self.outcomes[parity].fd(), |key, count| outcomes.push((key.0, *count)));
-        taken.map_err(batch_error)?;
+        let each = |key: &Key<OutcomeKey>, count: &u64| outcomes.push((key.0, *count));
+        let map = &mut self.outcomes[parity];
+        if self.is_by_key {
+            by_key::take(map, each)?;
+        } else {
+            self.read_outcomes.take(map.map().fd(), each).map_err(batch_error)?;
+        }
         let before = std::mem::replace(&mut self.events[parity], events);
         Ok(Drain { epoch: over, outcomes, events: events.saturating_sub(before) })
     }
@@ -94,10 +107,17 @@ impl CounterMaps {
     /// # Errors
     /// Those of the bpf system call.
     pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<u64, MapError> {
+        // One that has ended is only not removed yet.
+        let is_in_flight = |record: &AttemptRecord| record.ended_ns == 0;
+        let mut records = Vec::new();
+        let keep = |record: &Value<AttemptRecord>| records.extend(Some(record.0).filter(is_in_flight));
+        if self.is_by_key && by_key::read(&self.attempts, keep)? {
+            records.iter().for_each(each);
+            return Ok(records.len() as u64);
+        }
         let mut count = 0;
-        let read = self.read_attempts.read(self.attempts.fd(), |_, record| {
-            // One that has ended is only not removed yet.
-            if record.0.ended_ns == 0 {
+        let read = self.read_attempts.read(self.attempts.map().fd(), |_, record| {
+            if is_in_flight(&record.0) {
                 count += 1;
                 each(&record.0);
             }
@@ -112,20 +132,16 @@ impl CounterMaps {
     /// Those of the bpf system call.
     pub fn destinations(&mut self) -> Result<u64, MapError> {
         let mut count = 0;
-        self.read_destinations.read(self.destinations.fd(), |_, _| count += 1).map_err(batch_error)?;
+        if !(self.is_by_key && by_key::read(&self.destinations, |_| count += 1)?) {
+            count = 0;
+            self.read_destinations.read(self.destinations.map().fd(), |_, _| count += 1).map_err(batch_error)?;
+        }
         Ok(count)
     }
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
-}
-
-fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, MapError> {
-    match take(ebpf, name)? {
-        Map::HashMap(map) | Map::LruHashMap(map) => Ok(map),
-        _ => Err(MapError::InvalidName { name: name.to_owned() }),
-    }
 }
 
 fn batch_error(error: io::Error) -> MapError {

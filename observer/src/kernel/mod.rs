@@ -7,6 +7,7 @@
 mod abi;
 mod batch;
 pub mod btf;
+mod by_key;
 mod counters;
 pub mod counting;
 pub mod hooks;
@@ -141,7 +142,7 @@ impl Session {
         let mut ebpf = load::load(settings, &layout).map_err(|error| AttachError::of_load(&error, &environment))?;
         let log = settings.log.then(|| log::open(&mut ebpf)).transpose()?;
         let unusable = |error: MapError| AttachError::Other(format!("the programs' maps cannot be used: {error}"));
-        let counters = CounterMaps::take(&mut ebpf).map_err(unusable)?;
+        let mut counters = CounterMaps::take(&mut ebpf).map_err(unusable)?;
         let ring = Ring::take(&mut ebpf).map_err(unusable)?;
         let probers = Probers::take(&mut ebpf).map_err(unusable)?;
         let reports = load::attach(&mut ebpf, &btf, settings, &layout);
@@ -152,6 +153,12 @@ impl Session {
                 return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
             };
             return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
+        }
+        if reports
+            .iter()
+            .any(|report| report.is_attached() && matches!(report.hook.kind, hooks::Kind::Tracepoint { .. }))
+        {
+            counters.spare_tracepoints();
         }
         Ok((Self { ebpf, reports, log, skipped_runs: 0, probers }, Channels { ring, counters }))
     }
@@ -223,7 +230,7 @@ fn recursion_misses(fd: impl AsFd) -> u64 {
 }
 
 /// A map key of the ABI crate; aya asks for its own marker trait.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 struct Key<T>(T);
 
