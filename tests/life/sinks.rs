@@ -130,6 +130,8 @@ fn a_sink_that_goes_and_comes_back_delivers_everything() -> Result<()> {
     let lab = Lab::up(LabConfig::default())?;
     let blast = || lab.blast(EVENTS, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 1);
     blast()?;
+    // Those of the other format would stay in its spool.
+    wait_for_spooled(&place, EVENTS)?;
     for format in ["cef", "json"] {
         configure(format)?;
         daemon.signal(Signal::HUP)?;
