@@ -1,5 +1,6 @@
 //! Cargo: its commands, and what it knows of the workspace.
 
+use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,6 +30,12 @@ pub(crate) fn is_ci() -> bool {
 pub(crate) fn command(subcommand: &str) -> Command {
     let mut command = Command::new(program());
     command.current_dir(root()).arg(subcommand);
+    // What `cargo run` says of this program: build scripts that look at it would run again
+    // whenever cargo is called without it.
+    let is_of_xtask = |name: &OsString| {
+        name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(is_of_xtask).for_each(|name| _ = command.env_remove(name));
     if is_ci() && !["fmt", "nextest"].contains(&subcommand) {
         command.arg("--locked");
     }
