@@ -9,6 +9,7 @@
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
+//! - `destinations`: more of them than the kernel's table holds, in history and at a sink.
 //! - `readers`: many who read from one `observer run`, and who may not.
 //! - `route`, `probe`: what this host's routing table decides, and what probes and traces
 //!   of the lab's hosts find.
@@ -34,6 +35,8 @@ mod causes;
 mod condition;
 #[path = "kernel/confinement.rs"]
 mod confinement;
+#[path = "kernel/destinations.rs"]
+mod destinations;
 #[path = "kernel/history.rs"]
 mod history;
 #[path = "kernel/input.rs"]
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
     trials.extend(history::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(readers::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
+    trials.extend(destinations::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(probe::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));

@@ -343,9 +343,11 @@ pub struct KernelArgs {
     /// Attempts beyond that are counted as lost, never forgotten. The kernel reserves some 250 bytes for each.
     #[arg(long, value_name = "N", value_parser = value::table_size)]
     pub max_in_flight: Option<u32>,
-    /// Destinations (address and port) that can be told apart [default: 65536]
+    /// Destinations of which the kernel keeps running counts [default: 65536]
     ///
-    /// Attempts to destinations beyond that are counted in total only.
+    /// The least recently used one is forgotten for a new one. As many outcomes, by destination, are counted between two
+    /// drains, five or more in a second; those beyond are counted in total only. The kernel reserves some 350 bytes for
+    /// each.
     #[arg(long, value_name = "N", value_parser = value::table_size)]
     pub max_destinations: Option<u32>,
     /// Size of the buffer from the kernel to observer, such as 8M [default: 2M]

@@ -30,6 +30,8 @@ use crate::surroundings::{Names, host};
 use crate::ui::summary;
 use crate::wire::Account;
 
+/// Destinations whose failures in a row are remembered for events, some 10 MB.
+const REMEMBERED: usize = 32_768;
 /// Between two ticks when nothing comes.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 /// Turns that whatever else runs on this thread has after each batch, some 340 events: a
@@ -186,7 +188,8 @@ impl Live {
     pub(super) fn attach(settings: &Settings) -> Result<Self, Failure> {
         let (session, channels) = Session::attach(settings)?;
         let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
-        let pipeline = Pipeline::new(host, session.capabilities(), settings.max_destinations as usize);
+        let remembered = (settings.max_destinations as usize).min(REMEMBERED);
+        let pipeline = Pipeline::new(host, session.capabilities(), remembered);
         Ok(Self {
             session,
             max_outcomes: settings.max_destinations,

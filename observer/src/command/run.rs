@@ -39,7 +39,21 @@ const END_WITHIN: Duration = Duration::from_millis(600);
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     // What is made from here on is nobody else's to read.
     rustix::process::umask(rustix::fs::Mode::RWXO | rustix::fs::Mode::WGRP);
+    keep_memory_small();
     runtime()?.block_on(daemon(args))
+}
+
+/// What a flood took goes back to the system when it is over: few arenas, and large
+/// blocks mapped on their own, whatever was freed before.
+fn keep_memory_small() {
+    const ARENAS: libc::c_int = 2;
+    const LARGE: libc::c_int = 64 << 10;
+    // SAFETY: these take numbers only; one that the C library does not know is ignored.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
 }
 
 async fn daemon(args: &RunArgs) -> Result<(), Failure> {

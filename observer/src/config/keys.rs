@@ -57,7 +57,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "max_destinations",
                 "65536",
-                "Destinations that can be told apart. Those beyond are counted in total only.",
+                "Destinations of which the kernel keeps running counts, and outcomes that it counts between two drains.",
             ),
             key(
                 "ring_size",
