@@ -10,6 +10,7 @@
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
 //! - `destinations`: more of them than the kernel's table holds, in history and at a sink.
+//! - `hostile_cgroups`: a user who makes cgroups by the thousand delays nobody's events.
 //! - `readers`: many who read from one `observer run`, and who may not.
 //! - `route`, `probe`: what this host's routing table decides, and what probes and traces
 //!   of the lab's hosts find.
@@ -31,6 +32,8 @@
 
 #[path = "kernel/causes.rs"]
 mod causes;
+#[path = "kernel/cgroups.rs"]
+mod cgroups;
 #[path = "kernel/condition.rs"]
 mod condition;
 #[path = "kernel/confinement.rs"]
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
     trials.extend(readers::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.push(Trial::test("totals", run(totals::totals_are_the_clients_own)));
     trials.extend(destinations::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
+    trials.extend(cgroups::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(input::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(privilege::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));
     trials.extend(probe::TRIALS.iter().map(|&(name, trial)| Trial::test(name, run(trial))));

@@ -119,6 +119,7 @@ fn reading() -> Reading {
         totals: totals(),
         events_delivered: 40,
         events_malformed: 1,
+        events_unnamed: 0,
         skipped_runs: 5,
         hooks: vec![hook("tcp_receive_reset", true), hook("tcp_destroy_sock", false)],
         sinks: vec![sink("siem", Some(spool)), sink("file\"} 1\n", None)],

@@ -134,6 +134,8 @@ fn events(reading: &Reading, out: &mut Exposition) {
     ];
     let help = "Events that were lost before any sink, by cause; their outcomes are counted all the same.";
     out.family("observer_events_dropped", Kind::Counter, help).put_causes("cause", dropped);
+    let help = "Events without the name of a cgroup or an interface, because it was not found in time.";
+    out.family("observer_events_unnamed", Kind::Counter, help).put([], reading.events_unnamed);
 }
 
 fn hooks(reading: &Reading, out: &mut Exposition) {

@@ -19,9 +19,9 @@ pub struct Pipeline {
 /// A judged attempt that lacks only its names.
 #[derive(Debug)]
 pub struct Judged {
-    attempt: Attempt,
-    verdict: Verdict,
-    destination: Option<Destination>,
+    pub(crate) attempt: Attempt,
+    pub(crate) verdict: Verdict,
+    pub(crate) destination: Option<Destination>,
 }
 
 impl Judged {
@@ -59,7 +59,7 @@ impl Pipeline {
     }
 
     /// The event of a judged attempt; `around` says what the outside world knows
-    /// of it, see `surroundings`.
+    /// of it: its names.
     pub fn event(&self, judged: Judged, around: Surroundings) -> Event {
         let around = Surroundings { destination: judged.destination, ..around };
         Event::new(&judged.attempt, judged.verdict, &self.host, self.able, around)
@@ -93,5 +93,22 @@ impl Pipeline {
     /// What the pipeline has counted.
     pub fn aggregate(&self) -> &Aggregate {
         &self.aggregate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn an_event_says_which_names_were_not_found_in_time() {
+        let pipeline = Pipeline::new(sample::host(), sample::able(), 1);
+        let around = Surroundings { cgroup: None, missing: vec!["cgroup"], ..sample::surroundings() };
+        let event = pipeline.event(sample::nameless(sample::attempt()), around);
+        assert_eq!(
+            (event.evidence.missing, event.process.and_then(|process| process.cgroup)),
+            (vec!["cgroup".into()], None)
+        );
     }
 }

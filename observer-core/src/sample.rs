@@ -12,6 +12,7 @@ use crate::attempt::{Attempt, Task};
 use crate::event::{Capabilities, Destination, Event, Host, Mta, Surroundings};
 use crate::label::{Label, Origin, Reason, Verdict, label};
 use crate::mta::{Kind, Said, Status};
+use crate::pipeline::Judged;
 use crate::scope::{Change, EndCause, Numbers, Scope, ScopeChange, Verdict as ScopeVerdict};
 use crate::tally::Window;
 
@@ -75,7 +76,13 @@ pub fn surroundings() -> Surroundings {
         route_iface: Some("eth0".to_owned()),
         cgroup: Some("/system.slice/postfix.service".to_owned()),
         destination: None,
+        missing: Vec::new(),
     }
+}
+
+/// An attempt that lacks its names.
+pub fn nameless(attempt: Attempt) -> Judged {
+    Judged { verdict: label(&attempt.code), destination: None, attempt }
 }
 
 /// Everything attached.

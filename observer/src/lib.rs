@@ -27,7 +27,7 @@ pub mod store;
 pub mod ui;
 
 pub use deliver as sink;
-pub use host::{dns, firewall, probe, route, surroundings};
+pub use host::{dns, firewall, names, probe, route, surroundings};
 #[cfg(test)]
 use observer_core::sample;
 pub use observer_core::{

@@ -22,6 +22,8 @@ pub struct Reading {
     pub events_delivered: u64,
     /// Records that could not be decoded.
     pub events_malformed: u64,
+    /// Events that went without a name, because it was not found in time.
+    pub events_unnamed: u64,
     /// Runs of the kernel programs that the kernel skipped.
     pub skipped_runs: u64,
     /// The kernel programs, without those that are not needed here.

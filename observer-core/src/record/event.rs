@@ -196,6 +196,8 @@ pub struct Surroundings {
     pub cgroup: Option<String>,
     /// The destination's counters.
     pub destination: Option<Destination>,
+    /// Names that were not found in time, as [`Evidence::missing`] calls them.
+    pub missing: Vec<&'static str>,
 }
 
 /// The host that events come from.
@@ -288,11 +290,11 @@ fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Su
         icmp_ttl: attempt.icmp_ttl,
         syn_drops: Some(attempt.syn_drops).filter(|&drops| drops > 0),
         bytes_received: (attempt.code.phase == phase::ESTABLISHED).then_some(attempt.bytes_received),
-        missing: missing(attempt, verdict, able),
+        missing: missing(attempt, verdict, able, &around.missing),
     }
 }
 
-fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<Cow<'static, str>> {
+fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'static str]) -> Vec<Cow<'static, str>> {
     let has = |bit| attempt.code.facts & bit != 0;
     let is_icmp = matches!(
         verdict.reason,
@@ -320,6 +322,7 @@ fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> Vec<Cow<'
     let may_be_own = matches!(verdict.label, Label::Timeout | Label::Refused | Label::Cancelled)
         && attempt.code.phase == phase::SYN_SENT;
     need(may_be_own && !able.syn_drops, "syn_drops");
+    missing.extend(names.iter().map(|&name| Cow::Borrowed(name)));
     missing
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::Failure;
 use super::clock::clocks;
+use super::naming::Naming;
 use crate::cli::KernelArgs;
 use crate::config::Kernel;
 use crate::count::{Drain, Ended, Totals};
@@ -26,7 +27,7 @@ use crate::kernel::ring::records;
 use crate::kernel::{Channels, Probers, Session, Settings};
 use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
-use crate::surroundings::{Names, host};
+use crate::surroundings::host;
 use crate::ui::summary;
 use crate::wire::Account;
 
@@ -151,7 +152,8 @@ pub(super) struct Live {
     max_outcomes: u32,
     flow: Flow,
     pipeline: Pipeline,
-    names: Names,
+    /// Once it is started.
+    naming: Option<Naming>,
     delivered: u64,
     malformed: u64,
     is_drained: bool,
@@ -195,7 +197,7 @@ impl Live {
             max_outcomes: settings.max_destinations,
             flow: Flow::Waits(Box::new(channels)),
             pipeline,
-            names: Names::new(),
+            naming: None,
             delivered: 0,
             malformed: 0,
             is_drained: true,
@@ -209,6 +211,7 @@ impl Live {
         let Flow::Waits(_) = self.flow else { return Ok(false) };
         if let Flow::Waits(channels) = std::mem::replace(&mut self.flow, Flow::Ended) {
             self.flow = Flow::Runs(Running::start(*channels, self.max_outcomes)?);
+            self.naming = Some(Naming::start().map_err(|error| Failure::new("cannot start a thread", error))?);
         }
         Ok(true)
     }
@@ -239,6 +242,7 @@ impl Live {
                 () = stop.asked() => is_last = true,
                 next = running.counting.next() => drain = Some(next.ok_or_else(|| ended("counts"))?),
                 next = running.reader.next() => batch = Some(next.ok_or_else(|| ended("ring"))?),
+                () = naming(&mut self.naming) => {}
                 _ = tick.tick() => {}
             }
             // All that wait: events must not overtake them.
@@ -269,6 +273,10 @@ impl Live {
                 give_turns().await;
             }
         }
+        while is_wanted && !self.are_all_named() {
+            naming(&mut self.naming).await;
+            is_wanted = self.named(sink)?.is_continue();
+        }
         let last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
         let has_answered = last.is_some();
         self.last = last.or_else(|| Some(running.counts.latest()));
@@ -295,29 +303,44 @@ impl Live {
         {
             return Ok(ControlFlow::Break(()));
         }
+        if self.named(sink)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         if let Flow::Runs(running) = &self.flow {
-            self.is_drained = running.reader.is_drained();
+            self.is_drained = running.reader.is_drained() && self.are_all_named();
         }
         self.tell_missing(sink)?;
         sink.batch_end()
     }
 
-    /// Hands over the events of a batch. `Break` if nothing more is wanted.
+    /// Judges a batch, and hands over the events that need not wait for names. `Break` if
+    /// nothing more is wanted.
     fn records(&mut self, batch: &Batch, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
-        self.names.refresh();
         let (_, clock) = clocks();
+        let now = Instant::now();
         for record in records(batch) {
             self.delivered += 1;
-            let Ok(judged) = self.pipeline.judge(record, clock) else {
-                self.malformed += 1;
-                continue;
-            };
-            let around = self.names.of(judged.attempt());
+            match (self.pipeline.judge(record, clock), &mut self.naming) {
+                (Ok(judged), Some(naming)) => naming.add(judged, now),
+                _ => self.malformed += 1,
+            }
+        }
+        self.named(sink)
+    }
+
+    /// Hands over, in their order, the events that have their names or wait no longer.
+    fn named(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+        let now = Instant::now();
+        while let Some((judged, around)) = self.naming.as_mut().and_then(|naming| naming.next(now)) {
             if sink.event(&Arc::new(self.pipeline.event(judged, around)))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn are_all_named(&self) -> bool {
+        self.naming.as_ref().is_none_or(Naming::is_empty)
     }
 
     fn drained(&mut self, drain: Drain, sink: &mut impl Sink) {
@@ -396,6 +419,11 @@ impl Live {
         self.malformed
     }
 
+    /// Events that went without a name, because it was not found in time.
+    pub(super) fn unnamed(&self) -> u64 {
+        self.naming.as_ref().map_or(0, Naming::left_out)
+    }
+
     /// Runs of kernel programs that the kernel skipped.
     pub(super) fn skipped_runs(&self) -> u64 {
         self.session.skipped_runs()
@@ -413,6 +441,7 @@ impl Live {
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
             ("events that came too late, and were counted twice", self.pipeline.late_events()),
+            ("events without a name that was not found in time", self.unnamed()),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];
         ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
@@ -429,6 +458,14 @@ impl Live {
 async fn give_turns() {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
+    }
+}
+
+/// Returns when an event that waited for its names may go on.
+async fn naming(naming: &mut Option<Naming>) {
+    match naming {
+        Some(naming) => naming.progress().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,6 +11,7 @@ mod live;
 pub mod metrics;
 mod minutes;
 mod mta_log;
+mod naming;
 mod open_alerts;
 mod outlets;
 mod readers;

@@ -215,6 +215,7 @@ impl<'a> Daemon<'a> {
             totals: live.totals(),
             events_delivered: live.delivered(),
             events_malformed: live.malformed(),
+            events_unnamed: live.unnamed(),
             skipped_runs: live.skipped_runs(),
             hooks: live.reports().iter().filter_map(super::metrics::hook).collect(),
             sinks: outlets.metrics(),

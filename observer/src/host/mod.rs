@@ -3,6 +3,7 @@
 
 pub mod dns;
 pub mod firewall;
+pub mod names;
 pub mod probe;
 pub mod route;
 pub mod surroundings;

@@ -28,6 +28,7 @@ fn reading(attempts: u64) -> Reading {
         totals,
         events_delivered: 0,
         events_malformed: 0,
+        events_unnamed: 0,
         skipped_runs: 0,
         hooks: Vec::new(),
         sinks: Vec::new(),
