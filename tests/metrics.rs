@@ -120,6 +120,7 @@ fn reading() -> Reading {
         events_delivered: 40,
         events_malformed: 1,
         events_unnamed: 0,
+        limits: vec![("readers", 2), ("outcomes of a minute", 0)],
         skipped_runs: 5,
         hooks: vec![hook("tcp_receive_reset", true), hook("tcp_destroy_sock", false)],
         sinks: vec![sink("siem", Some(spool)), sink("file\"} 1\n", None)],
@@ -171,6 +172,17 @@ fn assert_exported(file: &str, text: &str) -> usize {
     let unknown: Vec<_> = named.iter().filter(|name| !exported.contains(**name)).collect();
     assert!(unknown.is_empty(), "{file} names metrics that there are not: {unknown:?}");
     named.len()
+}
+
+#[test]
+fn the_page_of_limits_names_what_is_exported_and_alerts_that_there_are() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let (page, rules) = (read("docs/limits.md"), read("packaging/prometheus/observer.rules.yml"));
+    assert!(assert_exported("docs/limits.md", &page) > 10);
+    let alerts = page.split('`').filter(|word| word.starts_with("Observer"));
+    for alert in alerts {
+        assert!(rules.contains(&format!("- alert: {alert}\n")), "no alert {alert}");
+    }
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl Metrics {
         self.process(&mut out);
         attempts(reading, &mut out);
         events(reading, &mut out);
+        self.limits(reading, &mut out);
         connects::write(&reading.totals, &mut out);
         if let Some(destinations) = &mut self.destinations {
             destinations.write(&mut out);
@@ -95,6 +96,14 @@ impl Metrics {
             .put([], started);
         out.family("observer_build_info", Kind::Gauge, "Version of observer; always 1.")
             .put([("version", env!("CARGO_PKG_VERSION"))], 1u64);
+    }
+
+    fn limits(&self, reading: &Reading, out: &mut Exposition) {
+        let labels =
+            self.destinations.iter().map(|destinations| ("destinations with a label", destinations.left_out()));
+        let help = "What was let go, left out or refused because a limit was reached, by limit.";
+        out.family("observer_limit_reached", Kind::Counter, help)
+            .put_causes("limit", reading.limits.iter().copied().chain(labels));
     }
 }
 

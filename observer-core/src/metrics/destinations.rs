@@ -35,12 +35,14 @@ pub(super) struct Destinations {
     pending: HashMap<Destination, Ends>,
     /// By port and outcome.
     others: BTreeMap<(u16, Label), u64>,
+    /// Failures among them, for which there was no label.
+    left_out: u64,
 }
 
 impl Destinations {
     /// So many get a label of their own.
     pub(super) fn new(cap: usize) -> Self {
-        Self { cap, named: BTreeMap::new(), pending: HashMap::new(), others: BTreeMap::new() }
+        Self { cap, named: BTreeMap::new(), pending: HashMap::new(), others: BTreeMap::new(), left_out: 0 }
     }
 
     /// Counts attempts that ended.
@@ -52,10 +54,18 @@ impl Destinations {
             let sum = match self.named.get_mut(&destination) {
                 Some(named) => named.entry(label).or_default(),
                 None if may_be_named => self.pending.entry(destination).or_default().entry(label).or_default(),
-                None => self.others.entry((destination.1, label)).or_default(),
+                None => {
+                    self.left_out += if label == Label::Connected { 0 } else { *count };
+                    self.others.entry((destination.1, label)).or_default()
+                }
             };
             *sum += count;
         }
+    }
+
+    /// Attempts that failed and are told as other.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     fn may_be_named(&self, destination: &Destination) -> bool {
@@ -88,6 +98,7 @@ impl Destinations {
                 self.named.insert(destination, ends);
                 continue;
             }
+            self.left_out += failures(&ends);
             for (label, count) in ends {
                 *self.others.entry((destination.1, label)).or_default() += count;
             }

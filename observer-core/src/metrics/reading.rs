@@ -24,6 +24,9 @@ pub struct Reading {
     pub events_malformed: u64,
     /// Events that went without a name, because it was not found in time.
     pub events_unnamed: u64,
+    /// What was let go, left out or refused in this process because a limit was reached,
+    /// by limit; none of them twice.
+    pub limits: Vec<(&'static str, u64)>,
     /// Runs of the kernel programs that the kernel skipped.
     pub skipped_runs: u64,
     /// The kernel programs, without those that are not needed here.

@@ -51,6 +51,7 @@ fn reading(totals: Totals) -> Reading {
         events_delivered: 40,
         events_malformed: 0,
         events_unnamed: 0,
+        limits: Vec::new(),
         skipped_runs: 5,
         hooks: vec![HookMetrics { name: "tcp_reset".to_owned(), group: "evidence".to_owned(), is_attached: false }],
         sinks: Vec::new(),

@@ -129,6 +129,17 @@ impl Alerts {
         }
     }
 
+    /// What was let go, or not followed, for want of room.
+    pub(super) fn limits(&self) -> [(&'static str, u64); 4] {
+        let [destinations, prefixes, sources] = self.tallies.evicted();
+        [
+            ("destinations of alerts", destinations + self.tallies.unremembered()),
+            ("prefixes of alerts", prefixes),
+            ("local addresses of alerts", sources),
+            ("open alerts", self.tracker.untracked()),
+        ]
+    }
+
     /// Ends all alerts that are open.
     pub(super) fn stop(&mut self, host: &Host) -> Vec<Alert> {
         self.now = clock::read(&mut self.clock);

@@ -424,6 +424,15 @@ impl Live {
         self.naming.as_ref().map_or(0, Naming::left_out)
     }
 
+    /// What was let go for want of room.
+    pub(super) fn limits(&self) -> [(&'static str, u64); 2] {
+        let aggregate = self.pipeline.aggregate();
+        [
+            ("destinations with a streak", aggregate.evicted() + aggregate.unremembered()),
+            ("destinations of the closing summary", self.totals().forgotten),
+        ]
+    }
+
     /// Runs of kernel programs that the kernel skipped.
     pub(super) fn skipped_runs(&self) -> u64 {
         self.session.skipped_runs()

@@ -7,6 +7,8 @@ mod http;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -35,6 +37,7 @@ pub struct MetricsServer {
     last: Option<(Instant, Bytes)>,
     address: Option<SocketAddr>,
     accepting: JoinHandle<()>,
+    crowded_out: Arc<AtomicU64>,
 }
 
 impl MetricsServer {
@@ -59,8 +62,9 @@ impl MetricsServer {
         };
         // No more than one for each connection.
         let (ask, asks) = mpsc::channel(http::MAX_CONNECTIONS);
-        let accepting = tokio::spawn(http::accept(listener, ask));
-        Ok((Self { metrics, asks, last: None, address, accepting }, remark))
+        let crowded_out = Arc::<AtomicU64>::default();
+        let accepting = tokio::spawn(http::accept(listener, ask, Arc::clone(&crowded_out)));
+        Ok((Self { metrics, asks, last: None, address, accepting, crowded_out }, remark))
     }
 
     /// The TCP address that it listens at, with the port that the kernel chose
@@ -97,8 +101,10 @@ impl MetricsServer {
         if let Some((_, text)) = self.last.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH) {
             return Some(text.clone());
         }
+        let mut reading = read();
+        reading.limits.push(("connections for metrics", self.crowded_out.load(Ordering::Relaxed)));
         // A string takes all that is written into it.
-        let text = self.metrics.render(&read()).ok()?;
+        let text = self.metrics.render(&reading).ok()?;
         let text = Bytes::from(text);
         self.last = Some((now, text.clone()));
         Some(text)

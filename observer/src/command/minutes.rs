@@ -10,17 +10,25 @@ use crate::minute::{Minute, Minutes, Outcome};
 pub(super) struct MinuteCounts {
     minutes: Minutes,
     host: Host,
+    /// Told before their minute was over.
+    early: u64,
 }
 
 impl MinuteCounts {
     pub(super) fn new(host: Host) -> Self {
-        Self { minutes: Minutes::new(Timestamp::now()), host }
+        Self { minutes: Minutes::new(Timestamp::now()), host, early: 0 }
     }
 
     /// Counts an event. Gives what is told now because there is no room for it.
     pub(super) fn add(&mut self, event: &Event) -> Vec<Minute> {
         self.minutes.add(event.time, Outcome::from(event), 1);
-        self.minutes.overflow(&self.host)
+        self.overflow()
+    }
+
+    fn overflow(&mut self) -> Vec<Minute> {
+        let told = self.minutes.overflow(&self.host);
+        self.early += told.len() as u64;
+        told
     }
 
     /// Counts attempts of which no event came, as if they had ended now. Gives the
@@ -30,7 +38,7 @@ impl MinuteCounts {
         let mut told = Vec::new();
         for (ended, count) in missing {
             self.minutes.add(now, Outcome::from(ended), *count);
-            told.extend(self.minutes.overflow(&self.host));
+            told.extend(self.overflow());
         }
         told
     }
@@ -38,6 +46,11 @@ impl MinuteCounts {
     /// The minutes that are over; to be called at every tick.
     pub(super) fn tick(&mut self) -> Vec<Minute> {
         self.minutes.take(Timestamp::now(), &self.host)
+    }
+
+    /// What was told in parts, because there was no room.
+    pub(super) fn early(&self) -> u64 {
+        self.early
     }
 
     /// The rest, when nothing comes any more.

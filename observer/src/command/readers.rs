@@ -1,11 +1,11 @@
 //! `observer run`'s end of the unix socket: many readers at once. One that is slow
 //! loses events of its own, and holds up nobody.
 
+mod losses;
 mod prober;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
+use self::losses::Losses;
 use super::live::{Live, say};
 use super::socket::Socket;
 use crate::alert::Alert;
@@ -113,8 +114,8 @@ pub(super) struct Readers {
     account_at: Instant,
     /// Events told so far.
     events: u64,
-    /// Events that readers were too slow for, all of them together.
-    events_lost: Arc<AtomicU64>,
+    /// Of all of them together.
+    losses: Arc<Losses>,
     _socket: Arc<Socket>,
 }
 
@@ -124,14 +125,14 @@ impl Readers {
         let socket = Arc::new(socket);
         let (lines, _) = broadcast::channel(BEHIND);
         let (ask, asks) = mpsc::channel(64);
-        let events_lost = Arc::new(AtomicU64::new(0));
-        let all_lost = Arc::clone(&events_lost);
+        let losses = Arc::<Losses>::default();
+        let of_all = Arc::clone(&losses);
         let sums = Sums { counts, last: Arc::default() };
         let hello = Arc::new(hello);
         tokio::spawn(
-            Server { socket: Arc::clone(&socket), ask, hello, probers, all_lost, sums: sums.clone() }.accept(),
+            Server { socket: Arc::clone(&socket), ask, hello, probers, losses: of_all, sums: sums.clone() }.accept(),
         );
-        Self { lines, asks, sums, account_at: Instant::now(), events: 0, events_lost, _socket: socket }
+        Self { lines, asks, sums, account_at: Instant::now(), events: 0, losses, _socket: socket }
     }
 
     /// Hands an event to those who read.
@@ -155,10 +156,12 @@ impl Readers {
 
     /// How many there are, and what they were too slow for.
     pub(super) fn metrics(&self) -> ReaderMetrics {
-        ReaderMetrics {
-            connected: self.lines.receiver_count() as u64,
-            events_lost: self.events_lost.load(Ordering::Relaxed),
-        }
+        ReaderMetrics { connected: self.lines.receiver_count() as u64, events_lost: self.losses.events.get() }
+    }
+
+    /// Who was refused, or no longer left out, because a limit was reached.
+    pub(super) fn limits(&self) -> [(&'static str, u64); 3] {
+        self.losses.limits()
     }
 
     /// Answers what readers ask; to be called at every tick.
@@ -220,7 +223,7 @@ struct Server {
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
     probers: Option<Arc<Probers>>,
-    all_lost: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     sums: Sums,
 }
 
@@ -237,12 +240,13 @@ impl Server {
                 }
             };
             let Ok(seat) = Arc::clone(&room).try_acquire_owned() else {
+                self.losses.readers.add(1);
                 tokio::spawn(refuse(stream));
                 continue;
             };
-            let (ask, hello, all_lost) = (self.ask.clone(), Arc::clone(&self.hello), Arc::clone(&self.all_lost));
+            let (ask, hello, losses) = (self.ask.clone(), Arc::clone(&self.hello), Arc::clone(&self.losses));
             let (probers, sums) = (self.probers.clone(), self.sums.clone());
-            let one = Reader { ask, hello, probers, all_lost, sums, next: 0, delivered: 0, lost: 0 };
+            let one = Reader { ask, hello, probers, losses, sums, next: 0, delivered: 0, lost: 0 };
             tokio::spawn(async move {
                 // Whatever goes wrong is the reader's own affair.
                 let _ = one.serve(stream).await;
@@ -264,8 +268,7 @@ struct Reader {
     ask: mpsc::Sender<Ask>,
     hello: Arc<Hello>,
     probers: Option<Arc<Probers>>,
-    /// What all readers were too slow for.
-    all_lost: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     sums: Sums,
     /// How many events will have been told before the next line, if none is lost.
     next: u64,
@@ -287,7 +290,7 @@ impl Reader {
             }
         };
         if request.probing {
-            return prober::serve(self.probers.as_ref(), peer, &mut read, &mut write).await;
+            return prober::serve(self.probers.as_ref(), peer, &self.losses, &mut read, &mut write).await;
         }
         let (reply, beginning) = oneshot::channel();
         let begun = self.sums.now().await;
@@ -353,7 +356,7 @@ impl Reader {
         let events = told.before.saturating_sub(self.next);
         if events > 0 {
             self.lost += events;
-            self.all_lost.fetch_add(events, Ordering::Relaxed);
+            self.losses.events.add(events);
             out.extend_from_slice(json(&Line::Lost(Lost { events }))?.as_bytes());
         }
         self.next = told.before + u64::from(told.kind.is_event());

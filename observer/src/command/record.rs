@@ -32,6 +32,8 @@ pub(super) struct Record {
     owed: HashMap<MinuteKey, u64>,
     /// Attempts in the per-minute counts that have no event.
     uncounted: u64,
+    /// Those among them that were counted without addresses.
+    unaddressed: u64,
 }
 
 impl Record {
@@ -41,7 +43,7 @@ impl Record {
         let recorder = Recorder::open(&history.path, history.retention, Timestamp::now());
         let recorder = recorder.map_err(|error| failed(&error))?;
         let writer = Writer::start(recorder, history.queue_bytes, say).map_err(|error| failed(&error))?;
-        Ok(Self { writer, path: history.path.clone(), owed: HashMap::new(), uncounted: 0 })
+        Ok(Self { writer, path: history.path.clone(), owed: HashMap::new(), uncounted: 0, unaddressed: 0 })
     }
 
     /// Writes what is left, after the hooks were taken off and their events
@@ -63,6 +65,11 @@ impl Record {
         self.writer.status()
     }
 
+    /// Attempts counted without addresses, because more was owed than there is room for.
+    pub(super) fn unaddressed(&self) -> u64 {
+        self.unaddressed
+    }
+
     /// Records an alert.
     pub(super) fn alert(&self, alert: &Alert) {
         self.writer.offer_alert(alert.clone());
@@ -76,8 +83,9 @@ impl Record {
     /// Counts attempts whose event history does not get.
     fn owe(&mut self, key: MinuteKey, count: u64) {
         let has_room = self.owed.len() < OWED_MAX || self.owed.contains_key(&key);
-        let unaddressed = MinuteKey { src_ip: None, dst_ip: None, dst_port: 0, ..key };
-        *self.owed.entry(if has_room { key } else { unaddressed }).or_default() += count;
+        let key = if has_room { key } else { MinuteKey { src_ip: None, dst_ip: None, dst_port: 0, ..key } };
+        self.unaddressed += if has_room { 0 } else { count };
+        *self.owed.entry(key).or_default() += count;
     }
 
     /// Hands over what is owed. False if the writer has no room for all of it.

@@ -210,12 +210,14 @@ impl<'a> Daemon<'a> {
     fn answer_metrics(&mut self, live: &Live) {
         let Some(metrics) = &mut self.metrics else { return };
         let (outlets, readers, record, mta_log) = (&self.outlets, &self.readers, &self.record, &self.mta_log);
+        let (alerts, minutes) = (&self.alerts, &self.minutes);
         metrics.tick(|| Reading {
             now: Timestamp::now(),
             totals: live.totals(),
             events_delivered: live.delivered(),
             events_malformed: live.malformed(),
             events_unnamed: live.unnamed(),
+            limits: limits(live, alerts, minutes, record.as_ref(), readers.as_ref()),
             skipped_runs: live.skipped_runs(),
             hooks: live.reports().iter().filter_map(super::metrics::hook).collect(),
             sinks: outlets.metrics(),
@@ -244,6 +246,20 @@ impl<'a> Daemon<'a> {
             say(&line);
         }
     }
+}
+
+fn limits(
+    live: &Live,
+    alerts: &Alerts,
+    minutes: &MinuteCounts,
+    record: Option<&Record>,
+    readers: Option<&Readers>,
+) -> Vec<(&'static str, u64)> {
+    let mut limits = [&live.limits()[..], &alerts.limits()].concat();
+    limits.push(("outcomes of a minute", minutes.early()));
+    limits.extend(record.map(|record| ("addresses that history lacks", record.unaddressed())));
+    limits.extend(readers.into_iter().flat_map(Readers::limits));
+    limits
 }
 
 /// `recording outbound TCP connections to port 25, 10 hooks attached, in PATH, to 2 sinks`.

@@ -25,6 +25,7 @@ fn everything_that_is_told() {
         queue_bytes: 1_000,
         queue_limit_bytes: 64 << 20,
     });
+    reading.limits = vec![("readers", 3), ("open alerts", 0)];
     reading.readers = Some(ReaderMetrics { connected: 2, events_lost: 9 });
     reading.mta = Some(MtaMetrics {
         is_read: true,
@@ -41,6 +42,21 @@ fn everything_that_is_told() {
     });
     let text = metrics.render(&reading).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+}
+
+#[test]
+fn a_failure_without_a_label_of_its_own_is_counted() {
+    let mut metrics = Metrics::new(time(), 1);
+    let mut left_out = |outcomes: &[(OutcomeKey, u64)]| {
+        metrics.drained(&Drain { outcomes: outcomes.to_vec(), ..Drain::default() });
+        metrics.render(&reading(totals(&[]))).unwrap();
+        let samples = parse(&metrics.render(&reading(totals(&[]))).unwrap());
+        get(&samples, "observer_limit_reached_total", &[("limit", "destinations with a label")])
+    };
+    assert_eq!(left_out(&[(outcome(1, 25, REFUSED), 9), (outcome(2, 25, CONNECTED), 5)]), Some(0.0));
+    assert_eq!(left_out(&[(outcome(3, 25, REFUSED), 4), (outcome(4, 25, CONNECTED), 5)]), Some(4.0));
+    // The label is taken.
+    assert_eq!(left_out(&[(outcome(3, 25, REFUSED), 2)]), Some(6.0));
 }
 
 #[test]

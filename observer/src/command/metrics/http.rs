@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +49,9 @@ pub(super) enum Listener {
 }
 
 /// Serves whoever connects, for ever.
-pub(super) async fn accept(listener: Listener, ask: mpsc::Sender<Ask>) {
-    let mut connections = Connections::default();
+/// `crowded_out` counts connections that were ended for newer ones.
+pub(super) async fn accept(listener: Listener, ask: mpsc::Sender<Ask>, crowded_out: Arc<AtomicU64>) {
+    let mut connections = Connections { crowded_out, ..Connections::default() };
     loop {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| connections.add(stream, &ask)),
@@ -74,6 +77,7 @@ struct Connections {
     tasks: JoinSet<()>,
     /// Oldest first.
     order: VecDeque<AbortHandle>,
+    crowded_out: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -84,6 +88,7 @@ impl Connections {
             && let Some(oldest) = self.order.pop_front()
         {
             oldest.abort();
+            self.crowded_out.fetch_add(1, Ordering::Relaxed);
         }
         self.order.push_back(self.tasks.spawn(serve(stream, ask.clone())));
     }

@@ -29,6 +29,7 @@ fn reading(attempts: u64) -> Reading {
         events_delivered: 0,
         events_malformed: 0,
         events_unnamed: 0,
+        limits: Vec::new(),
         skipped_runs: 0,
         hooks: Vec::new(),
         sinks: Vec::new(),
@@ -118,6 +119,7 @@ async fn those_who_say_nothing_hold_up_nobody() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     // The oldest had to go.
     assert_eq!(idle[0].read(&mut [0]).unwrap_or(0), 0);
+    assert!(server.crowded_out.load(Ordering::Relaxed) > 0);
 }
 
 #[tokio::test]

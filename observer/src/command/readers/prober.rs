@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::super::live::say;
 use super::json;
+use super::losses::Losses;
 use crate::kernel::{Admitted, CONNECTIONS, Probers};
 use crate::wire::{Line, Probing, Refusal};
 
@@ -26,12 +27,14 @@ const AT_MOST: Duration = Duration::from_mins(10);
 pub(super) async fn serve(
     probers: Option<&Arc<Probers>>,
     peer: UCred,
+    losses: &Losses,
     read: &mut BufReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
     let (pid, admitted) = match admit(probers, peer) {
         Ok(admitted) => admitted,
         Err(error) => {
+            losses.probers.add(1);
             let cause = format!("cannot tell its connections apart: {error}");
             return write.write_all(json(&Line::Refusal(Refusal { cause }))?.as_bytes()).await;
         }
@@ -39,9 +42,13 @@ pub(super) async fn serve(
     let who = format!("process {} of user {}", pid.as_raw_nonzero(), peer.uid());
     say(&format!("{who} probes: its connections are not recorded, at most {CONNECTIONS}"));
     let served = stay(pid, read, write).await;
+    let is_over = matches!(served, Ok(false));
+    if is_over || admitted.passed() >= CONNECTIONS {
+        losses.probes.add(1);
+    }
     say(&format!("{who} has probed: {} connections were not recorded", admitted.passed()));
     drop(admitted);
-    served
+    served.map(drop)
 }
 
 fn admit(probers: Option<&Arc<Probers>>, peer: UCred) -> io::Result<(Pid, Admitted)> {
@@ -54,8 +61,8 @@ fn admit(probers: Option<&Arc<Probers>>, peer: UCred) -> io::Result<(Pid, Admitt
 }
 
 /// Returns when the process closes the connection, or ends: another one may inherit the
-/// former, and the number of the latter.
-async fn stay(pid: Pid, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> io::Result<()> {
+/// former, and the number of the latter. False: it took too long.
+async fn stay(pid: Pid, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> io::Result<bool> {
     let process = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
     // SAFETY: AsyncFd owns the descriptor, which so stays open while it is registered.
     let process = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?;
@@ -70,6 +77,5 @@ async fn stay(pid: Pid, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWr
             }
         }
     };
-    let _ = timeout(AT_MOST, is_over).await;
-    Ok(())
+    Ok(timeout(AT_MOST, is_over).await.is_ok())
 }

@@ -20,10 +20,10 @@ impl Owner {
     async fn reader(&mut self, request: &[u8]) -> UnixStream {
         let (mut near, far) = UnixStream::pair().unwrap();
         let hello = Arc::new(Hello { version: "1".into(), ports: vec![25], hooks: 3 });
-        let all_lost = Arc::default();
+        let losses = Arc::default();
         let sums = Sums { counts: Counts::ended(), last: Arc::new(OnceLock::from(Totals::default())) };
         let reader =
-            Reader { ask: self.ask.clone(), hello, probers: None, all_lost, sums, next: 0, delivered: 0, lost: 0 };
+            Reader { ask: self.ask.clone(), hello, probers: None, losses, sums, next: 0, delivered: 0, lost: 0 };
         tokio::spawn(reader.serve(far));
         near.write_all(request).await.unwrap();
         near
