@@ -23,8 +23,13 @@ mod privileged;
 mod privileges;
 #[path = "life/probes.rs"]
 mod probes;
+#[path = "life/readers.rs"]
+mod readers;
 #[path = "life/reports.rs"]
 mod reports;
+#[path = "kernel/screen.rs"]
+#[expect(dead_code, reason = "the tests in the kernel use the rest")]
+mod screen;
 #[path = "life/secrets.rs"]
 mod secrets;
 #[path = "life/sinks.rs"]
@@ -44,6 +49,7 @@ fn all() -> Vec<LifeTrial> {
         clocks::TRIALS,
         alerts::TRIALS,
         privileges::TRIALS,
+        readers::TRIALS,
         secrets::TRIALS,
         mail_log::TRIALS,
         probes::TRIALS,

@@ -1,21 +1,38 @@
 //! What `observer run` and its readers say to each other on the unix socket: one
-//! JSON object a line. A reader first sends a [`Request`]; it gets a [`Hello`],
-//! and then events, deliveries, alerts and [`Account`]s as they come, and a [`Lost`] where it
-//! was too slow for some. When it closes its writing half it gets a [`Summary`]. One that
-//! probes gets a [`Probing`] instead, and nothing more.
+//! JSON object a line. A reader first sends a [`Request`]; it gets a [`Hello`], the
+//! [`Known`] parts of what was counted before if it asked for them, and then events,
+//! deliveries, alerts and [`Account`]s as they come, and a [`Lost`] where it was too slow for
+//! some. When it closes its writing half it gets a [`Summary`]. One that probes gets a
+//! [`Probing`] instead, and nothing more.
+//!
+//! # Versions
+//! Both sides skip members and kinds of lines that they do not know, and read values that they
+//! do not know as unknown. [`PROTOCOL`] grows with what a reader has to ask for; [`v0`] is for
+//! readers that cannot read unknown values.
 
+pub mod v0;
+
+use jiff::Timestamp;
+use observer_common::stat;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::event::Event;
+use crate::count::Totals;
+use crate::event::{Endpoint, Event};
+use crate::label::{Label, Reason};
+use crate::ledger::Ledger;
 pub use crate::record::joined::Joined as Delivery;
+use crate::tally::{Head, Part, Seen};
+
+/// What this version speaks. 0 had no number, and read no unknown values; 1 brought
+/// [`Request::known`] and [`Missing`].
+pub const PROTOCOL: u32 = 1;
 
 /// Longest request that is read.
 pub const REQUEST_MAX: u64 = 4_096;
 
 /// What a reader wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Request {
     /// Attempts that went well, too.
     #[serde(default)]
@@ -30,6 +47,18 @@ pub struct Request {
     /// it probes. Not written otherwise, since earlier versions refuse it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub probing: bool,
+    /// What the reader speaks, as [`PROTOCOL`]. A daemon of protocol 0 refuses a request that
+    /// has one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protocol: u32,
+    /// What was counted before, with at most so many destinations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Who answers.
@@ -41,6 +70,60 @@ pub struct Hello {
     pub ports: Vec<u16>,
     /// Hooks that are attached.
     pub hooks: usize,
+    /// What it speaks, as [`PROTOCOL`].
+    #[serde(default)]
+    pub protocol: u32,
+    /// Since when it has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// A part of what was counted before the first event. They come in the order of variants, and
+/// nothing comes between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Known {
+    /// What comes before the groups.
+    Head(Head),
+    /// One group.
+    Group(Box<Part>),
+    /// That was all.
+    End,
+}
+
+/// Attempts that the kernel counted and whose events were lost before they came to
+/// `observer run`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// When that was found, at the latest some seconds after they ended.
+    pub time: Timestamp,
+    /// [`Event::src`], without the port.
+    pub src: Endpoint,
+    /// [`Event::dst`].
+    pub dst: Endpoint,
+    /// How they ended.
+    pub label: Label,
+    /// The mechanism.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// How many.
+    pub count: u64,
+}
+
+impl Missing {
+    /// The same as it is counted; `None` without a destination.
+    pub fn seen(&self) -> Option<Seen> {
+        Some(Seen {
+            at: self.time,
+            saddr: self.src.ip,
+            daddr: self.dst.ip?,
+            dport: self.dst.port?,
+            outcome: (self.label, self.reason),
+            handshake: None,
+            elapsed: None,
+            count: self.count,
+        })
+    }
 }
 
 /// The connections of the process that asks are not recorded.
@@ -76,16 +159,16 @@ pub struct Account {
 }
 
 impl Account {
-    /// What was counted since `earlier`; attempts that were in flight then count as
-    /// begun since.
-    pub fn since(&self, earlier: &Self) -> Self {
+    /// The ledger of these totals.
+    pub fn of(totals: &Totals) -> Self {
+        let ledger = Ledger::new(totals, 0);
         Self {
-            attempts: self.attempts.saturating_sub(earlier.attempts) + earlier.in_flight,
-            outcomes: self.outcomes.saturating_sub(earlier.outcomes),
-            in_flight: self.in_flight,
-            lost: self.lost.saturating_sub(earlier.lost),
-            events_lost: self.events_lost.saturating_sub(earlier.events_lost),
-            malformed: self.malformed.saturating_sub(earlier.malformed),
+            attempts: ledger.attempts,
+            outcomes: ledger.outcomes_total(),
+            in_flight: ledger.in_flight,
+            lost: ledger.lost_total(),
+            events_lost: totals.stat(stat::RING_FULL),
+            malformed: 0,
         }
     }
 
@@ -114,6 +197,18 @@ pub struct Summary {
 pub struct Refusal {
     /// In words.
     pub cause: String,
+    /// What the daemon speaks, as [`PROTOCOL`].
+    #[serde(default)]
+    pub protocol: u32,
+}
+
+/// An alert of which this version can read the sentence only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaterAlert {
+    /// When the change was found.
+    pub time: Timestamp,
+    /// The change in a sentence.
+    pub text: String,
 }
 
 /// A line to a reader.
@@ -134,17 +229,25 @@ pub enum Line {
     Alert(Box<Alert>),
     /// The ledger in numbers.
     Account(Account),
+    /// What was counted before.
+    Known(Known),
+    /// Attempts without events.
+    Missing(Box<Missing>),
     /// The reader was too slow.
     Lost(Lost),
     /// `observer run` ends.
     End,
     /// The last line.
     Summary(Summary),
+    /// Read in place of an alert that only a later version knows in full; never written.
+    #[serde(skip)]
+    LaterAlert(LaterAlert),
 }
 
-/// The kinds of [`Line`] as they are written.
+/// The kinds of [`Line`] as they are written, without those of which single lines may be left
+/// out: what is known before, deliveries.
 const KINDS: [&str; 10] =
-    ["hello", "probing", "refusal", "event", "delivery", "alert", "account", "lost", "end", "summary"];
+    ["hello", "probing", "refusal", "event", "missing", "alert", "account", "lost", "end", "summary"];
 
 impl Line {
     /// Reads a line. `None` if it is of a kind that only later versions know, which
@@ -153,16 +256,20 @@ impl Line {
     /// # Errors
     /// If it is no JSON, or a kind that is known with other contents.
     pub fn from_json(json: &[u8]) -> serde_json::Result<Option<Self>> {
-        serde_json::from_slice(json).map(Some).or_else(|error| {
-            let kind = match serde_json::from_slice(json) {
-                Ok(serde_json::Value::String(kind)) => kind,
-                Ok(serde_json::Value::Object(object)) if object.len() == 1 => {
-                    object.into_iter().map(|(kind, _)| kind).collect()
-                }
-                _ => return Err(error),
-            };
-            if KINDS.contains(&kind.as_str()) { Err(error) } else { Ok(None) }
-        })
+        serde_json::from_slice(json).map(Some).or_else(|error| Self::of_later_version(json).ok_or(error))
+    }
+
+    /// A line that cannot be read as this version writes it. `None` if it is damaged.
+    fn of_later_version(json: &[u8]) -> Option<Option<Self>> {
+        let (kind, contents) = match serde_json::from_slice(json) {
+            Ok(serde_json::Value::String(kind)) => (kind, serde_json::Value::Null),
+            Ok(serde_json::Value::Object(object)) if object.len() == 1 => object.into_iter().next()?,
+            _ => return None,
+        };
+        if kind == "alert" {
+            return serde_json::from_value(contents).ok().map(|alert| Some(Self::LaterAlert(alert)));
+        }
+        (!KINDS.contains(&kind.as_str())).then_some(None)
     }
 
     /// The line, newline included.
@@ -174,48 +281,12 @@ impl Line {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn kinds_of_later_versions_are_skipped_and_damage_is_not() {
-        for later in [&br#"{"weather":{"sun":true}}"#[..], br#""pause""#] {
-            assert_eq!(Line::from_json(later).unwrap(), None);
-        }
-        for damaged in [&b"{\"lost\":{}}"[..], b"\"hello\"", b"{", b"", b"[]", b"{\"a\":1,\"b\":2}"] {
-            assert!(Line::from_json(damaged).is_err(), "{damaged:?}");
-        }
-    }
-
-    #[test]
-    fn members_of_later_versions_are_skipped() {
-        let line = Line::from_json(br#"{"lost":{"events":3,"why":"slow"}}"#).unwrap();
-        assert_eq!(line, Some(Line::Lost(Lost { events: 3 })));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_comes_in_is_read_or_refused(bytes in any::<Vec<u8>>(), text in "[\\[{\"a-z:0-9,}\\]]{0,64}") {
-            let _ = Line::from_json(&bytes);
-            let _ = Line::from_json(text.as_bytes());
-            let _ = serde_json::from_slice::<Request>(&bytes);
-        }
-
-        #[test]
-        fn what_is_written_is_read(attempts: u64, outcomes: u64, events: u64, version: String, ports: Vec<u16>) {
-            let account = Account { attempts, outcomes, ..Account::default() };
-            let summary = Summary { text: version.clone(), account, events, too_slow: events };
-            let hello = Hello { version, ports, hooks: 3 };
-            let lines = [Line::Hello(hello), Line::Account(account), Line::Lost(Lost { events }), Line::End,
-                Line::Summary(summary)];
-            for line in lines {
-                let json = line.to_json().unwrap();
-                prop_assert_eq!(json.find('\n'), Some(json.len() - 1));
-                prop_assert_eq!(Line::from_json(json.as_bytes()).unwrap(), Some(line));
-            }
-        }
-    }
+/// The event of a line as the daemon wrote it, with what only later versions know. `None` if the
+/// line is no event.
+pub fn event_as_it_came(line: &[u8]) -> Option<&str> {
+    let json = line.strip_prefix(b"{\"event\":")?.strip_suffix(b"}\n")?;
+    std::str::from_utf8(json).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,7 @@ const fn name(label: Label) -> &'static str {
         Label::Silent => "SMTP server silent",
         Label::Cancelled => "SMTP connection cancelled",
         Label::Connected => "SMTP connection established",
+        Label::Unknown => "SMTP connection ended",
     }
 }
 

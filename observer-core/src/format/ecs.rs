@@ -179,7 +179,7 @@ const fn types(label: Label) -> &'static [&'static str] {
     match label {
         Label::Refused | Label::Blocked => &["connection", "denied"],
         Label::Connected | Label::Reset | Label::Closed | Label::Silent => &["connection", "start", "end"],
-        Label::Timeout | Label::Unreachable | Label::Cancelled => &["connection", "end"],
+        Label::Timeout | Label::Unreachable | Label::Cancelled | Label::Unknown => &["connection", "end"],
     }
 }
 
@@ -187,7 +187,7 @@ const fn types(label: Label) -> &'static [&'static str] {
 const fn outcome(label: Label) -> &'static str {
     match label {
         Label::Connected => "success",
-        Label::Cancelled => "unknown",
+        Label::Cancelled | Label::Unknown => "unknown",
         _ => "failure",
     }
 }

@@ -20,6 +20,22 @@ pub fn append(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<(
     Ok(())
 }
 
+/// Appends compact JSON that another process wrote, newline included, with characters written
+/// as in [`append`].
+pub fn append_as_it_came(json: &str, out: &mut Vec<u8>) {
+    for c in json.chars() {
+        if is_visible(c) {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        // Such characters are inside strings only.
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+        }
+    }
+    out.push(b'\n');
+}
+
 /// Writes a value, as [`append`] does, without the newline.
 pub(super) fn write(value: &impl Serialize, out: &mut Vec<u8>) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(out, SafeFormatter))

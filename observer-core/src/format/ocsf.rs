@@ -247,6 +247,7 @@ const fn activity(label: Label) -> (u32, &'static str) {
         Label::Reset => (3, "Reset"),
         Label::Refused => (5, "Refuse"),
         Label::Timeout | Label::Unreachable | Label::Blocked | Label::Silent | Label::Cancelled => (4, "Fail"),
+        Label::Unknown => (0, "Unknown"),
     }
 }
 
@@ -254,7 +255,7 @@ const fn activity(label: Label) -> (u32, &'static str) {
 const fn status(label: Label) -> (u8, &'static str) {
     match label {
         Label::Connected => (1, "Success"),
-        Label::Cancelled => (0, "Unknown"),
+        Label::Cancelled | Label::Unknown => (0, "Unknown"),
         _ => (2, "Failure"),
     }
 }

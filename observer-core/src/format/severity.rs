@@ -22,7 +22,7 @@ impl Severity {
     /// Of an attempt.
     pub const fn of_event(event: &Event) -> Self {
         match event.label {
-            Label::Connected | Label::Cancelled => Self::Informational,
+            Label::Connected | Label::Cancelled | Label::Unknown => Self::Informational,
             _ => Self::Low,
         }
     }

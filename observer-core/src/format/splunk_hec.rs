@@ -100,6 +100,6 @@ const fn action(label: Label) -> &'static str {
         Label::Connected => "allowed",
         Label::Refused | Label::Blocked => "blocked",
         Label::Reset | Label::Closed => "teardown",
-        Label::Timeout | Label::Unreachable | Label::Silent | Label::Cancelled => "failure",
+        Label::Timeout | Label::Unreachable | Label::Silent | Label::Cancelled | Label::Unknown => "failure",
     }
 }

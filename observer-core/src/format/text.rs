@@ -5,13 +5,14 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
 
 use crate::alert::Alert;
 use crate::event::{Endpoint, Event, Mta};
 use crate::format::phrase::{phrase, task_name};
 pub use crate::format::place::destination;
 use crate::format::record::Record;
-use crate::label::Label;
+use crate::label::{Label, Origin, Reason};
 use crate::record::joined::Joined;
 use crate::sanitize::sanitize;
 use crate::scope::{Change, EndCause, ScopeChange};
@@ -24,16 +25,52 @@ const DESTINATION_WIDTH: usize = 19;
 
 /// Appends the line, newline included. Times are UTC: a log crosses time zones.
 pub fn append(event: &Event, is_coloured: bool, out: &mut Vec<u8>) {
+    append_labelled(event, event.label.as_str(), &phrase(event), is_coloured, out);
+}
+
+/// An event's label, reason and origin as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct Words {
+    /// [`Event::label`].
+    pub label: Option<String>,
+    /// [`Event::reason`].
+    pub reason: Option<String>,
+    /// [`Event::origin`].
+    pub origin: Option<String>,
+}
+
+impl Words {
+    /// Of an event; none if there are none.
+    pub fn read(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+}
+
+/// As [`append`], of an event of another version, with that version's words for a label, a
+/// reason or an origin that this one does not know.
+pub fn append_in_words(event: &Event, words: &Words, is_coloured: bool, out: &mut Vec<u8>) {
+    let label = if event.label == Label::Unknown { words.label.as_deref() } else { None };
+    let label = sanitize(label.unwrap_or(event.label.as_str()));
+    let unknown = [
+        (event.reason == Some(Reason::Unknown)).then_some(&words.reason),
+        (event.origin == Some(Origin::Unknown)).then_some(&words.origin),
+    ];
+    let unknown = unknown.into_iter().flatten().flatten().filter(|word| *word != "unknown");
+    let unknown: Vec<_> = unknown.map(|word| sanitize(word)).collect();
+    let phrase = if unknown.is_empty() { phrase(event) } else { format!("{} ({})", phrase(event), unknown.join(", ")) };
+    append_labelled(event, &label, &phrase, is_coloured, out);
+}
+
+fn append_labelled(event: &Event, label: &str, phrase: &str, is_coloured: bool, out: &mut Vec<u8>) {
     let style = if is_coloured { label_style(event.label) } else { Style::new() };
     let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
-    let label = event.label.as_str();
     let time = event.time.strftime("%H:%M:%S.%3fZ");
     let destination = destination(&event.dst);
     // Writing to a Vec cannot fail.
     let _ = writeln!(
         out,
-        "{time} {style}{label:<LABEL_WIDTH$}{style:#} {destination:<DESTINATION_WIDTH$} {}{}  {dim}{}{}{}{dim:#}",
-        phrase(event),
+        "{time} {style}{label:<LABEL_WIDTH$}{style:#} {destination:<DESTINATION_WIDTH$} {phrase}{}  {dim}{}{}{}{dim:#}",
         streak(event),
         process(event),
         source(&event.src),
@@ -66,6 +103,13 @@ pub fn append_alert(alert: &Alert, is_coloured: bool, out: &mut Vec<u8>) {
     let _ = writeln!(out, "{time} {style}{:<LABEL_WIDTH$}{style:#} {}", "alert", alert.text);
 }
 
+/// Appends the sentence of an alert as a line, newline included.
+pub fn append_sentence(time: Timestamp, sentence: &str, is_coloured: bool, out: &mut Vec<u8>) {
+    let style = if is_coloured { Style::new().bold() } else { Style::new() };
+    let time = time.strftime("%H:%M:%S.%3fZ");
+    let _ = writeln!(out, "{time} {style}{:<LABEL_WIDTH$}{style:#} {}", "alert", sanitize(sentence));
+}
+
 /// Appends a minute or a notice as a line, newline included.
 pub fn append_record(record: &Record<'_>, is_coloured: bool, out: &mut Vec<u8>) {
     let dim = if is_coloured { Style::new().dimmed() } else { Style::new() };
@@ -91,7 +135,7 @@ pub fn label_style(label: Label) -> Style {
         Label::Refused | Label::Reset => AnsiColor::Red,
         Label::Timeout | Label::Silent | Label::Closed => AnsiColor::Yellow,
         Label::Unreachable | Label::Blocked => AnsiColor::Magenta,
-        Label::Cancelled => return Style::new().dimmed(),
+        Label::Cancelled | Label::Unknown => return Style::new().dimmed(),
         Label::Connected => AnsiColor::Green,
     };
     colour.on_default().bold()

@@ -30,10 +30,28 @@ pub enum Label {
     Cancelled,
     /// Handshake, banner, and an end in order.
     Connected,
+    /// A label of a later version, in what that has written.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Label {
-    /// Every label, in the order in which summaries show them.
+    /// How many labels there are, [`Self::Unknown`] included.
+    pub const COUNT: usize = Self::READ.len();
+    /// Every label that can be read, in the order in which summaries show them.
+    pub const READ: [Self; 10] = [
+        Self::Refused,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Blocked,
+        Self::Reset,
+        Self::Closed,
+        Self::Silent,
+        Self::Cancelled,
+        Self::Connected,
+        Self::Unknown,
+    ];
+    /// Every label that this version gives, in the same order.
     pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::Timeout,
@@ -67,6 +85,7 @@ impl Label {
             Self::Silent => "silent",
             Self::Cancelled => "cancelled",
             Self::Connected => "connected",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -89,6 +108,7 @@ impl Choice for Label {
             Self::Silent => "Accepted, but no banner until the application gave up",
             Self::Cancelled => "The application dropped the attempt before anyone could fail it",
             Self::Connected => "Handshake, banner, and an end in order",
+            Self::Unknown => return None,
         })
     }
 }
@@ -139,7 +159,8 @@ pub enum Reason {
     Early,
     /// The process exited.
     ProcessExit,
-    /// The evidence is missing; the event says which.
+    /// The evidence is missing; the event says which. Also a reason of a later version.
+    #[serde(other)]
     Unknown,
 }
 
@@ -188,7 +209,8 @@ pub enum Origin {
     /// Nobody: silence.
     None,
     /// Somebody spoke, and this kernel does not say who; the event names what
-    /// was missing.
+    /// was missing. Also an origin of a later version.
+    #[serde(other)]
     Unknown,
 }
 

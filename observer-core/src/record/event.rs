@@ -70,7 +70,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// What the mail server's log says of the delivery behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "schema::lenient", skip_serializing_if = "Option::is_none")]
     pub mta: Option<Mta>,
     /// What is known of the destination so far.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,10 +168,10 @@ pub struct Mta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// What became of the message this time, perhaps through another host.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "schema::lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<mta::Status>,
     /// What the server says of this connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "schema::lenient", skip_serializing_if = "Option::is_none")]
     pub said: Option<mta::Said>,
     /// The same in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]

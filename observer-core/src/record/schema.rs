@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize as _, Deserializer};
 
 /// Such as `observer.event.v1`. An alias, since serde takes a plain `&str` for one
@@ -16,6 +16,15 @@ pub type Name = &'static str;
 pub(crate) fn expect<'de, D: Deserializer<'de>>(expected: Name, deserializer: D) -> Result<Name, D::Error> {
     let name = Cow::<'_, str>::deserialize(deserializer)?;
     if name == expected { Ok(expected) } else { Err(D::Error::custom(format!("not {expected}"))) }
+}
+
+/// Reads a value that a later version may have widened: what this one cannot read is left out.
+///
+/// # Errors
+/// If it is no JSON.
+pub(crate) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Selection {
 
 /// Attempts by label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Label::ALL.len()]);
+pub struct Counts([u64; Label::COUNT]);
 
 impl Counts {
     /// Adds attempts.
@@ -143,7 +143,7 @@ impl Counts {
 
     /// Labels that occurred, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (Label, u64)> {
-        Label::ALL.into_iter().map(|label| (label, self.of(label))).filter(|&(_, count)| count > 0)
+        Label::READ.into_iter().map(|label| (label, self.of(label))).filter(|&(_, count)| count > 0)
     }
 }
 

@@ -48,7 +48,7 @@ pub const fn of(label: Label) -> Ink {
         Label::Reset => Ink::new(0x7a_36_20, 0xe0_9a_80),
         Label::Closed => Ink::new(0x5f_61_00, 0xd6_d3_4a),
         Label::Silent => Ink::new(0x00_65_6d, 0x4f_d6_de),
-        Label::Cancelled => Ink::new(0x5c_63_6b, 0xa9_b1_ba),
+        Label::Cancelled | Label::Unknown => Ink::new(0x5c_63_6b, 0xa9_b1_ba),
         Label::Connected => Ink::new(0x1d_5f_bf, 0x7f_b2_ff),
     }
 }

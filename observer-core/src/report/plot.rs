@@ -218,5 +218,5 @@ fn write(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos, ink: RGBColor)
 
 /// Bottom first: success, then failures, the most telling on top.
 fn stack(counts: &Counts) -> impl Iterator<Item = (Label, u64)> {
-    Label::ALL.into_iter().rev().map(|label| (label, counts.of(label))).filter(|&(_, count)| count > 0)
+    Label::READ.into_iter().rev().map(|label| (label, counts.of(label))).filter(|&(_, count)| count > 0)
 }

@@ -15,7 +15,7 @@ use crate::scope::sentences;
 /// Labels that occurred, in their order.
 pub(super) fn labels(report: &Report) -> Vec<Label> {
     let occurred = |&label: &Label| report.overview.outcomes.iter().any(|outcome| outcome.label == label);
-    Label::ALL.into_iter().filter(occurred).collect()
+    Label::READ.into_iter().filter(occurred).collect()
 }
 
 /// `66.1%`; nothing of nothing.

@@ -12,26 +12,49 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::live::{Stop, TICK, list, say};
+use super::live::{Stop, list, say};
 use crate::alert::Alert;
 use crate::cli::SourceArgs;
 use crate::event::Event;
 use crate::exit::Exit;
-use crate::wire::{Account, Delivery, Hello, Line, Request, Summary};
+use crate::wire::{
+    Account, Delivery, Hello, Known, LaterAlert, Line, Missing, PROTOCOL, Refusal, Request, Summary, event_as_it_came,
+};
 
-/// For the summary, when all events have been read.
-const SUMMARY_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks at the terminal and the clock when nothing comes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// For the next line, when what waits and the summary are read.
+const NEXT_WITHIN: Duration = Duration::from_secs(5);
+/// For all of them.
+const SUMMARY_WITHIN: Duration = Duration::from_secs(20);
 /// Longest line that is read: many times what an event takes.
 const LINE_MAX: u64 = 1 << 20;
 /// For the first line.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// This program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What to do about two versions that do not understand each other.
+const RESTART: &str = "restart the daemon, or use --standalone";
 
 /// What a command does with what it reads.
 pub(super) trait Reads {
     /// Takes an event. `Break` ends it.
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
+    /// Takes an event of another version, and how that wrote it.
+    fn event_as_it_came(&mut self, event: &Arc<Event>, json: &str) -> Result<ControlFlow<()>, Failure> {
+        let _ = json;
+        self.event(event)
+    }
+    /// Takes attempts of which no event came.
+    fn missing(&mut self, _: &Missing) {}
+    /// Takes a part of what was counted before, if it was asked for.
+    fn known(&mut self, _: Known) {}
     /// Takes an alert.
     fn alert(&mut self, _: &Alert) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// Takes an alert of which only the sentence can be read.
+    fn later_alert(&mut self, _: &LaterAlert) -> Result<(), Failure> {
         Ok(())
     }
     /// Takes what the mail server's log says of an attempt.
@@ -59,35 +82,27 @@ impl Remote {
     /// Connects to `observer run`, if one is up and `source` does not forbid it.
     ///
     /// # Errors
-    /// If one is up that this user may not read from, or that does not answer.
+    /// If one is up that this user may not read from, that does not answer, or that is of a
+    /// version that cannot be understood.
     pub(super) async fn connect(source: &SourceArgs, request: &Request) -> Result<Option<Self>, Failure> {
         if source.standalone {
             return Ok(None);
         }
         let path = &source.socket;
-        let stream = match UnixStream::connect(path).await {
-            Ok(stream) => stream,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Ok(None);
+        let request = Request { protocol: PROTOCOL, ..request.clone() };
+        let Some(stream) = open(path).await? else { return Ok(None) };
+        let greeted = match greet(path, stream, &request).await? {
+            Greeted::Refused(Refusal { protocol: 0, .. }) => {
+                // Perhaps only because it does not know what it is asked for.
+                let request = Request { protocol: 0, known: None, ..request };
+                let Some(stream) = open(path).await? else { return Ok(None) };
+                greet(path, stream, &request).await?
             }
-            Err(error) => return Err(refused(path, &error)),
+            greeted => greeted,
         };
-        let failed =
-            |error: io::Error| Failure::new(&format!("cannot read from observer run at {}", path.display()), error);
-        let remote = timeout(HELLO_WITHIN, Self::greet(stream, request)).await;
-        remote.map_err(io::Error::from).and_then(|remote| remote).map(Some).map_err(failed)
-    }
-
-    async fn greet(stream: UnixStream, request: &Request) -> io::Result<Self> {
-        let (read, mut write) = stream.into_split();
-        let mut json = serde_json::to_string(request)?;
-        json.push('\n');
-        write.write_all(json.as_bytes()).await?;
-        let mut read = BufReader::new(read);
-        match next(&mut read, &mut Vec::new()).await? {
-            Some(Line::Hello(hello)) => Ok(Self { read, write, hello }),
-            Some(Line::Refusal(refusal)) => Err(io::Error::other(refusal.cause)),
-            _ => Err(io::Error::new(ErrorKind::InvalidData, "it does not speak as observer run does")),
+        match greeted {
+            Greeted::Served(remote) => Ok(Some(remote)),
+            Greeted::Refused(refusal) => Err(unreadable(path, io::Error::other(refusal.cause))),
         }
     }
 
@@ -106,9 +121,16 @@ impl Remote {
         format!("to {}, {} hooks attached", list(ports), self.hello.hooks)
     }
 
-    /// Ports that `observer run` watches.
-    pub(super) fn ports(&self) -> &[u16] {
-        &self.hello.ports
+    /// What the daemon says of itself.
+    pub(super) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Says why counts begin now; `None` if the daemon tells what it counted before.
+    pub(super) fn begins_now(&self) -> Option<String> {
+        let daemon = &self.hello.version;
+        (self.hello.protocol == 0)
+            .then(|| format!("counts begin now: observer run {daemon} does not send earlier ones (this is {VERSION})"))
     }
 
     /// Hands over what comes in until one of both has enough.
@@ -118,21 +140,17 @@ impl Remote {
             let line = tokio::select! {
                 biased;
                 () = stop.asked() => return Ok(()),
-                line = timeout(TICK, next(&mut self.read, &mut text)) => line,
+                line = timeout(LOOK_EVERY, next(&mut self.read, &mut text)) => line,
             };
             let flow = match line {
                 Ok(line) => {
-                    text.clear();
-                    let line = line.map_err(|error| Failure::new("cannot read from observer run", error))?;
-                    let Some(line) = line else {
+                    let Some(line) = line.map_err(|error| self.failed(error))?.filter(|line| *line != Line::End) else {
                         let _ = reads.batch_end()?;
                         return Err(ended());
                     };
-                    if line == Line::End {
-                        let _ = reads.batch_end()?;
-                        return Err(ended());
-                    }
-                    self.take(line, reads)?
+                    let flow = self.take(line, &text, reads)?;
+                    text.clear();
+                    flow
                 }
                 // The half of a line that has come is kept in `text`.
                 Err(_) => reads.batch_end()?,
@@ -144,16 +162,35 @@ impl Remote {
         }
     }
 
-    fn take(&mut self, line: Line, reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
+    fn take(&self, line: Line, text: &[u8], reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
         match line {
-            Line::Event(event) => return reads.event(&Arc::from(event)),
+            Line::Event(event) => {
+                let event = Arc::from(event);
+                let is_other = self.hello.version != VERSION;
+                return match event_as_it_came(text).filter(|_| is_other) {
+                    Some(json) => reads.event_as_it_came(&event, json),
+                    None => reads.event(&event),
+                };
+            }
+            Line::Missing(missing) => reads.missing(&missing),
+            Line::Known(known) => reads.known(known),
             Line::Alert(alert) => reads.alert(&alert)?,
+            Line::LaterAlert(alert) => reads.later_alert(&alert)?,
             Line::Delivery(delivery) => reads.delivery(&delivery)?,
             Line::Account(account) => reads.account(account),
             Line::Lost(lost) => reads.lost(lost.events),
             Line::Hello(_) | Line::Probing(_) | Line::Refusal(_) | Line::End | Line::Summary(_) => {}
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn failed(&self, error: io::Error) -> Failure {
+        let daemon = &self.hello.version;
+        if error.kind() != ErrorKind::InvalidData {
+            return Failure::new("cannot read from observer run", error);
+        }
+        let what = format!("cannot read from observer run: incompatible version (daemon {daemon}, this {VERSION})");
+        Failure::new(&what, format!("{error}: {RESTART}"))
     }
 
     /// Hands over what was told until now, and returns the summary of the time that
@@ -163,18 +200,21 @@ impl Remote {
         let mut text = Vec::new();
         let deadline = Instant::now() + SUMMARY_WITHIN;
         let mut is_enough = false;
-        while let Ok(Ok(Some(line))) = timeout_at(deadline, next(&mut self.read, &mut text)).await {
-            text.clear();
+        loop {
+            let next_by = deadline.min(Instant::now() + NEXT_WITHIN);
+            let Ok(Ok(Some(line))) = timeout_at(next_by, next(&mut self.read, &mut text)).await else {
+                return Ok(None);
+            };
             match line {
                 Line::Summary(summary) => {
                     let _ = reads.batch_end()?;
                     return Ok(Some(summary));
                 }
-                line if !is_enough => is_enough = self.take(line, reads)?.is_break(),
+                line if !is_enough => is_enough = self.take(line, &text, reads)?.is_break(),
                 _ => {}
             }
+            text.clear();
         }
-        Ok(None)
     }
 
     /// As [`Self::finish`], and writes the summary to stderr.
@@ -187,13 +227,56 @@ impl Remote {
     }
 }
 
+/// What the daemon answers to a request.
+enum Greeted {
+    Served(Remote),
+    Refused(Refusal),
+}
+
+/// `None` if nobody listens there.
+async fn open(path: &Path) -> Result<Option<UnixStream>, Failure> {
+    match UnixStream::connect(path).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(refused(path, &error)),
+    }
+}
+
+async fn greet(path: &Path, stream: UnixStream, request: &Request) -> Result<Greeted, Failure> {
+    let greeted = timeout(HELLO_WITHIN, exchange(stream, request)).await;
+    greeted.map_err(io::Error::from).and_then(|greeted| greeted).map_err(|error| unreadable(path, error))
+}
+
+async fn exchange(stream: UnixStream, request: &Request) -> io::Result<Greeted> {
+    let (read, mut write) = stream.into_split();
+    let mut json = serde_json::to_string(request)?;
+    json.push('\n');
+    write.write_all(json.as_bytes()).await?;
+    let mut read = BufReader::new(read);
+    let first = next(&mut read, &mut Vec::new()).await;
+    match first {
+        Ok(Some(Line::Hello(hello))) => Ok(Greeted::Served(Remote { read, write, hello })),
+        Ok(Some(Line::Refusal(refusal))) => Ok(Greeted::Refused(refusal)),
+        Ok(None) => Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")),
+        Err(error) if error.kind() != ErrorKind::InvalidData => Err(error),
+        _ => Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("not an observer socket, or an incompatible version (this {VERSION}): {RESTART}"),
+        )),
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Failure {
+    Failure::new(&format!("cannot read from observer run at {}", path.display()), error)
+}
+
 /// A script that wanted more must find out.
 fn ended() -> Failure {
     Failure::with(Exit::Failure, "observer run has ended".to_owned())
 }
 
 /// The next line; `None` at the end. `text` holds what has come of it, so that
-/// this can be cancelled and called again.
+/// this can be cancelled and called again; it is the line, when there is one.
 async fn next(read: &mut BufReader<OwnedReadHalf>, text: &mut Vec<u8>) -> io::Result<Option<Line>> {
     loop {
         let room = LINE_MAX.saturating_sub(text.len() as u64);
@@ -205,7 +288,8 @@ async fn next(read: &mut BufReader<OwnedReadHalf>, text: &mut Vec<u8>) -> io::Re
             let fault = if text.len() as u64 >= LINE_MAX { "a line is too long" } else { "a line is cut off" };
             return Err(io::Error::new(ErrorKind::InvalidData, fault));
         }
-        if let Some(line) = Line::from_json(text)? {
+        let line = Line::from_json(text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        if let Some(line) = line {
             return Ok(Some(line));
         }
         text.clear();
@@ -222,3 +306,6 @@ fn refused(path: &Path, error: &io::Error) -> Failure {
     let exit = if error.kind() == ErrorKind::PermissionDenied { Exit::NoPermission } else { Exit::Failure };
     Failure::with(exit, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ use crate::history::Delivery;
 use crate::metrics::{Metrics, Reading};
 use crate::minute::Minute;
 use crate::mta::attach::Ready;
-use crate::wire::{Account, Hello};
+use crate::wire::{Account, Hello, PROTOCOL};
 
 /// For the sinks to spool or write what waits, and to deliver some of it. History
 /// takes its time after that, and all has ended within two seconds.
@@ -179,7 +179,7 @@ impl<'a> Daemon<'a> {
         let mut rows: Vec<Delivery> = ready.deliveries.iter().flat_map(Delivery::all_of).collect();
         for event in ready.events {
             rows.extend(Delivery::unlogged(&event));
-            if let Some(readers) = &self.readers {
+            if let Some(readers) = &mut self.readers {
                 readers.delivery(&event);
             }
             self.outlets.offer(&event.into());
@@ -194,7 +194,7 @@ impl<'a> Daemon<'a> {
         for alert in alerts {
             say(&alert.text);
             self.outlets.offer(&alert.clone().into());
-            if let Some(readers) = &self.readers {
+            if let Some(readers) = &mut self.readers {
                 readers.alert(alert);
             }
             if let Some(record) = &self.record {
@@ -282,7 +282,7 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
     let (listening, remark) = match Socket::listen(&socket.path, &socket.group) {
         Ok(listening) => listening,
         Err(error) => {
-            say(&format!("nobody can read from here: cannot listen at {}: {error}", socket.path.display()));
+            say(&format!("cannot listen on {}: {error}: readers cannot connect", socket.path.display()));
             return None;
         }
     };
@@ -290,8 +290,15 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
         say(&remark);
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let hello = Hello { version, ports: config.ports.clone(), hooks: live.hooks() };
-    Some(Readers::serve(listening, hello, live.counts()?, Some(live.probers())))
+    let hello = Hello {
+        version,
+        ports: config.ports.clone(),
+        hooks: live.hooks(),
+        protocol: PROTOCOL,
+        since: Some(Timestamp::now()),
+    };
+    let readers = Readers::serve(listening, hello, live.counts()?, Some(live.probers()));
+    readers.map_err(|error| say(&format!("cannot start the thread for readers: {error}"))).ok()
 }
 
 fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
@@ -334,6 +341,9 @@ impl Sink for Daemon<'_> {
 
     fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
         self.alerts.missing(missing);
+        if let Some(readers) = &mut self.readers {
+            readers.missing(missing);
+        }
         let minutes = self.minutes.missing(missing);
         self.tell_minutes(minutes);
         self.record.as_mut().map_or(Ok(()), |record| record.missing(missing))
@@ -363,7 +373,7 @@ impl Sink for Daemon<'_> {
         }
         self.tell_reloaded();
         if let Some(readers) = &mut self.readers {
-            readers.tick(live);
+            readers.tick(live.malformed());
         }
         self.answer_metrics(live);
         let ports = &self.config.ports;

@@ -14,8 +14,11 @@ const MODE: u32 = 0o660;
 /// A listening socket; its file goes with it.
 pub(super) struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
 }
+
+/// A socket's file, which goes with this.
+pub(super) struct SocketFile(PathBuf);
 
 impl Socket {
     /// Listens at `path`, for root and for the members of `group`. Where there is
@@ -39,7 +42,12 @@ impl Socket {
         let listener = UnixListener::bind(&new)?;
         let remark = admit(&new, group)?;
         fs::rename(&new, path)?;
-        Ok((Self { listener, path: path.to_owned() }, remark))
+        Ok((Self { listener, file: SocketFile(path.to_owned()) }, remark))
+    }
+
+    /// The same for another thread's runtime.
+    pub(super) fn into_std(self) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
+        Ok((self.listener.into_std()?, self.file))
     }
 
     /// The next reader.
@@ -48,9 +56,9 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.0);
     }
 }
 

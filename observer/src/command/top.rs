@@ -12,15 +12,15 @@ use ratatui::DefaultTerminal;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::live::{Live, Sink, Stop, is_coloured, list, runtime, settings};
+use super::live::{Live, Sink, Stop, is_coloured, list, runtime, say, settings};
 use super::remote::{Reads, Remote};
 use crate::cli::TopArgs;
 use crate::count::Ended;
 use crate::event::Event;
-use crate::tally::Prefixes;
+use crate::tally::{Budget, Loader, Prefixes};
 use crate::ui::top::input;
 use crate::ui::top::{Look, Model, Next, draw};
-use crate::wire::{Account, Request};
+use crate::wire::{Account, Known, Missing, Request};
 
 /// Between two screens, if nobody types.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -41,12 +41,17 @@ pub(super) fn run(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
 async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.duration)?;
-    let request = Request { successes: true, accounts: true, alerts: false, ..Request::default() };
+    let request = Request { successes: true, accounts: true, known: Some(u32::MAX), ..Request::default() };
     if let Some(mut remote) = Remote::connect(&args.source, &request).await? {
         remote.ensure_watched(&args.port)?;
-        let ports = if args.port.is_empty() { remote.ports().to_vec() } else { args.port.clone() };
+        let ports = if args.port.is_empty() { remote.hello().ports.clone() } else { args.port.clone() };
         let ended = {
+            if let Some(remark) = remote.begins_now() {
+                say(&remark);
+            }
             let mut screen = Screen::new(args, &ports, is_coloured(color))?;
+            screen.is_part = remote.hello().ports.iter().any(|port| !ports.contains(port));
+            screen.model.remark(remote.begins_now());
             remote.until(&mut stop, &mut screen).await
         };
         let concluded = remote.conclude(&mut Nothing).await;
@@ -69,6 +74,11 @@ struct Screen {
     model: Model,
     /// Ports that are shown.
     ports: Vec<u16>,
+    /// True if these are not all that the daemon watches.
+    is_part: bool,
+    prefixes: Prefixes,
+    /// What the daemon knows, while it comes in.
+    loader: Option<Loader>,
     /// Events that this reader was too slow for.
     unread: u64,
     look: Look,
@@ -95,6 +105,9 @@ impl Screen {
             terminal,
             model,
             ports: ports.to_vec(),
+            is_part: false,
+            prefixes,
+            loader: None,
             unread: 0,
             look: Look { is_coloured, is_unicode: is_unicode() },
             now,
@@ -168,6 +181,34 @@ impl Reads for Screen {
             self.model.add(event, self.now);
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn missing(&mut self, missing: &Missing) {
+        if missing.dst.port.is_some_and(|port| self.ports.contains(&port)) {
+            self.model.missing(missing, self.now);
+        }
+    }
+
+    fn known(&mut self, known: Known) {
+        match known {
+            Known::Head(head) => {
+                let ports = if self.is_part { &*self.ports } else { &[] };
+                self.loader = Loader::new(head, Budget::default(), self.prefixes, ports);
+                if self.loader.is_none() {
+                    self.model.remark(Some("counts begin now: observer run is of another version".to_owned()));
+                }
+            }
+            Known::Group(group) => {
+                if let Some(loader) = &mut self.loader {
+                    loader.take(&group);
+                }
+            }
+            Known::End => {
+                if let Some(loader) = self.loader.take() {
+                    self.model.load(loader.finish());
+                }
+            }
+        }
     }
 
     fn account(&mut self, account: Account) {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anstream::ColorChoice;
+use jiff::Timestamp;
 use lru::LruCache;
 
 use super::Failure;
@@ -20,8 +21,10 @@ use crate::config::History;
 use crate::count::Ended;
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::tally::{Budget, Loader, Prefixes, Tallies};
+use crate::ui::before::{self, SHOWN};
 use crate::ui::watch::{Shown, Writer};
-use crate::wire::{Delivery, Request};
+use crate::wire::{Delivery, Known, LaterAlert, Request};
 
 /// Events shown that are remembered until their deliveries come.
 const LATEST: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -37,13 +40,14 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     let request = Request {
         successes: filter.wants_successes(),
         alerts: args.output.alerts,
-        accounts: false,
+        known: Some(SHOWN as u32),
         ..Request::default()
     };
     let stdout = io::stdout();
     let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
     let limit = args.output.count.map(NonZeroU64::get);
-    let screen = Screen { writer, filter, limit, shown: 0, latest: LruCache::new(LATEST) };
+    let latest = LruCache::new(LATEST);
+    let screen = Screen { writer, filter, limit, shown: 0, latest, since: None, loader: None, before: None };
     match Remote::connect(&args.source, &request).await? {
         Some(remote) => follow(remote, screen, &mut stop, args).await,
         None => attach(screen, &mut stop, args).await,
@@ -66,8 +70,15 @@ async fn follow<W: io::Write>(
         "watching outbound TCP connections {}, as observer run sees them; Ctrl-C ends",
         remote.scope(&args.port)
     ));
+    if let Some(remark) = remote.begins_now() {
+        say(&remark);
+    }
+    screen.since = remote.hello().since;
     let ended = remote.until(stop, &mut screen).await;
     let concluded = remote.conclude(&mut screen).await;
+    if let Some(before) = screen.before {
+        say(&format!("not in this summary: {before}"));
+    }
     ended.and(concluded)
 }
 
@@ -102,11 +113,38 @@ struct Screen<W: io::Write> {
     shown: u64,
     /// Ids of the latest events, whose deliveries may come.
     latest: LruCache<String, ()>,
+    /// Since when the daemon has counted.
+    since: Option<Timestamp>,
+    /// What the daemon knows, while it comes in.
+    loader: Option<Loader>,
+    /// What was counted before the first event.
+    before: Option<String>,
 }
 
 impl<W: io::Write> Screen<W> {
     fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.shown >= limit)
+    }
+
+    /// Shows an event; of one that a later version wrote, what this one cannot read, too.
+    fn show(&mut self, event: &Event, json: Option<&str>) -> Result<ControlFlow<()>, Failure> {
+        if self.is_full() || !self.filter.admits(event) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.shown += 1;
+        self.latest.put(event.id.clone(), ());
+        self.write(|writer| match json {
+            Some(json) => writer.event_as_it_came(event, json),
+            None => writer.event(event),
+        })
+    }
+
+    fn begin(&mut self, tallies: &Tallies) {
+        let now = Timestamp::now();
+        let total = before::total(tallies, self.since);
+        say(&format!("{total}{}", before::windows(tallies, now)));
+        before::failing(tallies).iter().for_each(|line| say(line));
+        self.before = Some(total);
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Writer<W>) -> io::Result<Shown>) -> Result<ControlFlow<()>, Failure> {
@@ -117,12 +155,36 @@ impl<W: io::Write> Screen<W> {
 
 impl<W: io::Write> Reads for Screen<W> {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        if self.is_full() || !self.filter.admits(event) {
-            return Ok(ControlFlow::Continue(()));
+        self.show(event, None)
+    }
+
+    fn event_as_it_came(&mut self, event: &Arc<Event>, json: &str) -> Result<ControlFlow<()>, Failure> {
+        self.show(event, Some(json))
+    }
+
+    fn known(&mut self, known: Known) {
+        match known {
+            Known::Head(head) => {
+                self.loader = Loader::new(head, Budget::default(), Prefixes::default(), &[]);
+                if self.loader.is_none() {
+                    say("counts begin now: observer run is of another version");
+                }
+            }
+            Known::Group(group) => {
+                if let Some(loader) = &mut self.loader {
+                    loader.take(&group);
+                }
+            }
+            Known::End => {
+                if let Some(loader) = self.loader.take() {
+                    self.begin(&loader.finish());
+                }
+            }
         }
-        self.shown += 1;
-        self.latest.put(event.id.clone(), ());
-        self.write(|writer| writer.event(event))
+    }
+
+    fn later_alert(&mut self, alert: &LaterAlert) -> Result<(), Failure> {
+        self.write(|writer| writer.later_alert(alert)).map(drop)
     }
 
     fn alert(&mut self, alert: &Alert) -> Result<(), Failure> {

@@ -84,12 +84,6 @@ impl Counts {
         self.ask(Ask::Last).await
     }
 
-    /// Of a thread that has ended.
-    #[cfg(test)]
-    pub(crate) fn ended() -> Self {
-        Self { latest: Arc::default(), asks: channel().0 }
-    }
-
     async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Totals>) -> Ask) -> Option<Totals> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).ok()?;

@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::format::{Entry, Format, text};
-use crate::wire::Delivery;
+use crate::format::{Entry, Format, json, text};
+use crate::wire::{Delivery, LaterAlert};
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;
@@ -47,6 +47,31 @@ impl<W: Write> Writer<W> {
             return Ok(Shown::Yes);
         }
         self.send(false)
+    }
+
+    /// Takes an event of another version, and how that wrote it: JSON and text show what this
+    /// version cannot read.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn event_as_it_came(&mut self, event: &Event, json: &str) -> io::Result<Shown> {
+        match self.format {
+            Format::Json => json::append_as_it_came(json, &mut self.pending),
+            Format::Text => text::append_in_words(event, &text::Words::read(json), self.is_coloured, &mut self.pending),
+            _ => return self.event(event),
+        }
+        if self.pending.len() < BUFFER { Ok(Shown::Yes) } else { self.send(false) }
+    }
+
+    /// Takes an alert of which only the sentence can be read. Only text has a line for it.
+    ///
+    /// # Errors
+    /// As [`Self::event`].
+    pub fn later_alert(&mut self, alert: &LaterAlert) -> io::Result<Shown> {
+        if self.format == Format::Text {
+            text::append_sentence(alert.time, &alert.text, self.is_coloured, &mut self.pending);
+        }
+        self.send(true)
     }
 
     /// Takes an alert, as [`Self::event`] does an event.

@@ -12,11 +12,11 @@ use crate::tally::{Family, Source, Tallies, Tick, Window, WindowCounts};
 
 /// Attempts by label, without those that were cancelled.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts([u64; Label::ALL.len()]);
+struct Counts([u64; Label::COUNT]);
 
 impl Counts {
     fn new(window: WindowCounts) -> Self {
-        Self(Label::ALL.map(|label| if label == Label::Cancelled { 0 } else { window.of(label) }))
+        Self(Label::READ.map(|label| if label == Label::Cancelled { 0 } else { window.of(label) }))
     }
 
     fn add(&mut self, other: Self) {
@@ -46,7 +46,7 @@ impl Counts {
 
     /// Of two failures as frequent, the first in the order of labels.
     fn dominant(self) -> Option<Label> {
-        let failures = Label::ALL.into_iter().filter(|&label| label != Label::Connected);
+        let failures = Label::READ.into_iter().filter(|&label| label != Label::Connected);
         let dominant = failures.rev().max_by_key(|&label| self.0[label as usize]);
         dominant.filter(|_| self.failures() > 0)
     }

@@ -1,9 +1,11 @@
 //! Time as windows count it: it never goes back.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// Ten seconds of a `Clock`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Tick(pub(super) u32);
 
 impl Tick {
@@ -18,7 +20,7 @@ const DISORDER_S: i64 = 60;
 /// The wall clock, carried on evenly when it is set back, so that what is in a
 /// window leaves it after the window's length, and nothing comes back. When it
 /// is set forward, that much time has passed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Clock {
     latest_s: i64,
     offset_s: i64,
@@ -32,6 +34,11 @@ impl Clock {
             self.offset_s = self.latest_s.saturating_sub(now.as_second());
         }
         self.latest_s = self.latest_s.max(now_s);
+        tick(self.latest_s)
+    }
+
+    /// The tick of the latest reading.
+    pub(super) fn latest(self) -> Tick {
         tick(self.latest_s)
     }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::sparse::Sparse;
 
 /// What a latency measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Latency {
     /// From start to ESTABLISHED.
     Connect,
@@ -56,6 +59,16 @@ impl Latencies {
     /// Adds everything that `other` counted.
     pub fn merge(&mut self, other: &Self) {
         self.buckets.merge(&other.buckets);
+    }
+
+    /// The buckets and their counts, for [`Self::load`].
+    pub(super) fn parts(&self) -> Vec<(Latency, u8, u64)> {
+        self.buckets.iter().map(|((what, bucket), count)| (what, bucket, count)).collect()
+    }
+
+    /// Adds buckets as [`Self::parts`] gives them.
+    pub(super) fn load(&mut self, parts: &[(Latency, u8, u64)]) {
+        parts.iter().for_each(|&(what, bucket, count)| self.buckets.add((what, bucket), count));
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -6,6 +6,8 @@
 
 mod clock;
 mod latency;
+mod load;
+mod snapshot;
 mod sparse;
 mod split;
 mod table;
@@ -19,6 +21,8 @@ use jiff::Timestamp;
 
 pub use self::clock::Tick;
 pub use self::latency::{Latencies, Latency};
+pub use self::load::Loader;
+pub use self::snapshot::{Head, Limit, Of, Part, SNAPSHOT_VERSION, Snapshot};
 pub use self::split::{Source, SourceCounts};
 use self::split::{SourceId, Split};
 pub use self::tallies::{Budget, Family, Key, Prefixes, Tallies};
@@ -33,7 +37,7 @@ pub fn is_established((label, reason): Outcome) -> bool {
     match label {
         Label::Reset | Label::Closed | Label::Silent | Label::Connected => true,
         Label::Timeout => reason == Some(Reason::Stalled),
-        Label::Refused | Label::Unreachable | Label::Blocked | Label::Cancelled => false,
+        Label::Refused | Label::Unreachable | Label::Blocked | Label::Cancelled | Label::Unknown => false,
     }
 }
 
@@ -239,6 +243,14 @@ impl Time {
 
     fn earlier(self, other: Self) -> Self {
         if self == Self::NEVER || (other != Self::NEVER && other < self) { other } else { self }
+    }
+
+    fn micros(self) -> Option<i64> {
+        (self != Self::NEVER).then_some(self.0)
+    }
+
+    fn from_micros(micros: Option<i64>) -> Self {
+        micros.map_or(Self::NEVER, Self)
     }
 
     fn get(self) -> Option<Timestamp> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Outcome;
 use super::sparse::Sparse;
-use crate::label::Label;
+use crate::label::{Label, Reason};
 
 /// Source addresses told apart per destination; the rest is folded together.
 const MAX_SOURCES: usize = 8;
@@ -90,6 +90,11 @@ impl Sources {
         self.ids.get(&saddr).copied()
     }
 
+    /// The addresses in the order of their ids.
+    pub(super) fn addrs(&self) -> &[Option<IpAddr>] {
+        &self.addrs
+    }
+
     fn source(&self, id: SourceId) -> Source {
         self.addrs.get(usize::from(id.0)).map_or(Source::Other, |&saddr| saddr.into())
     }
@@ -133,6 +138,21 @@ impl Split {
         let outcomes = |id| of(id).map(|((outcome, _), count)| (outcome, count)).collect();
         let ids = self.ids().into_iter();
         ids.map(|id| SourceCounts { source: sources.source(id), outcomes: outcomes(id) }).collect()
+    }
+
+    /// Every count with the place of its source among the [`Sources`], for [`Self::load`].
+    pub(super) fn parts(&self) -> Vec<(Option<u16>, Label, Option<Reason>, u64)> {
+        let part = |(((label, reason), id), count): ((Outcome, SourceId), u64)| {
+            ((id != SourceId::OTHER).then_some(id.0), label, reason, count)
+        };
+        self.0.iter().map(part).collect()
+    }
+
+    /// Adds counts as [`Self::parts`] gives them.
+    pub(super) fn load(&mut self, parts: &[(Option<u16>, Label, Option<Reason>, u64)]) {
+        for &(id, label, reason, count) in parts {
+            self.add(id.map(SourceId), (label, reason), count);
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -77,6 +77,30 @@ impl<K: Hash + Eq + Copy, V: Group> Table<K, V> {
         Update::Done
     }
 
+    /// Changes the group of `key`, which comes after all others if it is new. False if there
+    /// is no room for it.
+    pub(super) fn load(&mut self, key: K, change: impl FnOnce(&mut V)) -> bool {
+        if !self.entries.contains(&key) {
+            if self.is_full() {
+                self.evicted += 1;
+                return false;
+            }
+            self.entries.put(key, V::default());
+            self.entries.demote(&key);
+        }
+        if let Some(group) = self.entries.peek_mut(&key) {
+            let before = group.heap_bytes();
+            change(group);
+            self.heap_bytes = self.heap_bytes + group.heap_bytes() - before;
+        }
+        true
+    }
+
+    /// Groups that had to go elsewhere, before this table's own.
+    pub(super) fn begin_evicted(&mut self, evicted: u64) {
+        self.evicted = evicted;
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.entries.peek(key)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::split::Sources;
@@ -16,7 +16,7 @@ use crate::steady::Now;
 pub type Key = (IpAddr, u16);
 
 /// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4, also from IPv6 sockets.
@@ -87,19 +87,21 @@ impl Group for Tally {
 /// forgotten equals [`Tallies::total`].
 #[derive(Debug)]
 pub struct Tallies {
-    clock: Clock,
-    prefix_lengths: Prefixes,
-    total: Tally,
-    families: [Tally; 2],
-    destinations: Table<Key, Tally>,
-    prefixes: Table<IpNet, Tally>,
-    sources: Table<Option<IpAddr>, Tally>,
-    forgotten: Tally,
-    forgotten_prefixes: Tally,
-    forgotten_sources: Tally,
-    unremembered: u64,
-    source_ids: Sources,
-    made_up: u64,
+    pub(super) clock: Clock,
+    pub(super) prefix_lengths: Prefixes,
+    pub(super) total: Tally,
+    pub(super) families: [Tally; 2],
+    pub(super) destinations: Table<Key, Tally>,
+    pub(super) prefixes: Table<IpNet, Tally>,
+    pub(super) sources: Table<Option<IpAddr>, Tally>,
+    pub(super) forgotten: Tally,
+    pub(super) forgotten_prefixes: Tally,
+    pub(super) forgotten_sources: Tally,
+    pub(super) unremembered: u64,
+    pub(super) source_ids: Sources,
+    pub(super) made_up: u64,
+    /// Destinations that another process knows, and this one has in its totals alone.
+    pub(super) in_total_only: u64,
 }
 
 impl Default for Tallies {
@@ -125,6 +127,7 @@ impl Tallies {
             unremembered: 0,
             source_ids: Sources::default(),
             made_up: 0,
+            in_total_only: 0,
         }
     }
 
@@ -242,6 +245,11 @@ impl Tallies {
     /// Attempts known from the kernel's counters alone.
     pub fn made_up(&self) -> u64 {
         self.made_up
+    }
+
+    /// Destinations of a loaded [`Snapshot`](super::Snapshot) that it had in its totals alone.
+    pub fn in_total_only(&self) -> u64 {
+        self.in_total_only
     }
 
     /// Destinations known now.

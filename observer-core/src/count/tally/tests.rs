@@ -1,6 +1,7 @@
 mod exact;
 mod made_up;
 mod room;
+mod snapshot;
 
 use std::net::IpAddr;
 use std::time::Duration;

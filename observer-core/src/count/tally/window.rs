@@ -119,7 +119,7 @@ impl Cell {
     }
 
     fn label(self) -> Label {
-        Label::ALL[(self.0 >> 3 & 0xf) as usize]
+        Label::READ.get((self.0 >> 3 & 0xf) as usize).copied().unwrap_or(Label::Unknown)
     }
 
     fn is_established(self) -> bool {
@@ -127,10 +127,13 @@ impl Cell {
     }
 }
 
+/// A label, whether the handshake was completed, and buckets by their first tick and count.
+pub(super) type LabelBuckets = (Label, bool, Vec<(u32, u64)>);
+
 /// What a window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCounts {
-    labels: [u64; Label::ALL.len()],
+    labels: [u64; Label::COUNT],
     /// Attempts with a completed handshake.
     pub established: u64,
 }
@@ -209,6 +212,33 @@ impl Windows {
             let start = cell.start(other.now);
             if let Some(cell) = Cell::new(start, cell.label(), cell.is_established(), self.now) {
                 self.cells.add(cell, count);
+            }
+        }
+    }
+
+    /// The buckets by label and whether the handshake was completed, each by its first tick and
+    /// its count, for [`Self::load`].
+    pub(super) fn parts(&self) -> Vec<LabelBuckets> {
+        let mut parts: Vec<LabelBuckets> = Vec::new();
+        for (cell, count) in self.cells.iter() {
+            let (label, is_established) = (cell.label(), cell.is_established());
+            let bucket = (cell.start(self.now), count);
+            match parts.iter_mut().find(|part| (part.0, part.1) == (label, is_established)) {
+                Some(part) => part.2.push(bucket),
+                None => parts.push((label, is_established, vec![bucket])),
+            }
+        }
+        parts
+    }
+
+    /// Adds buckets as [`Self::parts`] gave them at `now`. None is later than that.
+    pub(super) fn load(&mut self, now: Tick, parts: &[LabelBuckets]) {
+        self.advance(now);
+        for (label, is_established, buckets) in parts {
+            for &(start, count) in buckets.iter().filter(|&&(start, _)| start <= now.0) {
+                if let Some(cell) = Cell::new(start, *label, *is_established, self.now) {
+                    self.cells.add(cell, count);
+                }
             }
         }
     }

@@ -15,10 +15,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
 use tokio::time::timeout;
 
 use super::super::live::say;
-use super::json;
 use super::losses::Losses;
+use super::server::refuse_for;
 use crate::kernel::{Admitted, CONNECTIONS, Probers};
-use crate::wire::{Line, Probing, Refusal};
+use crate::wire::{Line, Probing};
 
 /// Many times what a diagnosis takes.
 const AT_MOST: Duration = Duration::from_mins(10);
@@ -36,7 +36,7 @@ pub(super) async fn serve(
         Err(error) => {
             losses.probers.add(1);
             let cause = format!("cannot tell its connections apart: {error}");
-            return write.write_all(json(&Line::Refusal(Refusal { cause }))?.as_bytes()).await;
+            return refuse_for(write, cause).await;
         }
     };
     let who = format!("process {} of user {}", pid.as_raw_nonzero(), peer.uid());
@@ -66,7 +66,7 @@ async fn stay(pid: Pid, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWr
     let process = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
     // SAFETY: AsyncFd owns the descriptor, which so stays open while it is registered.
     let process = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?;
-    write.write_all(json(&Line::Probing(Probing { connections: CONNECTIONS }))?.as_bytes()).await?;
+    write.write_all(Line::Probing(Probing { connections: CONNECTIONS }).to_json()?.as_bytes()).await?;
     let mut rest = [0; 64];
     let is_over = async {
         loop {

@@ -169,7 +169,7 @@ fn source(counts: &SourceCounts, look: Look) -> Line<'static> {
     };
     let mut line =
         Line::raw(format!("from {name}: {} attempts, {} failed", count(counts.attempts()), count(counts.failures())));
-    for label in Label::ALL {
+    for label in Label::READ {
         if counts.of(label) > 0 {
             line.push_span("  ");
             line.push_span(Span::styled(format!("{} {}", label.as_str(), count(counts.of(label))), look.label(label)));

@@ -86,7 +86,7 @@ fn summary(model: &Model, width: usize, look: Look) -> Line<'static> {
 /// The counts by label, on as many lines as they take.
 fn labels(shown: &Snapshot, width: usize, look: Look) -> Vec<Line<'static>> {
     let mut lines = vec![Line::default()];
-    for label in Label::ALL {
+    for label in Label::READ {
         let number = shown.total.of(label);
         if number == 0 {
             continue;
@@ -211,12 +211,16 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
     if model.shown.imbalance != 0 {
         note(&mut line, format!("OFF BY {}", model.shown.imbalance), look.alarm());
     }
+    if let Some(remark) = &model.remark {
+        note(&mut line, remark.clone(), look.bold());
+    }
     let style = if account.events_lost > 0 { look.bold() } else { Style::new() };
     note(&mut line, format!("events lost {}", account.events_lost), style);
     let shown = &model.shown;
     let [destinations, prefixes, sources] = shown.evicted;
     for (number, what) in [
         (shown.made_up, "made up for by counters"),
+        (shown.in_total_only, "more destinations in total only"),
         (destinations, "destinations forgotten"),
         (prefixes, "prefixes forgotten"),
         (sources, "sources forgotten"),

@@ -10,7 +10,7 @@ use crate::count::Ended;
 use crate::event::Event;
 use crate::sanitize::is_visible;
 use crate::tally::{Prefixes, Seen, Tallies, Window};
-use crate::wire::Account;
+use crate::wire::{Account, Missing};
 
 /// Letters that a filter can have.
 const MAX_FILTER: usize = 64;
@@ -36,6 +36,8 @@ pub struct Model {
     pub(super) scope: String,
     account: Account,
     imbalance: i128,
+    /// What must be known of all numbers.
+    pub(super) remark: Option<String>,
     pub(super) view: View,
     pub(super) stretch: Stretch,
     pub(super) sort: Sort,
@@ -63,6 +65,7 @@ impl Model {
             scope,
             account: Account::default(),
             imbalance: 0,
+            remark: None,
             view: View::default(),
             stretch: Stretch::Last(Window::TenMinutes),
             sort: Sort::by(Column::Failures),
@@ -91,6 +94,23 @@ impl Model {
     /// Counts attempts of which no event came.
     pub fn make_up(&mut self, missing: &[(Ended, u64)], at: Timestamp) {
         self.tallies.make_up(missing, at);
+    }
+
+    /// Counts what an [`observer run`](crate::wire::Missing) found missing.
+    pub fn missing(&mut self, missing: &Missing, now: Timestamp) {
+        if let Some(seen) = missing.seen() {
+            self.tallies.add(&seen, now);
+        }
+    }
+
+    /// Goes on from what was counted elsewhere, with nothing counted here before.
+    pub fn load(&mut self, tallies: Tallies) {
+        self.tallies = tallies;
+    }
+
+    /// What must be known of all numbers.
+    pub fn remark(&mut self, remark: Option<String>) {
+        self.remark = remark;
     }
 
     /// Takes note of the ledger.

@@ -60,7 +60,7 @@ impl Stretch {
 /// Counts of attempts by label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    labels: [u64; Label::ALL.len()],
+    labels: [u64; Label::COUNT],
     pub(super) established: u64,
 }
 
@@ -69,10 +69,10 @@ impl Counts {
         match stretch {
             Stretch::Last(window) => {
                 let counts = tally.window(window, now);
-                Self { labels: Label::ALL.map(|label| counts.of(label)), established: counts.established }
+                Self { labels: Label::READ.map(|label| counts.of(label)), established: counts.established }
             }
             Stretch::All => {
-                let mut labels = [0; Label::ALL.len()];
+                let mut labels = [0; Label::COUNT];
                 tally.outcomes().for_each(|((label, _), count)| labels[label as usize] += count);
                 Self { labels, established: tally.established() }
             }
@@ -203,6 +203,8 @@ pub struct Snapshot {
     pub(super) total: Counts,
     pub(super) families: [Counts; 2],
     pub(super) series: Vec<(u64, u64)>,
+    /// Destinations that the daemon knows, and that are in the totals only.
+    pub(super) in_total_only: u64,
     /// Destinations, prefixes and sources that had to go.
     pub(super) evicted: [u64; 3],
     /// Attempts known from the kernel's counters alone.
@@ -223,6 +225,7 @@ impl Snapshot {
             total: Counts::default(),
             families: Default::default(),
             series: Vec::new(),
+            in_total_only: 0,
             evicted: [0; 3],
             made_up: 0,
             detail: None,
@@ -262,6 +265,7 @@ impl Snapshot {
             total: Counts::new(tallies.total(), asked.stretch, now),
             families: Family::ALL.map(|family| Counts::new(tallies.family(family), asked.stretch, now)),
             series: tallies.total().series(asked.stretch.series(), MAX_SERIES, now),
+            in_total_only: tallies.in_total_only(),
             evicted: tallies.evicted(),
             made_up: tallies.made_up(),
             ..Self::empty(at)

@@ -1,0 +1,153 @@
+//! One reader, while it reads.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::board::{Board, Cursor, Sums};
+use super::prober;
+use super::server::refuse_for;
+use crate::count::Totals;
+use crate::ledger::Ledger;
+use crate::tally::Snapshot;
+use crate::ui::summary;
+use crate::wire::{Account, Hello, Known, Line, REQUEST_MAX, Request, Summary};
+
+/// For a reader to say what it wants.
+pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// For a reader to take what is written, before it gives its place to others.
+const WRITE_WITHIN: Duration = Duration::from_mins(10);
+/// For events to come that the kernel has committed.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
+/// Bytes written at once.
+const WRITE: usize = 64 << 10;
+
+/// Serves a reader until it, or everything, ends.
+pub(super) async fn serve<S: Sums>(
+    stream: UnixStream,
+    reader: u64,
+    hello: &Hello,
+    board: &Rc<Board<S>>,
+) -> io::Result<()> {
+    let peer = stream.peer_cred()?;
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let request = match timeout(REQUEST_WITHIN, request(&mut read)).await?? {
+        Ok(request) => request,
+        Err(error) => return refuse_for(write, format!("invalid request: {error}")).await,
+    };
+    if request.probing {
+        return prober::serve(board.probers.as_ref(), peer, &board.figures.losses, &mut read, &mut write).await;
+    }
+    let Some(begun) = board.totals().await else { return Ok(()) };
+    board.told(begun.events(), TOLD_WITHIN).await;
+    let (cursor, known) = board.begin(reader, request.known);
+    let mut session = Session { cursor, request, board: Rc::clone(board) };
+    write.write_all(Line::Hello(hello.clone()).to_json()?.as_bytes()).await?;
+    if let Some(known) = known {
+        tell_known(known, &mut write).await?;
+    }
+    session.pass_on(&read.into_inner(), &mut write).await?;
+    session.conclude(&begun, &mut write).await
+}
+
+async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<serde_json::Result<Request>> {
+    let mut line = Vec::new();
+    read.take(REQUEST_MAX).read_until(b'\n', &mut line).await?;
+    Ok(serde_json::from_slice(&line))
+}
+
+/// Writes a snapshot. Its lines are made as the reader takes them.
+async fn tell_known(known: Snapshot, write: &mut OwnedWriteHalf) -> io::Result<()> {
+    let head = Known::Head(known.head().clone());
+    let groups = known.map(|group| Known::Group(Box::new(group)));
+    let mut out = Vec::new();
+    for line in [head].into_iter().chain(groups).chain([Known::End]) {
+        out.extend_from_slice(Line::Known(line).to_json()?.as_bytes());
+        if out.len() >= WRITE {
+            send(&mut out, write).await?;
+        }
+    }
+    send(&mut out, write).await
+}
+
+/// Writes, and lets others have their turn.
+async fn send(out: &mut Vec<u8>, write: &mut OwnedWriteHalf) -> io::Result<()> {
+    timeout(WRITE_WITHIN, write.write_all(out)).await??;
+    out.clear();
+    tokio::task::yield_now().await;
+    Ok(())
+}
+
+struct Session<S: Sums> {
+    cursor: Cursor<S>,
+    request: Request,
+    board: Rc<Board<S>>,
+}
+
+impl<S: Sums> Session<S> {
+    /// Writes lines as they come, until the reader closes its half or the last was written.
+    async fn pass_on(&mut self, read: &OwnedReadHalf, write: &mut OwnedWriteHalf) -> io::Result<()> {
+        let mut out = Vec::new();
+        while !is_closed(read)? {
+            let changed = self.board.changed();
+            let is_last = self.cursor.read(&self.request, WRITE, u64::MAX, &mut out);
+            if !out.is_empty() {
+                send(&mut out, write).await?;
+            } else if !is_last {
+                tokio::select! {
+                    readable = read.readable() => readable?,
+                    () = changed => {}
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was told until now, and the summary of the time since `begun`.
+    async fn conclude(mut self, begun: &Totals, write: &mut OwnedWriteHalf) -> io::Result<()> {
+        let Some(totals) = self.board.totals().await else { return Ok(()) };
+        self.board.told(totals.events(), TOLD_WITHIN).await;
+        let (end, events) = self.board.head();
+        let mut out = Vec::new();
+        while self.cursor.is_before(end) {
+            self.cursor.read(&self.request, WRITE, end, &mut out);
+            send(&mut out, write).await?;
+        }
+        self.cursor.miss(events, &mut out);
+        let summary = self.summary(begun, &totals);
+        out.extend_from_slice(Line::Summary(summary).to_json()?.as_bytes());
+        send(&mut out, write).await
+    }
+
+    fn summary(&self, begun: &Totals, totals: &Totals) -> Summary {
+        let (delivered, lost) = (self.cursor.delivered, self.cursor.lost);
+        let since = totals.since(begun, delivered + lost);
+        let mut ledger = Ledger::new(&since, delivered + lost);
+        ledger.events_delivered = delivered;
+        ledger.events_lost.push(("this reader was too slow", lost));
+        let account = Account::of(&since);
+        Summary { text: summary::render(&ledger), account, events: delivered, too_slow: lost }
+    }
+}
+
+/// True once the reader has closed its half. What it still says is ignored.
+fn is_closed(read: &OwnedReadHalf) -> io::Result<bool> {
+    let mut ignored = [0; 512];
+    loop {
+        match read.try_read(&mut ignored) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}

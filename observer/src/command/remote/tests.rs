@@ -1,0 +1,122 @@
+//! Daemons are ends of sockets that say what they are made to say.
+
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+
+use super::*;
+
+const V0: &str = include_str!("../../../../tests/fixtures/wire-v0/daemon.jsonl");
+const V0_REFUSAL: &str = include_str!("../../../../tests/fixtures/wire-v0/refusal.jsonl");
+
+/// Answers each connection with one of these, and returns what it was asked.
+async fn daemon(listener: UnixListener, answers: Vec<String>) -> Vec<String> {
+    let mut asked = Vec::new();
+    for answer in answers {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4_096];
+        let length = stream.read(&mut request).await.unwrap();
+        asked.push(String::from_utf8(request[..length].to_vec()).unwrap());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+    asked
+}
+
+async fn connect(answers: &[&str]) -> (Result<Option<Remote>, Failure>, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answers = answers.iter().map(|&answer| answer.to_owned()).collect();
+    let daemon = tokio::spawn(daemon(listener, answers));
+    let request = Request { successes: true, known: Some(7), ..Request::default() };
+    let remote = Remote::connect(&SourceArgs { socket, standalone: false }, &request).await;
+    (remote, daemon.await.unwrap())
+}
+
+/// Notes what it is handed.
+#[derive(Default)]
+struct Notes {
+    events: usize,
+    others: usize,
+    as_they_came: Vec<String>,
+}
+
+impl Reads for Notes {
+    fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
+        self.events += 1;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn event_as_it_came(&mut self, event: &Arc<Event>, json: &str) -> Result<ControlFlow<()>, Failure> {
+        self.as_they_came.push(json.to_owned());
+        self.event(event)
+    }
+
+    fn alert(&mut self, _: &Alert) -> Result<(), Failure> {
+        self.others += 1;
+        Ok(())
+    }
+
+    fn delivery(&mut self, _: &Delivery) -> Result<(), Failure> {
+        self.others += 1;
+        Ok(())
+    }
+
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_of_protocol_0_is_asked_again_in_its_words_and_read() {
+    let (remote, asked) = connect(&[V0_REFUSAL, V0]).await;
+    let remote = remote.ok().flatten().expect("a connection");
+    assert_eq!(asked[0], "{\"successes\":true,\"alerts\":false,\"accounts\":false,\"protocol\":1,\"known\":7}\n");
+    assert_eq!(asked[1], "{\"successes\":true,\"alerts\":false,\"accounts\":false}\n");
+    let text = remote.begins_now().unwrap();
+    assert!(text.contains("observer run 0.1.0"), "{text}");
+    let mut notes = Notes::default();
+    let summary = remote.finish(&mut notes).await.ok().flatten().expect("a summary");
+    assert_eq!((notes.events, notes.others, summary.events), (26, 3, 26));
+}
+
+#[tokio::test]
+async fn a_later_daemon_is_read_as_far_as_it_is_understood() {
+    let later = V0
+        .replace("\"version\":\"0.1.0\"", "\"version\":\"9.0.0\",\"protocol\":9,\"mood\":\"good\"")
+        .replace("\"label\":\"silent\"", "\"label\":\"greylisted\"")
+        .replace("{\"account\":", "{\"weather\":");
+    let (remote, _) = connect(&[&later]).await;
+    let remote = remote.ok().flatten().expect("a connection");
+    assert_eq!(remote.begins_now(), None);
+    let mut notes = Notes::default();
+    assert!(remote.finish(&mut notes).await.ok().flatten().is_some());
+    assert_eq!((notes.events, notes.as_they_came.len()), (26, 26));
+    assert_eq!(notes.as_they_came.iter().filter(|json| json.contains("greylisted")).count(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_said_with_both_versions() {
+    for garbage in ["HTTP/1.1 400 Bad Request\r\n", "{\"hello\":{\"name\":\"x\"}}\n", "{\"lost\":{\"events\":1}}\n"] {
+        let (remote, _) = connect(&[garbage]).await;
+        let text = remote.err().expect("no connection").text;
+        let expected = format!("not an observer socket, or an incompatible version (this {VERSION}): {RESTART}");
+        assert!(text.ends_with(&expected), "{text}");
+    }
+    let later = "{\"hello\":{\"version\":\"9.0.0\",\"ports\":[25],\"hooks\":3,\"protocol\":9}}\n{\"event\":{\"schema\":\"observer.event.v2\"}}\n";
+    let (remote, _) = connect(&[later]).await;
+    let mut remote = remote.ok().flatten().expect("a connection");
+    let Ok(mut stop) = Stop::new(Some(Duration::from_secs(60))) else { panic!("no signals") };
+    let text = remote.until(&mut stop, &mut Notes::default()).await.expect_err("it was understood").text;
+    assert!(text.contains(&format!("incompatible version (daemon 9.0.0, this {VERSION})")), "{text}");
+    assert!(text.ends_with(RESTART), "{text}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_said_as_it_is() {
+    let full = "{\"refusal\":{\"cause\":\"16 readers are served already\",\"protocol\":1}}\n";
+    let (remote, asked) = connect(&[full]).await;
+    let text = remote.err().expect("no connection").text;
+    assert!(text.ends_with("16 readers are served already"), "{text}");
+    assert_eq!(asked.len(), 1);
+}
