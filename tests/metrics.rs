@@ -130,7 +130,7 @@ fn reading() -> Reading {
             is_failing: true,
             ..HistoryMetrics::default()
         }),
-        readers: Some(ReaderMetrics { connected: 2, events_lost: 9 }),
+        readers: Some(ReaderMetrics { connected: 2, events_lost: 9, ..ReaderMetrics::default() }),
         mta: Some(MtaMetrics { is_read: true, ..MtaMetrics::default() }),
     }
 }

@@ -26,7 +26,9 @@ use durations::Durations;
 use exposition::{Exposition, Kind};
 
 pub use exposition::CONTENT_TYPE;
-pub use reading::{HistoryMetrics, HookMetrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics};
+pub use reading::{
+    HistoryMetrics, HookMetrics, MtaMetrics, ReaderMetrics, ReadersDropped, Reading, SinkMetrics, SpoolMetrics,
+};
 
 /// What is kept from one reading to the next, so that no counter ever falls.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ use observer_common::stat;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::count::Totals;
+use crate::count::{Ended, Totals};
 use crate::event::{Endpoint, Event};
 use crate::label::{Label, Reason};
 use crate::ledger::Ledger;
 pub use crate::record::joined::Joined as Delivery;
-use crate::tally::{Head, Part, Seen};
+use crate::tally::{Head, Part};
 
 /// What this version speaks. 0 had no number, and read no unknown values; 1 brought
 /// [`Request::known`] and [`Missing`].
@@ -78,8 +78,8 @@ pub struct Hello {
     pub since: Option<Timestamp>,
 }
 
-/// A part of what was counted before the first event. They come in the order of variants, and
-/// nothing comes between them.
+/// A part of what was counted until now. They come in the order of variants, before the first
+/// event, and again once a reader that lost events has caught up; nothing comes between them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Known {
@@ -111,18 +111,16 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// The same as it is counted; `None` without a destination.
-    pub fn seen(&self) -> Option<Seen> {
-        Some(Seen {
-            at: self.time,
-            saddr: self.src.ip,
-            daddr: self.dst.ip?,
-            dport: self.dst.port?,
-            outcome: (self.label, self.reason),
-            handshake: None,
-            elapsed: None,
-            count: self.count,
-        })
+    /// How they ended, and how many; `None` without a destination.
+    pub fn ended(&self) -> Option<(Ended, u64)> {
+        let ended = Ended {
+            src_ip: self.src.ip,
+            dst_ip: self.dst.ip?,
+            dst_port: self.dst.port?,
+            label: self.label,
+            reason: self.reason,
+        };
+        Some((ended, self.count))
     }
 }
 

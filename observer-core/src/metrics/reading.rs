@@ -182,6 +182,23 @@ pub struct ReaderMetrics {
     pub connected: u64,
     /// Events that readers lost because they were slow, of all that there were.
     pub events_lost: u64,
+    /// Bytes that wait for the thread that serves readers.
+    pub queue_bytes: u64,
+    /// Bytes that may wait.
+    pub queue_limit_bytes: u64,
+    /// What found no room in that queue.
+    pub dropped: ReadersDropped,
+}
+
+/// What readers were not told, because too much waited already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadersDropped {
+    /// Events. They are in the totals that readers begin with.
+    pub events: u64,
+    /// What the mail server's log says of events.
+    pub deliveries: u64,
+    /// Alerts.
+    pub alerts: u64,
 }
 
 impl ReaderMetrics {
@@ -190,6 +207,16 @@ impl ReaderMetrics {
         out.family("observer_readers_connected", Kind::Gauge, help).put([], self.connected);
         let help = "Events that readers of the socket lost because they were slow.";
         out.family("observer_readers_events_lost", Kind::Counter, help).put([], self.events_lost);
+        let help = "Bytes of memory that wait for the thread that serves readers.";
+        out.family("observer_readers_queue_bytes", Kind::Gauge, help).put([], self.queue_bytes);
+        let help = "Bytes of memory that may wait for the thread that serves readers.";
+        out.family("observer_readers_queue_limit_bytes", Kind::Gauge, help).put([], self.queue_limit_bytes);
+        let help = "What found no room in the queue of the thread that serves readers.";
+        let dropped = self.dropped;
+        out.family("observer_readers_queue_dropped", Kind::Counter, help).put_causes(
+            "kind",
+            [("event", dropped.events), ("delivery", dropped.deliveries), ("alert", dropped.alerts)],
+        );
     }
 }
 

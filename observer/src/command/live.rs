@@ -35,9 +35,6 @@ use crate::wire::Account;
 const REMEMBERED: usize = 32_768;
 /// Between two ticks when nothing comes.
 pub(super) const TICK: Duration = Duration::from_millis(50);
-/// Turns that whatever else runs on this thread has after each batch, some 340 events: a
-/// reader writes some 64 of them in a turn, and must not fall behind in a flood.
-const TURNS: usize = 8;
 /// For what a command shows at its end to be counted: a grace period of the kernel.
 const TOTALS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -256,7 +253,8 @@ impl Live {
                 return Ok(());
             }
             sink.tick(self)?;
-            give_turns().await;
+            // In a flood too, what else runs on this thread has its turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -270,7 +268,7 @@ impl Live {
         while let Some(batch) = running.reader.next().await {
             if is_wanted {
                 is_wanted = self.records(&batch, sink)?.is_continue();
-                give_turns().await;
+                tokio::task::yield_now().await;
             }
         }
         while is_wanted && !self.are_all_named() {
@@ -461,12 +459,6 @@ impl Live {
     pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) {
         let ledger = self.ledger(&self.totals(), remarks);
         let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
-    }
-}
-
-async fn give_turns() {
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
     }
 }
 

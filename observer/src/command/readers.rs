@@ -34,7 +34,7 @@ use crate::count::{Ended, Totals};
 use crate::event::{Event, Mta};
 use crate::kernel::Probers;
 use crate::kernel::counting::Counts;
-use crate::metrics::ReaderMetrics;
+use crate::metrics::{ReaderMetrics, ReadersDropped};
 use crate::tally::{Budget, Prefixes, Tallies};
 use crate::wire::{Delivery, Hello};
 
@@ -94,6 +94,7 @@ pub(super) struct Readers {
     news: UnboundedSender<News>,
     waiting: Arc<AtomicUsize>,
     overflow: Overflow,
+    dropped: ReadersDropped,
     figures: Arc<Figures>,
     ended: oneshot::Receiver<()>,
     is_down: bool,
@@ -129,13 +130,22 @@ impl Readers {
             // Nobody waits for it unless this process ends.
             let _ = end.send(());
         })?;
-        Ok(Self { news, waiting, overflow: Overflow::default(), figures, ended, is_down: false })
+        Ok(Self {
+            news,
+            waiting,
+            overflow: Overflow::default(),
+            dropped: ReadersDropped::default(),
+            figures,
+            ended,
+            is_down: false,
+        })
     }
 
     /// Hands an event to those who read.
     pub(super) fn event(&mut self, event: &Arc<Event>) {
         self.catch_up();
         if !self.overflow.is_empty() || !self.tell(News::Event(Arc::clone(event))) {
+            self.dropped.events += 1;
             self.overflow.event(event);
         }
     }
@@ -152,12 +162,12 @@ impl Readers {
     pub(super) fn delivery(&mut self, event: &Event) {
         let Some(mta) = event.mta.clone() else { return };
         let delivery = Delivery { id: event.id.clone(), time: event.time, dst: event.dst, mta };
-        self.tell(News::Delivery(Box::new(delivery)));
+        self.dropped.deliveries += u64::from(!self.tell(News::Delivery(Box::new(delivery))));
     }
 
     /// Hands an alert to those who read.
     pub(super) fn alert(&mut self, alert: &Alert) {
-        self.tell(News::Alert(Box::new(alert.clone())));
+        self.dropped.alerts += u64::from(!self.tell(News::Alert(Box::new(alert.clone()))));
     }
 
     /// Takes note of how many records could not be decoded; to be called at every tick.
@@ -171,45 +181,52 @@ impl Readers {
         ReaderMetrics {
             connected: self.figures.connected.load(Ordering::Relaxed),
             events_lost: self.figures.losses.events.get(),
+            queue_bytes: self.waiting.load(Ordering::Relaxed) as u64,
+            queue_limit_bytes: WAITING as u64,
+            dropped: self.dropped,
         }
     }
 
     /// Who was refused, or no longer left out, because a limit was reached.
-    pub(super) fn limits(&self) -> [(&'static str, u64); 3] {
-        self.figures.losses.limits()
+    pub(super) fn limits(&self) -> [(&'static str, u64); 4] {
+        let [readers, probers, probes] = self.figures.losses.limits();
+        [readers, probers, probes, ("totals that readers begin with", self.overflow.uncounted())]
     }
 
     /// Lets readers have what waits and their summaries, and the socket go. `last` are the
     /// kernel's last counts.
     pub(super) async fn finish(mut self, last: Totals) {
-        self.catch_up();
-        let _ = self.news.send(News::End(Box::new(last)));
+        self.tell_overflow();
+        self.force(News::End(Box::new(last)));
         let _ = timeout(END_WITHIN, self.ended).await;
     }
 
     /// Tells what there was no room for before.
     fn catch_up(&mut self) {
-        if self.overflow.is_empty() || self.waiting.load(Ordering::Relaxed) > WAITING / 2 {
-            return;
+        if self.waiting.load(Ordering::Relaxed) <= WAITING / 2 {
+            self.tell_overflow();
         }
-        let (events, counts) = self.overflow.take();
-        let news = News::Untold { events, counts };
-        self.waiting.fetch_add(news.bytes(), Ordering::Relaxed);
-        self.send(news);
+    }
+
+    fn tell_overflow(&mut self) {
+        if !self.overflow.is_empty() {
+            let (events, counts) = self.overflow.take();
+            self.force(News::Untold { events, counts });
+        }
     }
 
     /// False if there is no room.
     fn tell(&mut self, news: News) -> bool {
-        let bytes = news.bytes();
-        if self.waiting.load(Ordering::Relaxed) + bytes > WAITING {
+        if self.waiting.load(Ordering::Relaxed) + news.bytes() > WAITING {
             return false;
         }
-        self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        self.send(news);
+        self.force(news);
         true
     }
 
-    fn send(&mut self, news: News) {
+    /// Whether there is room or not.
+    fn force(&mut self, news: News) {
+        self.waiting.fetch_add(news.bytes(), Ordering::Relaxed);
         if self.news.send(news).is_err() && !self.is_down {
             self.is_down = true;
             say("bug in observer: the thread that serves readers ended; restart to serve readers again");

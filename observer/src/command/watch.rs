@@ -163,6 +163,10 @@ impl<W: io::Write> Reads for Screen<W> {
     }
 
     fn known(&mut self, known: Known) {
+        // What comes again after a loss is not what was before.
+        if self.before.is_some() {
+            return;
+        }
         match known {
             Known::Head(head) => {
                 self.loader = Loader::new(head, Budget::default(), Prefixes::default(), &[]);

@@ -26,7 +26,13 @@ fn everything_that_is_told() {
         queue_limit_bytes: 64 << 20,
     });
     reading.limits = vec![("readers", 3), ("open alerts", 0)];
-    reading.readers = Some(ReaderMetrics { connected: 2, events_lost: 9 });
+    reading.readers = Some(ReaderMetrics {
+        connected: 2,
+        events_lost: 9,
+        queue_bytes: 2_000,
+        queue_limit_bytes: 32 << 20,
+        dropped: ReadersDropped { events: 5, deliveries: 4, alerts: 3 },
+    });
     reading.mta = Some(MtaMetrics {
         is_read: true,
         counts: LogCounts {

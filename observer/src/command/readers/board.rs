@@ -185,11 +185,14 @@ impl<S: Sums> Board<S> {
     pub(super) fn begin(self: &Rc<Self>, reader: u64, known: Option<u32>) -> (Cursor<S>, Option<Snapshot>) {
         let (next, events) = self.head();
         self.cursors.borrow_mut().insert(reader, next);
-        let known = known.map(|destinations| {
-            let destinations = KNOWN.destinations.min(destinations as usize);
-            self.tallies.borrow().snapshot(Limit { destinations, ..KNOWN })
-        });
+        let known = known.map(|destinations| self.snapshot(destinations));
         (Cursor { board: Rc::clone(self), reader, next, events, delivered: 0, lost: 0 }, known)
+    }
+
+    /// What was counted until now, with at most so many destinations.
+    pub(super) fn snapshot(&self, destinations: u32) -> Snapshot {
+        let destinations = KNOWN.destinations.min(destinations as usize);
+        self.tallies.borrow().snapshot(Limit { destinations, ..KNOWN })
     }
 
     /// The number of the next line, and the events before it.

@@ -13,6 +13,8 @@ const MAX: usize = 16_384;
 pub(super) struct Overflow {
     events: u64,
     counts: HashMap<Ended, u64>,
+    /// Attempts for whose ends there was no room here either.
+    uncounted: u64,
 }
 
 impl Overflow {
@@ -33,15 +35,21 @@ impl Overflow {
         self.events == 0 && self.counts.is_empty()
     }
 
+    /// Attempts that are in no totals of readers, since the beginning.
+    pub(super) fn uncounted(&self) -> u64 {
+        self.uncounted
+    }
+
     /// How many events, and how attempts ended.
     pub(super) fn take(&mut self) -> (u64, Vec<(Ended, u64)>) {
         (std::mem::take(&mut self.events), std::mem::take(&mut self.counts).into_iter().collect())
     }
 
     fn count(&mut self, ended: Ended, count: u64) {
-        // Beyond that, readers' totals lack what they are told that they lost.
         if self.counts.len() < MAX || self.counts.contains_key(&ended) {
             *self.counts.entry(ended).or_default() += count;
+        } else {
+            self.uncounted += count;
         }
     }
 }
@@ -83,5 +91,6 @@ mod tests {
             overflow.missing(&[(Ended { dst_port: port, ..one }, 1)]);
         }
         assert_eq!(overflow.take().1.len(), MAX);
+        assert_eq!(overflow.uncounted(), u64::from(u16::MAX) + 1 - MAX as u64);
     }
 }

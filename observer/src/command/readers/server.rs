@@ -24,8 +24,10 @@ use crate::wire::{Hello, Line, PROTOCOL, Refusal};
 const MAX_READERS: usize = 16;
 /// Between two accounts.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
-/// News taken at once, so that readers have their turn in a flood.
-const BATCH: usize = 1_024;
+/// News taken at once, between two turns of the readers. They make fewer bytes than a socket
+/// takes (some 200 kB), and than a reader may write in a turn: else every reader would fall
+/// behind in a flood, however fast it is.
+const BATCH: usize = 64;
 /// For readers to be told of the end.
 const END_WITHIN: Duration = Duration::from_millis(500);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::board::{Board, Cursor, Sums};
 use super::prober;
@@ -26,6 +26,12 @@ const WRITE_WITHIN: Duration = Duration::from_mins(10);
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// Bytes written at once.
 const WRITE: usize = 64 << 10;
+/// Bytes that may be written to a reader before others have their turn: more than a batch of
+/// news makes.
+const TURN: usize = 512 << 10;
+/// Between two times that a reader that lost events gets the totals again, which costs more than
+/// the events did.
+const AGAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves a reader until it, or everything, ends.
 pub(super) async fn serve<S: Sums>(
@@ -47,8 +53,9 @@ pub(super) async fn serve<S: Sums>(
     let Some(begun) = board.totals().await else { return Ok(()) };
     board.told(begun.events(), TOLD_WITHIN).await;
     let (cursor, known) = board.begin(reader, request.known);
-    let mut session = Session { cursor, request, board: Rc::clone(board) };
-    write.write_all(Line::Hello(hello.clone()).to_json()?.as_bytes()).await?;
+    let mut write = Turns { write, written: 0 };
+    let mut session = Session { cursor, request, board: Rc::clone(board), made_good: 0, again_at: Instant::now() };
+    write.send(&mut Line::Hello(hello.clone()).to_json()?.into_bytes()).await?;
     if let Some(known) = known {
         tell_known(known, &mut write).await?;
     }
@@ -63,69 +70,102 @@ async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<serde_json::
 }
 
 /// Writes a snapshot. Its lines are made as the reader takes them.
-async fn tell_known(known: Snapshot, write: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn tell_known(known: Snapshot, write: &mut Turns) -> io::Result<()> {
     let head = Known::Head(known.head().clone());
     let groups = known.map(|group| Known::Group(Box::new(group)));
     let mut out = Vec::new();
     for line in [head].into_iter().chain(groups).chain([Known::End]) {
         out.extend_from_slice(Line::Known(line).to_json()?.as_bytes());
         if out.len() >= WRITE {
-            send(&mut out, write).await?;
+            write.send(&mut out).await?;
         }
     }
-    send(&mut out, write).await
+    write.send(&mut out).await
 }
 
-/// Writes, and lets others have their turn.
-async fn send(out: &mut Vec<u8>, write: &mut OwnedWriteHalf) -> io::Result<()> {
-    timeout(WRITE_WITHIN, write.write_all(out)).await??;
-    out.clear();
-    tokio::task::yield_now().await;
-    Ok(())
+/// The reader's end, and how much of its turn is over.
+struct Turns {
+    write: OwnedWriteHalf,
+    written: usize,
+}
+
+impl Turns {
+    /// Writes all of `out`, and after a while lets others have their turn.
+    async fn send(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        timeout(WRITE_WITHIN, self.write.write_all(out)).await??;
+        self.written += out.len();
+        out.clear();
+        if self.written >= TURN {
+            self.written = 0;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
 }
 
 struct Session<S: Sums> {
     cursor: Cursor<S>,
     request: Request,
     board: Rc<Board<S>>,
+    /// Lost events that are in the totals that the reader got.
+    made_good: u64,
+    /// When it may get them again.
+    again_at: Instant,
 }
 
 impl<S: Sums> Session<S> {
     /// Writes lines as they come, until the reader closes its half or the last was written.
-    async fn pass_on(&mut self, read: &OwnedReadHalf, write: &mut OwnedWriteHalf) -> io::Result<()> {
+    async fn pass_on(&mut self, read: &OwnedReadHalf, write: &mut Turns) -> io::Result<()> {
         let mut out = Vec::new();
         while !is_closed(read)? {
-            let changed = self.board.changed();
             let is_last = self.cursor.read(&self.request, WRITE, u64::MAX, &mut out);
+            if is_last {
+                return write.send(&mut out).await;
+            }
             if !out.is_empty() {
-                send(&mut out, write).await?;
-            } else if !is_last {
+                write.send(&mut out).await?;
+            } else if let Some(known) = self.make_good(&mut out) {
+                write.send(&mut out).await?;
+                tell_known(known, write).await?;
+            } else {
                 tokio::select! {
                     readable = read.readable() => readable?,
-                    () = changed => {}
+                    // Nothing came in since: nobody else ran.
+                    () = self.board.changed() => {}
                 }
-            }
-            if is_last {
-                break;
             }
         }
         Ok(())
     }
 
+    /// The totals, for a reader that asked for them, has read all that is there, and lost some.
+    fn make_good(&mut self, out: &mut Vec<u8>) -> Option<Snapshot> {
+        let destinations = self.request.known?;
+        if self.cursor.lost == self.made_good || Instant::now() < self.again_at {
+            return None;
+        }
+        self.again_at = Instant::now() + AGAIN_EVERY;
+        // What there was no room for on its way here is in the totals, too.
+        let (_, events) = self.board.head();
+        self.cursor.miss(events, out);
+        self.made_good = self.cursor.lost;
+        Some(self.board.snapshot(destinations))
+    }
+
     /// Writes what was told until now, and the summary of the time since `begun`.
-    async fn conclude(mut self, begun: &Totals, write: &mut OwnedWriteHalf) -> io::Result<()> {
+    async fn conclude(mut self, begun: &Totals, write: &mut Turns) -> io::Result<()> {
         let Some(totals) = self.board.totals().await else { return Ok(()) };
         self.board.told(totals.events(), TOLD_WITHIN).await;
         let (end, events) = self.board.head();
         let mut out = Vec::new();
         while self.cursor.is_before(end) {
             self.cursor.read(&self.request, WRITE, end, &mut out);
-            send(&mut out, write).await?;
+            write.send(&mut out).await?;
         }
         self.cursor.miss(events, &mut out);
         let summary = self.summary(begun, &totals);
         out.extend_from_slice(Line::Summary(summary).to_json()?.as_bytes());
-        send(&mut out, write).await
+        write.send(&mut out).await
     }
 
     fn summary(&self, begun: &Totals, totals: &Totals) -> Summary {

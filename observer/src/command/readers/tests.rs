@@ -62,9 +62,7 @@ impl Trial {
         self.readers += 1;
         let (mut near, far) = UnixStream::pair().unwrap();
         let (board, reader) = (Rc::clone(&self.board), self.readers);
-        let hello =
-            Hello { version: "1".into(), ports: vec![25], hooks: 3, protocol: PROTOCOL, since: Some(sample::time()) };
-        spawn_local(async move { session::serve(far, reader, &hello, &board).await });
+        spawn_local(async move { session::serve(far, reader, &hello(), &board).await });
         near.write_all(request).await.unwrap();
         BufReader::new(near)
     }
@@ -80,6 +78,10 @@ impl Trial {
     fn refuse(&self, count: usize) {
         self.end(Label::Refused, Some(Reason::Rst), count);
     }
+}
+
+fn hello() -> Hello {
+    Hello { version: "1".into(), ports: vec![25], hooks: 3, protocol: PROTOCOL, since: Some(sample::time()) }
 }
 
 async fn line(read: &mut BufReader<UnixStream>) -> Line {
@@ -141,6 +143,74 @@ async fn a_slow_reader_loses_events_of_its_own_and_is_told_how_many() {
         let Some(Line::Summary(summary)) = lines.last() else { panic!("no summary") };
         assert_eq!((summary.events, summary.too_slow), (events as u64, lost));
         assert_eq!((summary.account.attempts, summary.account.imbalance()), (count as u64, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_all_that_it_gets_loses_nothing_in_a_flood() {
+    trial(async |trial| {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (news, inbox) = unbounded_channel();
+        let inbox = Inbox { news: inbox, waiting: Arc::default() };
+        let board = Board::new(trial.kernel.clone(), Tallies::default(), Arc::default(), None);
+        let serving = spawn_local(server::serve(listener, hello(), board, inbox));
+        let mut reader = BufReader::with_capacity(1 << 20, UnixStream::connect(&socket).await.unwrap());
+        reader.get_mut().write_all(ALL).await.unwrap();
+        assert!(matches!(line(&mut reader).await, Line::Hello(_)));
+        // Several times what it may be behind, all of it at once.
+        let event = Arc::new(sample::event(Label::Refused, Some(Reason::Rst)));
+        let count = 3 * BEHIND / Line::Event(Box::new((*event).clone())).to_json().unwrap().len();
+        for _ in 0..count {
+            assert!(news.send(News::Event(Arc::clone(&event))).is_ok());
+        }
+        trial.kernel.counts(count as u64);
+        let (mut seen, mut text) = (0, Vec::new());
+        while seen < count {
+            text.clear();
+            reader.read_until(b'\n', &mut text).await.unwrap();
+            assert!(!text.starts_with(b"{\"lost\""), "{} after {seen} of {count}", String::from_utf8_lossy(&text));
+            seen += usize::from(text.starts_with(b"{\"event\""));
+        }
+        drop(news);
+        serving.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_lost_events_gets_the_totals_again() {
+    trial(async |mut trial| {
+        let mut reader = trial.reader(b"{\"protocol\":1,\"known\":10,\"successes\":true}\n").await;
+        while line(&mut reader).await != Line::Known(Known::End) {}
+        let untold = News::Untold { events: 5, counts: vec![(ended(), 5)] };
+        trial.board.take([untold], Timestamp::now());
+        trial.refuse(2);
+        let mut loader = None;
+        let mut lost = 0;
+        let totals = loop {
+            match line(&mut reader).await {
+                Line::Lost(more) => lost += more.events,
+                Line::Event(_) => assert!(loader.is_none(), "an event among what is known"),
+                Line::Known(Known::Head(head)) => {
+                    loader = Loader::new(head, Budget::default(), Prefixes::default(), &[])
+                }
+                Line::Known(Known::Group(group)) => loader.as_mut().unwrap().take(&group),
+                Line::Known(Known::End) => break loader.unwrap().finish(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((lost, totals.total().attempts()), (5, 7));
+        // Nothing twice, and not again at once.
+        trial.board.take([News::Untold { events: 1, counts: vec![(ended(), 1)] }], Timestamp::now());
+        trial.refuse(1);
+        let lines = rest(reader).await;
+        assert!(
+            matches!(&lines[..], [Line::Lost(_), Line::Event(_), Line::Summary(summary)] if summary.too_slow == 6),
+            "{lines:?}"
+        );
     })
     .await;
 }

@@ -16,6 +16,7 @@ use crate::count::Ended;
 use crate::event::Event;
 use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
 use crate::tally::Seen;
+use crate::wire::Missing;
 
 pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     runtime()?.block_on(captured(args, duration, tz))
@@ -70,6 +71,12 @@ impl Reads for Draft {
         Sink::event(self, event)
     }
 
+    fn missing(&mut self, missing: &Missing) {
+        if let Some(ended) = missing.ended() {
+            self.builder.make_up(&[ended], missing.time.min(self.until));
+        }
+    }
+
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         self.advance();
         Ok(ControlFlow::Continue(()))
@@ -96,5 +103,38 @@ impl Sink for Draft {
     fn tick(&mut self, _: &Live) -> Result<(), Failure> {
         self.advance();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Endpoint;
+    use crate::label::{Label, Reason};
+    use crate::sample;
+
+    #[test]
+    fn what_a_daemon_found_missing_is_in_the_report() {
+        let frame = Frame {
+            period: Period { since: sample::time(), until: sample::time() + Duration::from_mins(1) },
+            selection: crate::report::Selection::default(),
+            top: 10,
+            finest_s: 1,
+            tz: TimeZone::UTC,
+        };
+        let (builder, progress) = (Builder::new(frame), Progress::new(1, "capturing"));
+        let mut draft = Draft { builder, progress, begun: Instant::now(), until: sample::time() };
+        Reads::missing(
+            &mut draft,
+            &Missing {
+                time: sample::time(),
+                src: Endpoint::default(),
+                dst: Endpoint { ip: Some(sample::ip("203.0.113.5")), port: Some(25) },
+                label: Label::Refused,
+                reason: Some(Reason::Rst),
+                count: 7,
+            },
+        );
+        assert_eq!(draft.builder.attempts(), 7);
     }
 }

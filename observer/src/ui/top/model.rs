@@ -98,12 +98,12 @@ impl Model {
 
     /// Counts what an [`observer run`](crate::wire::Missing) found missing.
     pub fn missing(&mut self, missing: &Missing, now: Timestamp) {
-        if let Some(seen) = missing.seen() {
-            self.tallies.add(&seen, now);
+        if let Some(ended) = missing.ended() {
+            self.make_up(&[ended], now);
         }
     }
 
-    /// Goes on from what was counted elsewhere, with nothing counted here before.
+    /// Goes on from what was counted elsewhere; what was counted here is in it.
     pub fn load(&mut self, tallies: Tallies) {
         self.tallies = tallies;
     }
