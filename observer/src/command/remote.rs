@@ -76,6 +76,8 @@ pub(super) struct Remote {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
     hello: Hello,
+    /// The line that comes in, as far as it has come.
+    text: Vec<u8>,
 }
 
 impl Remote {
@@ -135,12 +137,12 @@ impl Remote {
 
     /// Hands over what comes in until one of both has enough.
     pub(super) async fn until(&mut self, stop: &mut Stop, reads: &mut impl Reads) -> Result<(), Failure> {
-        let mut text = Vec::new();
         loop {
             let line = tokio::select! {
                 biased;
+                // What has come of a line is kept for what follows.
                 () = stop.asked() => return Ok(()),
-                line = timeout(LOOK_EVERY, next(&mut self.read, &mut text)) => line,
+                line = timeout(LOOK_EVERY, next(&mut self.read, &mut self.text)) => line,
             };
             let flow = match line {
                 Ok(line) => {
@@ -148,11 +150,8 @@ impl Remote {
                         let _ = reads.batch_end()?;
                         return Err(ended());
                     };
-                    let flow = self.take(line, &text, reads)?;
-                    text.clear();
-                    flow
+                    self.take(line, reads)?
                 }
-                // The half of a line that has come is kept in `text`.
                 Err(_) => reads.batch_end()?,
             };
             let is_quiet = self.read.buffer().is_empty();
@@ -162,12 +161,14 @@ impl Remote {
         }
     }
 
-    fn take(&self, line: Line, text: &[u8], reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
+    /// Hands over a line that has come whole.
+    fn take(&mut self, line: Line, reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
+        let text = std::mem::take(&mut self.text);
         match line {
             Line::Event(event) => {
                 let event = Arc::from(event);
                 let is_other = self.hello.version != VERSION;
-                return match event_as_it_came(text).filter(|_| is_other) {
+                return match event_as_it_came(&text).filter(|_| is_other) {
                     Some(json) => reads.event_as_it_came(&event, json),
                     None => reads.event(&event),
                 };
@@ -197,12 +198,11 @@ impl Remote {
     /// was read; `None` if `observer run` sent none.
     pub(super) async fn finish(mut self, reads: &mut impl Reads) -> Result<Option<Summary>, Failure> {
         let _ = self.write.shutdown().await;
-        let mut text = Vec::new();
         let deadline = Instant::now() + SUMMARY_WITHIN;
         let mut is_enough = false;
         loop {
             let next_by = deadline.min(Instant::now() + NEXT_WITHIN);
-            let Ok(Ok(Some(line))) = timeout_at(next_by, next(&mut self.read, &mut text)).await else {
+            let Ok(Ok(Some(line))) = timeout_at(next_by, next(&mut self.read, &mut self.text)).await else {
                 return Ok(None);
             };
             match line {
@@ -210,10 +210,9 @@ impl Remote {
                     let _ = reads.batch_end()?;
                     return Ok(Some(summary));
                 }
-                line if !is_enough => is_enough = self.take(line, &text, reads)?.is_break(),
+                line if !is_enough => is_enough = self.take(line, reads)?.is_break(),
                 _ => {}
             }
-            text.clear();
         }
     }
 
@@ -255,7 +254,7 @@ async fn exchange(stream: UnixStream, request: &Request) -> io::Result<Greeted> 
     let mut read = BufReader::new(read);
     let first = next(&mut read, &mut Vec::new()).await;
     match first {
-        Ok(Some(Line::Hello(hello))) => Ok(Greeted::Served(Remote { read, write, hello })),
+        Ok(Some(Line::Hello(hello))) => Ok(Greeted::Served(Remote { read, write, hello, text: Vec::new() })),
         Ok(Some(Line::Refusal(refusal))) => Ok(Greeted::Refused(refusal)),
         Ok(None) => Err(io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection")),
         Err(error) if error.kind() != ErrorKind::InvalidData => Err(error),
@@ -278,6 +277,10 @@ fn ended() -> Failure {
 /// The next line; `None` at the end. `text` holds what has come of it, so that
 /// this can be cancelled and called again; it is the line, when there is one.
 async fn next(read: &mut BufReader<OwnedReadHalf>, text: &mut Vec<u8>) -> io::Result<Option<Line>> {
+    // That line was returned.
+    if text.ends_with(b"\n") {
+        text.clear();
+    }
     loop {
         let room = LINE_MAX.saturating_sub(text.len() as u64);
         (&mut *read).take(room).read_until(b'\n', text).await?;

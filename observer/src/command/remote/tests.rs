@@ -113,6 +113,41 @@ async fn what_cannot_be_understood_is_said_with_both_versions() {
 }
 
 #[tokio::test]
+async fn whoever_stops_in_the_middle_of_a_line_reads_the_rest_of_it() {
+    let summary = V0.find("{\"summary\"").unwrap();
+    let (first, rest) = V0.split_at(summary - 100);
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        // The request, and that no more is wanted.
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        stream.write_all(rest.as_bytes()).await.unwrap();
+    });
+    let remote = Remote::connect(&SourceArgs { socket, standalone: false }, &Request::default()).await;
+    let mut remote = remote.ok().flatten().expect("a connection");
+    let mut notes = Notes::default();
+    let Ok(mut stop) = Stop::new(Some(Duration::from_millis(200))) else { panic!("no signals") };
+    assert!(remote.until(&mut stop, &mut notes).await.is_ok());
+    assert!(!remote.text.is_empty(), "it did not stop in a line");
+    let summary = remote.finish(&mut notes).await.ok().flatten().expect("a summary");
+    assert_eq!((notes.events, summary.events), (26, 26));
+    daemon.await.unwrap();
+}
+
+#[tokio::test]
+async fn when_the_daemon_ends_its_summary_is_read() {
+    let (remote, _) = connect(&[include_str!("../../../../tests/fixtures/wire-v0/ended-daemon.jsonl")]).await;
+    let mut remote = remote.ok().flatten().expect("a connection");
+    let Ok(mut stop) = Stop::new(Some(Duration::from_secs(60))) else { panic!("no signals") };
+    let text = remote.until(&mut stop, &mut Notes::default()).await.expect_err("it goes on").text;
+    assert!(text.contains("observer run has ended"), "{text}");
+    assert!(remote.finish(&mut Notes::default()).await.ok().flatten().is_some(), "no summary");
+}
+
+#[tokio::test]
 async fn a_refusal_is_said_as_it_is() {
     let full = "{\"refusal\":{\"cause\":\"16 readers are served already\",\"protocol\":1}}\n";
     let (remote, asked) = connect(&[full]).await;
