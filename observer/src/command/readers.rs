@@ -6,6 +6,7 @@ mod board;
 mod losses;
 mod overflow;
 mod prober;
+mod refusal;
 mod server;
 mod session;
 #[cfg(test)]

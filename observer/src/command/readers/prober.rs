@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::super::live::say;
 use super::losses::Losses;
-use super::server::refuse_for;
+use super::refusal::refuse_for;
 use crate::kernel::{Admitted, CONNECTIONS, Probers};
 use crate::wire::{Line, Probing};
 

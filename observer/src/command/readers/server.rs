@@ -1,13 +1,11 @@
 //! The thread that accepts readers and serves them.
 
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -17,8 +15,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::super::live::say;
 use super::News;
 use super::board::{Board, Sums};
+use super::refusal::refuse_for;
 use super::session::{self, REQUEST_WITHIN};
-use crate::wire::{Hello, Line, PROTOCOL, Refusal};
+use crate::wire::Hello;
 
 /// Readers at a time: each may have a snapshot and totals of its own.
 const MAX_READERS: usize = 16;
@@ -106,10 +105,4 @@ async fn accept<S: Sums>(listener: UnixListener, hello: Rc<Hello>, board: Rc<Boa
 
 async fn refuse(stream: UnixStream) {
     let _ = timeout(REQUEST_WITHIN, refuse_for(stream, format!("{MAX_READERS} readers are served already"))).await;
-}
-
-/// Says why this reader is not served.
-pub(super) async fn refuse_for(mut stream: impl tokio::io::AsyncWrite + Unpin, cause: String) -> io::Result<()> {
-    let refusal = Line::Refusal(Refusal { cause, protocol: PROTOCOL });
-    stream.write_all(refusal.to_json()?.as_bytes()).await
 }

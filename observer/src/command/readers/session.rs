@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::board::{Board, Cursor, Sums};
 use super::prober;
-use super::server::refuse_for;
+use super::refusal::refuse_for;
 use crate::count::Totals;
 use crate::ledger::Ledger;
 use crate::tally::Snapshot;
