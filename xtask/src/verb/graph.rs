@@ -251,6 +251,36 @@ mod tests {
         }
     }
 
+    /// As ARCHITECTURE.md lists the modules of a crate, each with all to its left that it may import.
+    fn in_order(page: &str, name: &str) -> Vec<String> {
+        let is_of_crate = |line: &&str| {
+            line.strip_prefix("The modules of ").is_some_and(|rest| rest.split([',', ':']).next() == Some(name))
+        };
+        let mut lines = page.lines().skip_while(|line| !is_of_crate(line));
+        let line = lines.find(|line| line.starts_with("    ")).expect("a list of its modules");
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_module_imports_from_its_right() {
+        let page = fs::read_to_string(cargo::root().join("ARCHITECTURE.md")).unwrap();
+        for name in ["observer-core", "observer"] {
+            let order = in_order(&page, name);
+            let place = |module: &str| order.iter().position(|other| other == module);
+            let sources = Sources::read(&cargo::root().join(name).join("src")).unwrap();
+            let arrows = sources.arrows().remove(&Vec::new()).unwrap();
+            assert!(order.iter().all(|module| arrows.contains_key(module)), "{name} has not all of {order:?}");
+            let is_backward = |from: &str, to: &str| match (place(from), place(to)) {
+                (Some(from), Some(to)) => from < to,
+                // What is not in the list serves all, and knows none of them.
+                (from, to) => from.is_none() && to.is_some(),
+            };
+            let all = arrows.iter().flat_map(|(from, imports)| imports.iter().map(move |to| (from, to)));
+            let backward: Vec<_> = all.filter(|(from, to)| is_backward(from, to)).collect();
+            assert!(backward.is_empty(), "{name}: {backward:?}");
+        }
+    }
+
     #[test]
     fn circles_are_found() {
         let direct = sources(&[("a", "use crate::b::X;"), ("b", "use crate::{a, c};"), ("c", "")]);
