@@ -30,6 +30,8 @@ impl Naming {
 
     /// Takes an attempt that came now.
     pub(super) fn add(&mut self, judged: Judged, now: Instant) {
+        // So that it does not ask only when it is the first.
+        self.names.ask_about(judged.attempt());
         self.waiting.push_back((judged, now + WITHIN));
     }
 

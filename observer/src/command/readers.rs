@@ -44,6 +44,9 @@ const WAITING: usize = 32 << 20;
 /// What is kept for readers that come: more destinations than they are sent.
 const KEPT: Budget =
     Budget { destinations: (16_384, 6_000_000), prefixes: (4_096, 2_000_000), sources: (256, 500_000) };
+/// Kinds of ends that are told at once, a line each: so that no batch of news is more than readers
+/// can take between two of them.
+const MISSING: usize = 16;
 /// For the thread to end, longer than it gives readers.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -154,8 +157,10 @@ impl Readers {
     /// Hands to those who read what the kernel counted and of which no event came.
     pub(super) fn missing(&mut self, missing: &[(Ended, u64)]) {
         self.catch_up();
-        if !self.overflow.is_empty() || !self.tell(News::Missing(missing.to_vec())) {
-            self.overflow.missing(missing);
+        for part in missing.chunks(MISSING) {
+            if !self.overflow.is_empty() || !self.tell(News::Missing(part.to_vec())) {
+                self.overflow.missing(part);
+            }
         }
     }
 
@@ -241,6 +246,6 @@ impl Sums for Counts {
     }
 
     async fn now(&self) -> Option<Totals> {
-        Some(Self::now(self).await)
+        self.try_now().await
     }
 }

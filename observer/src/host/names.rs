@@ -4,7 +4,7 @@
 
 mod cgroups;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -31,6 +31,8 @@ const INTERFACE_KNOWN: Duration = Duration::from_secs(10);
 /// Questions that wait for the thread, and for a walk. When there are more, names are
 /// left out.
 const QUESTIONS: usize = 1_024;
+/// So long nothing is asked again that was too much.
+const BUSY: Duration = Duration::from_millis(100);
 /// For the next question, when nothing waits for a walk.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,8 @@ pub struct Names {
     cgroups: LruCache<u64, Option<String>>,
     interfaces: LruCache<u32, (Option<String>, Instant)>,
     asked: HashSet<Subject>,
+    /// Of those, what was too much, and is asked for again from then on.
+    again: VecDeque<(Subject, Instant)>,
     questions: SyncSender<Question>,
     answers: UnboundedReceiver<Answer>,
     left_out: u64,
@@ -95,6 +99,7 @@ impl Names {
             cgroups: LruCache::new(CGROUPS),
             interfaces: LruCache::new(INTERFACES),
             asked: HashSet::new(),
+            again: VecDeque::new(),
             questions,
             answers,
             left_out: 0,
@@ -112,12 +117,21 @@ impl Names {
 
     /// Takes what has been answered.
     pub fn take_answers(&mut self) {
+        let is_over = |&mut (_, until): &mut (_, Instant)| until <= Instant::now();
+        while let Some((subject, _)) = self.again.pop_front_if(is_over) {
+            self.asked.remove(&subject);
+        }
         while let Ok(answer) = self.answers.try_recv() {
             self.learn(answer);
         }
     }
 
     fn learn(&mut self, (subject, found): Answer) {
+        if let Found::Busy = found {
+            // At once, it would be too much again.
+            self.again.push_back((subject, Instant::now() + BUSY));
+            return;
+        }
         self.asked.remove(&subject);
         match (subject, found) {
             (_, Found::Busy) => {}
@@ -126,6 +140,11 @@ impl Names {
                 self.interfaces.put(index, (name, Instant::now()));
             }
         }
+    }
+
+    /// Has the names of an attempt looked up that are not known.
+    pub fn ask_about(&mut self, attempt: &Attempt) {
+        self.known(attempt);
     }
 
     /// The names that belong to an attempt; `None` while some are being looked up.
@@ -294,6 +313,19 @@ mod tests {
         assert_eq!(named(&mut names, &here).await.iface.as_deref(), Some("lo"));
         let elsewhere = Attempt { iif: Some(7), netns: names.netns.wrapping_add(1), ..here };
         assert_eq!(named(&mut names, &elsewhere).await.iface.as_deref(), Some("if7"));
+    }
+
+    #[tokio::test]
+    async fn what_was_too_much_is_not_asked_again_at_once() {
+        let mut names = Names::start().unwrap();
+        let subject = Subject::Interface(u32::MAX);
+        names.ask(Question::Interface(u32::MAX));
+        while !matches!(names.answers.recv().await, Some((answered, _)) if answered == subject) {}
+        names.learn((subject, Found::Busy));
+        assert!(names.asked.contains(&subject));
+        names.again[0].1 = Instant::now();
+        names.take_answers();
+        assert!(!names.asked.contains(&subject));
     }
 
     #[tokio::test]

@@ -102,28 +102,41 @@ impl CounterMaps {
         Ok(Drain { epoch: over, outcomes, events: events.saturating_sub(before) })
     }
 
-    /// Hands over every attempt that is in flight, and counts them.
+    /// Counts the attempts that are in flight.
     ///
     /// # Errors
     /// Those of the bpf system call.
-    pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<u64, MapError> {
+    pub fn count_in_flight(&mut self) -> Result<u64, MapError> {
+        let mut count = 0;
+        let one = |record: &Value<AttemptRecord>| count += u64::from(record.0.ended_ns == 0);
+        if self.is_by_key && by_key::read(&self.attempts, one)? {
+            return Ok(count);
+        }
+        count = 0;
+        let one = |_: &u64, record: &Value<AttemptRecord>| count += u64::from(record.0.ended_ns == 0);
+        self.read_attempts.read(self.attempts.map().fd(), one).map_err(batch_error)?;
+        Ok(count)
+    }
+
+    /// Hands over every attempt that is in flight.
+    ///
+    /// # Errors
+    /// Those of the bpf system call.
+    pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<(), MapError> {
         // One that has ended is only not removed yet.
         let is_in_flight = |record: &AttemptRecord| record.ended_ns == 0;
         let mut records = Vec::new();
         let keep = |record: &Value<AttemptRecord>| records.extend(Some(record.0).filter(is_in_flight));
         if self.is_by_key && by_key::read(&self.attempts, keep)? {
             records.iter().for_each(each);
-            return Ok(records.len() as u64);
+            return Ok(());
         }
-        let mut count = 0;
         let read = self.read_attempts.read(self.attempts.map().fd(), |_, record| {
             if is_in_flight(&record.0) {
-                count += 1;
                 each(&record.0);
             }
         });
-        read.map_err(batch_error)?;
-        Ok(count)
+        read.map_err(batch_error)
     }
 
     /// Destinations that the kernel remembers.

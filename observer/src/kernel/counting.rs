@@ -73,10 +73,15 @@ impl Counts {
     /// Totals as they are now, with destinations; as they last were, without them, if
     /// the counters are no longer read.
     pub async fn now(&self) -> Totals {
-        match self.ask(Ask::Now).await {
+        match self.try_now().await {
             Some(totals) => totals,
             None => self.latest(),
         }
+    }
+
+    /// The same; `None` if the counters are no longer read.
+    pub async fn try_now(&self) -> Option<Totals> {
+        self.ask(Ask::Now).await
     }
 
     /// As [`Self::now`], when no program counts any more: all that was counted.
@@ -280,7 +285,7 @@ impl Owner {
         let moved = |stats: &Stats| [stats[stat::ATTEMPTS as usize], stats[stat::OUTCOMES as usize]];
         self.totals.stats = before;
         if self.scanned != Some(moved(&before)) {
-            let scanned = self.maps.in_flight(|_| {})?;
+            let scanned = self.maps.count_in_flight()?;
             let after = self.maps.stats()?;
             self.totals.stats = after;
             self.totals.in_flight = in_flight(&before, scanned, &after);

@@ -37,26 +37,36 @@ impl Sort {
     }
 }
 
+/// How much was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    pub(super) events: u64,
+    /// Attempts of which no event came.
+    pub(super) missing: u64,
+}
+
 /// A line as it is sent: written once for all.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) sort: Sort,
-    /// Events told before it, by which a reader finds how many it lost.
-    pub(super) before: u64,
+    /// What was told before it, by which a reader finds how much it lost.
+    pub(super) before: Before,
+    /// Attempts of which no event came, that it tells of.
+    pub(super) missing: u64,
     json: Rc<str>,
     /// The same for readers of protocol 0, if it is another; `None` if they are not told.
     v0: Option<Rc<str>>,
 }
 
 impl Told {
-    fn new(sort: Sort, before: u64, line: &Line) -> Option<Self> {
+    fn new(sort: Sort, before: Before, missing: u64, line: &Line) -> Option<Self> {
         let json: Rc<str> = line.to_json().ok()?.into();
         let v0 = match v0::line(line) {
             Some(std::borrow::Cow::Borrowed(_)) => Some(Rc::clone(&json)),
             Some(std::borrow::Cow::Owned(line)) => line.to_json().ok().map(Rc::from),
             None => None,
         };
-        Some(Self { sort, before, json, v0 })
+        Some(Self { sort, before, missing, json, v0 })
     }
 
     /// What this reader gets; `None` if it did not ask for it, or cannot read it.
@@ -79,38 +89,39 @@ pub(super) struct Backlog {
     first: u64,
     bytes: usize,
     max_bytes: usize,
-    /// Events told so far.
-    events: u64,
+    /// Told so far.
+    told: Before,
 }
 
 impl Backlog {
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { lines: VecDeque::new(), first: 0, bytes: 0, max_bytes, events: 0 }
+        Self { lines: VecDeque::new(), first: 0, bytes: 0, max_bytes, told: Before::default() }
     }
 
-    /// Tells a line to those who read.
-    pub(super) fn tell(&mut self, sort: Sort, line: &Line) {
+    /// Tells a line to those who read, of so many attempts without an event.
+    pub(super) fn tell(&mut self, sort: Sort, missing: u64, line: &Line) {
         // Plain values are always written.
-        let Some(told) = Told::new(sort, self.events, line) else { return };
+        let Some(told) = Told::new(sort, self.told, missing, line) else { return };
         self.bytes += told.bytes();
         self.lines.push_back(told);
-        self.events += u64::from(sort.is_event());
+        self.skip(Before { events: u64::from(sort.is_event()), missing });
         while self.bytes > self.max_bytes && self.lines.len() > 1 {
             self.drop_first();
         }
     }
 
     /// Lets a line pass, as nobody reads.
-    pub(super) fn pass(&mut self, sort: Sort) {
+    pub(super) fn pass(&mut self, sort: Sort, missing: u64) {
         self.first = self.end() + 1;
         self.lines.clear();
         self.bytes = 0;
-        self.events += u64::from(sort.is_event());
+        self.skip(Before { events: u64::from(sort.is_event()), missing });
     }
 
-    /// Events that no line was made of, because there was no room for them on their way here.
-    pub(super) fn skip(&mut self, events: u64) {
-        self.events += events;
+    /// Counts what no line is made of: there was no room for it on its way here.
+    pub(super) fn skip(&mut self, more: Before) {
+        self.told.events += more.events;
+        self.told.missing += more.missing;
     }
 
     /// Forgets what has been read by all.
@@ -132,9 +143,9 @@ impl Backlog {
         self.first + self.lines.len() as u64
     }
 
-    /// Events told so far.
-    pub(super) fn events(&self) -> u64 {
-        self.events
+    /// Told so far.
+    pub(super) fn told(&self) -> Before {
+        self.told
     }
 
     fn drop_first(&mut self) {
@@ -150,6 +161,10 @@ mod tests {
     use super::*;
     use crate::wire::Account;
 
+    fn before(events: u64) -> Before {
+        Before { events, missing: 0 }
+    }
+
     fn account() -> Line {
         Line::Account(Account::default())
     }
@@ -158,11 +173,11 @@ mod tests {
     fn the_oldest_lines_go_and_numbers_stay() {
         let mut backlog = Backlog::new(1_000);
         for _ in 0..100 {
-            backlog.tell(Sort::Failure, &account());
+            backlog.tell(Sort::Failure, 0, &account());
         }
-        assert_eq!((backlog.end(), backlog.events()), (100, 100));
+        assert_eq!((backlog.end(), backlog.told()), (100, before(100)));
         let (first, told) = backlog.get(0).unwrap();
-        assert!(first > 90 && told.before == first, "{first}");
+        assert!(first > 90 && told.before == before(first), "{first}");
         assert!(backlog.bytes <= 1_000);
         backlog.keep_from(99);
         assert_eq!(backlog.get(0).unwrap().0, 99);
@@ -174,21 +189,23 @@ mod tests {
     #[test]
     fn nothing_is_kept_while_nobody_reads() {
         let mut backlog = Backlog::new(1_000);
-        backlog.tell(Sort::Failure, &account());
-        backlog.pass(Sort::Success);
-        backlog.skip(5);
+        backlog.tell(Sort::Failure, 0, &account());
+        backlog.pass(Sort::Success, 0);
+        backlog.pass(Sort::Missing, 3);
+        backlog.skip(Before { events: 5, missing: 2 });
         assert!(backlog.get(0).is_none());
-        assert_eq!((backlog.end(), backlog.events()), (2, 7));
-        backlog.tell(Sort::Account, &account());
-        let (number, told) = backlog.get(0).unwrap();
-        assert_eq!((number, told.before), (2, 7));
+        let told = Before { events: 7, missing: 5 };
+        assert_eq!((backlog.end(), backlog.told()), (3, told));
+        backlog.tell(Sort::Account, 0, &account());
+        let (number, line) = backlog.get(0).unwrap();
+        assert_eq!((number, line.before), (3, told));
     }
 
     #[test]
     fn a_line_that_is_larger_than_all_is_kept_alone() {
         let mut backlog = Backlog::new(1);
-        backlog.tell(Sort::Account, &account());
-        backlog.tell(Sort::Account, &account());
+        backlog.tell(Sort::Account, 0, &account());
+        backlog.tell(Sort::Account, 0, &account());
         assert_eq!(backlog.get(0).unwrap().0, 1);
     }
 }

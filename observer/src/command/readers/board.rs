@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::News;
-use super::backlog::{BEHIND, Backlog, Sort};
+use super::backlog::{BEHIND, Backlog, Before, Sort};
 use super::losses::Losses;
 use crate::count::{Ended, Totals};
 use crate::event::{Endpoint, Event};
@@ -95,7 +95,9 @@ impl<S: Sums> Board<S> {
             News::Alert(alert) => self.tell(Sort::Alert, || Line::Alert(alert)),
             News::Missing(missing) => self.missing(&missing, now),
             News::Untold { events, counts } => {
-                self.backlog.borrow_mut().skip(events);
+                // The rest of them had no event.
+                let missing = counts.iter().map(|(_, count)| count).sum::<u64>().saturating_sub(events);
+                self.backlog.borrow_mut().skip(Before { events, missing });
                 self.tallies.borrow_mut().make_up(&counts, now);
             }
             News::End(totals) => {
@@ -125,7 +127,7 @@ impl<S: Sums> Board<S> {
                 reason: ended.reason,
                 count: *count,
             };
-            self.tell(Sort::Missing, || Line::Missing(Box::new(missing)));
+            self.tell_of(Sort::Missing, *count, || Line::Missing(Box::new(missing)));
         }
     }
 
@@ -138,9 +140,13 @@ impl<S: Sums> Board<S> {
     }
 
     fn tell(&self, sort: Sort, line: impl FnOnce() -> Line) {
+        self.tell_of(sort, 0, line);
+    }
+
+    fn tell_of(&self, sort: Sort, missing: u64, line: impl FnOnce() -> Line) {
         let is_read = !self.cursors.borrow().is_empty();
         let mut backlog = self.backlog.borrow_mut();
-        if is_read { backlog.tell(sort, &line()) } else { backlog.pass(sort) }
+        if is_read { backlog.tell(sort, missing, &line()) } else { backlog.pass(sort, missing) }
     }
 
     /// True when nothing comes any more.
@@ -160,7 +166,7 @@ impl<S: Sums> Board<S> {
     /// Waits until so many events were told, or it is over, but not for long.
     pub(super) async fn told(&self, events: u64, within: Duration) {
         let deadline = Instant::now() + within;
-        while self.backlog.borrow().events() < events && !self.is_over() {
+        while self.backlog.borrow().told().events < events && !self.is_over() {
             if timeout_at(deadline, self.changed()).await.is_err() {
                 return;
             }
@@ -183,10 +189,10 @@ impl<S: Sums> Board<S> {
 
     /// A place in the stream of lines, and what was counted before it.
     pub(super) fn begin(self: &Rc<Self>, reader: u64, known: Option<u32>) -> (Cursor<S>, Option<Snapshot>) {
-        let (next, events) = self.head();
+        let (next, before) = self.head();
         self.cursors.borrow_mut().insert(reader, next);
         let known = known.map(|destinations| self.snapshot(destinations));
-        (Cursor { board: Rc::clone(self), reader, next, events, delivered: 0, lost: 0 }, known)
+        (Cursor { board: Rc::clone(self), reader, next, before, delivered: 0, lost: 0, missed: 0 }, known)
     }
 
     /// What was counted until now, with at most so many destinations.
@@ -195,10 +201,10 @@ impl<S: Sums> Board<S> {
         self.tallies.borrow().snapshot(Limit { destinations, ..KNOWN })
     }
 
-    /// The number of the next line, and the events before it.
-    pub(super) fn head(&self) -> (u64, u64) {
+    /// The number of the next line, and what was told before it.
+    pub(super) fn head(&self) -> (u64, Before) {
         let backlog = self.backlog.borrow();
-        (backlog.end(), backlog.events())
+        (backlog.end(), backlog.told())
     }
 }
 
@@ -207,12 +213,14 @@ pub(super) struct Cursor<S: Sums> {
     board: Rc<Board<S>>,
     reader: u64,
     next: u64,
-    /// How many events will have been told before the next line, if none is lost.
-    events: u64,
+    /// What will have been told before the next line, if nothing is lost.
+    before: Before,
     /// Events that came to this reader, also those that it did not ask for.
     pub(super) delivered: u64,
     /// Events that it was too slow for.
     pub(super) lost: u64,
+    /// Attempts without an event of which it was not told.
+    pub(super) missed: u64,
 }
 
 impl<S: Sums> Cursor<S> {
@@ -227,10 +235,10 @@ impl<S: Sums> Cursor<S> {
             && let Some((number, told)) = backlog.get(self.next)
         {
             self.miss(told.before, out);
-            if told.sort.is_event() {
-                self.events += 1;
-                self.delivered += 1;
-            }
+            let events = u64::from(told.sort.is_event());
+            self.before.events += events;
+            self.before.missing += told.missing;
+            self.delivered += events;
             out.extend_from_slice(told.line_for(request).unwrap_or_default().as_bytes());
             self.next = number + 1;
             is_last = told.sort == Sort::End;
@@ -244,13 +252,14 @@ impl<S: Sums> Cursor<S> {
         self.next < until && self.board.backlog.borrow().get(self.next).is_some_and(|(number, _)| number < until)
     }
 
-    /// Takes note that `events` have been told; those that did not come here are lost.
-    pub(super) fn miss(&mut self, events: u64, out: &mut Vec<u8>) {
-        let lost = events.saturating_sub(self.events);
+    /// Takes note of what has been told; what did not come here is lost.
+    pub(super) fn miss(&mut self, before: Before, out: &mut Vec<u8>) {
+        self.missed += before.missing.saturating_sub(self.before.missing);
+        let lost = before.events.saturating_sub(self.before.events);
+        self.before = before;
         if lost == 0 {
             return;
         }
-        self.events = events;
         self.lost += lost;
         self.board.figures.losses.events.add(lost);
         // Plain numbers are always written.

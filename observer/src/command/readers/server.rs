@@ -47,6 +47,12 @@ pub(super) async fn serve<S: Sums>(listener: UnixListener, hello: Hello, board: 
     while !board.is_over() {
         tokio::select! {
             biased;
+            // Once in a while, also while news never ends.
+            _ = account.tick() => {
+                if board.is_read() {
+                    board.account();
+                }
+            }
             count = inbox.news.recv_many(&mut batch, BATCH) => {
                 if count == 0 {
                     break;
@@ -55,11 +61,6 @@ pub(super) async fn serve<S: Sums>(listener: UnixListener, hello: Hello, board: 
                 board.take(batch.drain(..), Timestamp::now());
                 inbox.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-            }
-            _ = account.tick() => {
-                if board.is_read() {
-                    board.account();
-                }
             }
         }
     }

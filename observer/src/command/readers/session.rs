@@ -59,7 +59,8 @@ pub(super) async fn serve<S: Sums>(
     if let Some(known) = known {
         tell_known(known, &mut write).await?;
     }
-    session.pass_on(&read.into_inner(), &mut write).await?;
+    let half = Half { read: read.into_inner(), said: 0 };
+    session.pass_on(half, &mut write).await?;
     session.conclude(&begun, &mut write).await
 }
 
@@ -107,7 +108,7 @@ struct Session<S: Sums> {
     cursor: Cursor<S>,
     request: Request,
     board: Rc<Board<S>>,
-    /// Lost events that are in the totals that the reader got.
+    /// Lost events, and attempts without, that are in the totals that the reader got.
     made_good: u64,
     /// When it may get them again.
     again_at: Instant,
@@ -115,24 +116,25 @@ struct Session<S: Sums> {
 
 impl<S: Sums> Session<S> {
     /// Writes lines as they come, until the reader closes its half or the last was written.
-    async fn pass_on(&mut self, read: &OwnedReadHalf, write: &mut Turns) -> io::Result<()> {
+    async fn pass_on(&mut self, mut half: Half, write: &mut Turns) -> io::Result<()> {
         let mut out = Vec::new();
-        while !is_closed(read)? {
+        while !half.is_closed()? {
             let is_last = self.cursor.read(&self.request, WRITE, u64::MAX, &mut out);
             if is_last {
                 return write.send(&mut out).await;
             }
-            if !out.is_empty() {
-                write.send(&mut out).await?;
-            } else if let Some(known) = self.make_good(&mut out) {
-                write.send(&mut out).await?;
-                tell_known(known, write).await?;
-            } else {
+            let again = if out.is_empty() { self.make_good(&mut out) } else { None };
+            if out.is_empty() && again.is_none() {
                 tokio::select! {
-                    readable = read.readable() => readable?,
+                    readable = half.read.readable() => readable?,
                     // Nothing came in since: nobody else ran.
                     () = self.board.changed() => {}
                 }
+                continue;
+            }
+            write.send(&mut out).await?;
+            if let Some(known) = again {
+                tell_known(known, write).await?;
             }
         }
         Ok(())
@@ -140,15 +142,15 @@ impl<S: Sums> Session<S> {
 
     /// The totals, for a reader that asked for them, has read all that is there, and lost some.
     fn make_good(&mut self, out: &mut Vec<u8>) -> Option<Snapshot> {
+        // Also what there was no room for on its way here.
+        let (_, before) = self.board.head();
+        self.cursor.miss(before, out);
         let destinations = self.request.known?;
-        if self.cursor.lost == self.made_good || Instant::now() < self.again_at {
+        if self.cursor.lost + self.cursor.missed == self.made_good || Instant::now() < self.again_at {
             return None;
         }
         self.again_at = Instant::now() + AGAIN_EVERY;
-        // What there was no room for on its way here is in the totals, too.
-        let (_, events) = self.board.head();
-        self.cursor.miss(events, out);
-        self.made_good = self.cursor.lost;
+        self.made_good = self.cursor.lost + self.cursor.missed;
         Some(self.board.snapshot(destinations))
     }
 
@@ -156,13 +158,13 @@ impl<S: Sums> Session<S> {
     async fn conclude(mut self, begun: &Totals, write: &mut Turns) -> io::Result<()> {
         let Some(totals) = self.board.totals().await else { return Ok(()) };
         self.board.told(totals.events(), TOLD_WITHIN).await;
-        let (end, events) = self.board.head();
+        let (end, before) = self.board.head();
         let mut out = Vec::new();
         while self.cursor.is_before(end) {
             self.cursor.read(&self.request, WRITE, end, &mut out);
             write.send(&mut out).await?;
         }
-        self.cursor.miss(events, &mut out);
+        self.cursor.miss(before, &mut out);
         let summary = self.summary(begun, &totals);
         out.extend_from_slice(Line::Summary(summary).to_json()?.as_bytes());
         write.send(&mut out).await
@@ -179,15 +181,27 @@ impl<S: Sums> Session<S> {
     }
 }
 
-/// True once the reader has closed its half. What it still says is ignored.
-fn is_closed(read: &OwnedReadHalf) -> io::Result<bool> {
-    let mut ignored = [0; 512];
-    loop {
-        match read.try_read(&mut ignored) {
-            Ok(0) => return Ok(true),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
+/// The half of the reader, which has said what it wants.
+struct Half {
+    read: OwnedReadHalf,
+    said: usize,
+}
+
+impl Half {
+    /// True once the reader has closed it. What it still says is ignored, and an error if it is
+    /// more than a request: nobody else would have a turn while it goes on.
+    fn is_closed(&mut self) -> io::Result<bool> {
+        let mut ignored = [0; 512];
+        loop {
+            match self.read.try_read(&mut ignored) {
+                Ok(0) => return Ok(true),
+                Ok(bytes) => self.said += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            if self.said as u64 > REQUEST_MAX {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
     }
 }

@@ -71,8 +71,8 @@ impl Trial {
     fn end(&self, label: Label, reason: Option<Reason>, count: usize) {
         let event = Arc::new(sample::event(label, reason));
         self.board.take((0..count).map(|_| News::Event(Arc::clone(&event))), Timestamp::now());
-        let (_, events) = self.board.head();
-        self.kernel.counts(events);
+        let (_, before) = self.board.head();
+        self.kernel.counts(before.events);
     }
 
     fn refuse(&self, count: usize) {
@@ -211,6 +211,38 @@ async fn a_reader_that_lost_events_gets_the_totals_again() {
             matches!(&lines[..], [Line::Lost(_), Line::Event(_), Line::Summary(summary)] if summary.too_slow == 6),
             "{lines:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_missed_attempts_without_an_event_gets_the_totals_again() {
+    trial(async |mut trial| {
+        let mut reader = trial.reader(b"{\"protocol\":1,\"known\":10}\n").await;
+        while line(&mut reader).await != Line::Known(Known::End) {}
+        trial.board.take([News::Untold { events: 0, counts: vec![(ended(), 5)] }], Timestamp::now());
+        let head = line(&mut reader).await;
+        assert!(matches!(head, Line::Known(Known::Head(_))), "{head:?}");
+        while line(&mut reader).await != Line::Known(Known::End) {}
+        // Those that it is told of are not missed.
+        trial.board.take([News::Missing(vec![(ended(), 3)])], Timestamp::now());
+        let lines = rest(reader).await;
+        assert!(matches!(&lines[..], [Line::Missing(_), Line::Summary(_)]), "{lines:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_on_talking_is_left() {
+    trial(async |mut trial| {
+        let mut reader = trial.reader(b"{}\n").await;
+        assert!(matches!(line(&mut reader).await, Line::Hello(_)));
+        let words = [b'x'; 64 << 10];
+        // It may be left before it has said all.
+        let _ = reader.get_mut().write_all(&words).await;
+        let mut text = Vec::new();
+        let _ = reader.read_to_end(&mut text).await;
+        assert!(!trial.board.is_read());
     })
     .await;
 }

@@ -129,7 +129,7 @@ async fn whoever_stops_in_the_middle_of_a_line_reads_the_rest_of_it() {
     let remote = Remote::connect(&SourceArgs { socket, standalone: false }, &Request::default()).await;
     let mut remote = remote.ok().flatten().expect("a connection");
     let mut notes = Notes::default();
-    let Ok(mut stop) = Stop::new(Some(Duration::from_millis(200))) else { panic!("no signals") };
+    let Ok(mut stop) = Stop::new(Some(Duration::from_secs(2))) else { panic!("no signals") };
     assert!(remote.until(&mut stop, &mut notes).await.is_ok());
     assert!(!remote.text.is_empty(), "it did not stop in a line");
     let summary = remote.finish(&mut notes).await.ok().flatten().expect("a summary");
