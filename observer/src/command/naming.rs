@@ -96,14 +96,15 @@ mod tests {
         naming.add(without(1), begun);
         naming.add(attempt(u64::MAX, 2), begun);
         naming.add(without(3), begun + WITHIN / 2);
-        // By a clock that stands still: the first needs no name, the others wait behind it.
-        assert_eq!(ports(&mut naming, begun), [(Some(1), true)]);
-        assert!(!naming.is_empty());
-        let told = ports(&mut naming, begun + WITHIN);
-        // A walk may have told by now that there is no such cgroup.
-        assert!(matches!(told[..], [(Some(2), _), (Some(3), true)]), "{told:?}");
+        // By a clock that stands still: the first needs no name, the others wait behind it, unless
+        // a walk has told already that there is no such cgroup.
+        let mut told = ports(&mut naming, begun);
+        assert!(matches!(told[..], [(Some(1), true)] | [(Some(1), true), (Some(2), true), ..]), "{told:?}");
+        assert_eq!(naming.is_empty(), told.len() == 3);
+        told.extend(ports(&mut naming, begun + WITHIN));
+        assert!(matches!(told[..], [_, (Some(2), _), (Some(3), true)]), "{told:?}");
         assert!(naming.is_empty());
-        assert_eq!(naming.left_out(), u64::from(!told[0].1));
+        assert_eq!(naming.left_out(), u64::from(!told[1].1));
     }
 
     #[tokio::test]
