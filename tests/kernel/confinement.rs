@@ -49,7 +49,8 @@ fn examine(child: &mut Child, at_most: u64) -> Result<()> {
     ensure!(threads.len() > 1, "only one thread: nothing to compare");
     let is_bpf_for_all = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")?.trim() == "0";
     for thread in threads {
-        let status = fs::read_to_string(thread.path().join("status"))?;
+        // One that had something to do at the start may have ended.
+        let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
         let field = |name: &str| -> Result<&str> {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             Ok(line.with_context(|| format!("no {name}"))?.trim())
