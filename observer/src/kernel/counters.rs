@@ -63,6 +63,11 @@ impl CounterMaps {
         self.is_by_key = true;
     }
 
+    /// True if each look may keep a program from running.
+    pub(super) fn is_by_key(&self) -> bool {
+        self.is_by_key
+    }
+
     /// The counters of [`stat`], summed over the CPUs: quick to read.
     ///
     /// # Errors

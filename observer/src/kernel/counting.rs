@@ -19,6 +19,8 @@ use crate::count::{Destinations, Drain, Totals};
 
 /// Between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The same where each look may keep a program on a classic tracepoint from running.
+const LOOK_SPARINGLY: Duration = Duration::from_secs(10);
 /// The same when their map fills up fast.
 const LOOK_SOON: Duration = Duration::from_millis(20);
 /// Between two looks at how many destinations the kernel remembers.
@@ -206,7 +208,7 @@ struct Owner {
 
 impl Owner {
     fn run(&mut self, asks: &Receiver<Ask>) {
-        let mut pause = LOOK_EVERY;
+        let mut pause = self.every();
         loop {
             let ask = match asks.recv_timeout(pause) {
                 Ok(ask) => Some(ask),
@@ -248,8 +250,13 @@ impl Owner {
         self.publish()?;
         // So often that the map is never half full, as far as the last epoch tells.
         let share = self.max_outcomes.max(1) / 8;
-        let pause = if keys > share { LOOK_EVERY.mul_f64(share as f64 / keys as f64) } else { LOOK_EVERY };
+        let every = self.every();
+        let pause = if keys > share { every.mul_f64(share as f64 / keys as f64) } else { every };
         Ok(pause.max(LOOK_SOON))
+    }
+
+    fn every(&self) -> Duration {
+        if self.maps.is_by_key() { LOOK_SPARINGLY } else { LOOK_EVERY }
     }
 
     /// Attempts that ended and were not drained.
