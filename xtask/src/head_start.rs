@@ -4,18 +4,27 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::nice;
 
+use crate::needs::complaint;
 use crate::report::Tally;
 
 /// What has to be built, and by which command. That command again is done at once.
 pub(crate) type Build = (&'static str, Command);
+
+/// What sets the lowest priority.
+const LEAST: i32 = 19;
 
 /// Builds that run one after another, with what the tests leave of the processors.
 pub(crate) struct HeadStart(JoinHandle<Result<()>>);
 
 impl HeadStart {
     pub(crate) fn begin(builds: Vec<Build>) -> Self {
-        Self(thread::spawn(|| builds.into_iter().try_for_each(build)))
+        Self(thread::spawn(|| {
+            // Of this thread, and so of all that it starts.
+            nice(LEAST).context("lower the priority of builds")?;
+            builds.into_iter().try_for_each(build)
+        }))
     }
 
     /// Waits for the last one.
@@ -30,21 +39,12 @@ impl HeadStart {
     }
 }
 
-fn build((name, command): Build) -> Result<()> {
-    const SHOWN: usize = 25;
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
-    nice.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if let Some(directory) = command.get_current_dir() {
-        nice.current_dir(directory);
+fn build((name, mut command): Build) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start what builds {name}"))?;
+    match complaint(&output) {
+        None => Ok(()),
+        Some(complaint) => bail!("{name}: {complaint}"),
     }
-    let output = nice.stdin(Stdio::null()).output().with_context(|| format!("start nice(1) for {name}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said.lines().collect();
-    bail!("{name}: {}\n{}", output.status, lines[lines.len().saturating_sub(SHOWN)..].join("\n"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod python;
 pub(crate) mod tools;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -244,18 +244,24 @@ pub(crate) fn has(program: &str) -> bool {
 
 /// Runs a command whose output is shown only if it fails.
 fn quietly(command: &mut Command) -> Result<()> {
-    const SHOWN: usize = 25;
     let program = command.get_program().display().to_string();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {program}: is it installed?"))?;
+    let Some(complaint) = complaint(&output) else { return Ok(()) };
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.display().to_string()).collect();
+    bail!("`{program} {}`: {complaint}", arguments.join(" "))
+}
+
+/// How a command failed, and the last of what it said; `None` if it did not fail.
+pub(crate) fn complaint(output: &Output) -> Option<String> {
+    const SHOWN: usize = 25;
     if output.status.success() {
-        return Ok(());
+        return None;
     }
-    let said = [output.stdout, output.stderr].concat();
+    let said = [&*output.stdout, &*output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let lines: Vec<&str> = said.lines().collect();
     let last = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
-    let arguments: Vec<_> = command.get_args().map(|argument| argument.display().to_string()).collect();
-    bail!("`{program} {}`: {}\n{}", arguments.join(" "), output.status, last.join("\n"))
+    Some(format!("{}\n{}", output.status, last.join("\n")))
 }
 
 #[cfg(test)]
