@@ -127,18 +127,14 @@ impl Names {
     }
 
     fn learn(&mut self, (subject, found): Answer) {
-        if let Found::Busy = found {
+        let Found::Name(name) = found else {
             // At once, it would be too much again.
-            self.again.push_back((subject, Instant::now() + BUSY));
-            return;
-        }
+            return self.again.push_back((subject, Instant::now() + BUSY));
+        };
         self.asked.remove(&subject);
-        match (subject, found) {
-            (_, Found::Busy) => {}
-            (Subject::Cgroup(id), Found::Name(name)) => drop(self.cgroups.put(id, name)),
-            (Subject::Interface(index), Found::Name(name)) => {
-                self.interfaces.put(index, (name, Instant::now()));
-            }
+        match subject {
+            Subject::Cgroup(id) => drop(self.cgroups.put(id, name)),
+            Subject::Interface(index) => drop(self.interfaces.put(index, (name, Instant::now()))),
         }
     }
 

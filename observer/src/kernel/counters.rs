@@ -1,11 +1,12 @@
 //! The kernel's counters. One thread owns them: nobody else reads these maps.
 
+use std::hash::Hash;
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
-use aya::Ebpf;
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
+use aya::{Ebpf, Pod};
 use observer_common::record::{
     AttemptRecord, DestinationCounters, DestinationKey, FIRST_EPOCH, OutcomeKey, next_epoch,
 };
@@ -112,36 +113,19 @@ impl CounterMaps {
     /// # Errors
     /// Those of the bpf system call.
     pub fn count_in_flight(&mut self) -> Result<u64, MapError> {
-        let mut count = 0;
-        let one = |record: &Value<AttemptRecord>| count += u64::from(record.0.ended_ns == 0);
-        if self.is_by_key && by_key::read(&self.attempts, one)? {
-            return Ok(count);
-        }
-        count = 0;
-        let one = |_: &u64, record: &Value<AttemptRecord>| count += u64::from(record.0.ended_ns == 0);
-        self.read_attempts.read(self.attempts.map().fd(), one).map_err(batch_error)?;
-        Ok(count)
+        let one = |count: &mut u64, record: &Value<AttemptRecord>| *count += u64::from(is_in_flight(&record.0));
+        sum(self.is_by_key, &self.attempts, &mut self.read_attempts, one)
     }
 
-    /// Hands over every attempt that is in flight.
+    /// The attempts that are in flight.
     ///
     /// # Errors
     /// Those of the bpf system call.
-    pub fn in_flight(&mut self, mut each: impl FnMut(&AttemptRecord)) -> Result<(), MapError> {
-        // One that has ended is only not removed yet.
-        let is_in_flight = |record: &AttemptRecord| record.ended_ns == 0;
-        let mut records = Vec::new();
-        let keep = |record: &Value<AttemptRecord>| records.extend(Some(record.0).filter(is_in_flight));
-        if self.is_by_key && by_key::read(&self.attempts, keep)? {
-            records.iter().for_each(each);
-            return Ok(());
-        }
-        let read = self.read_attempts.read(self.attempts.map().fd(), |_, record| {
-            if is_in_flight(&record.0) {
-                each(&record.0);
-            }
-        });
-        read.map_err(batch_error)
+    pub fn in_flight(&mut self) -> Result<Vec<AttemptRecord>, MapError> {
+        let one = |records: &mut Vec<_>, record: &Value<AttemptRecord>| {
+            records.extend(Some(record.0).filter(is_in_flight));
+        };
+        sum(self.is_by_key, &self.attempts, &mut self.read_attempts, one)
     }
 
     /// Destinations that the kernel remembers.
@@ -149,13 +133,31 @@ impl CounterMaps {
     /// # Errors
     /// Those of the bpf system call.
     pub fn destinations(&mut self) -> Result<u64, MapError> {
-        let mut count = 0;
-        if !(self.is_by_key && by_key::read(&self.destinations, |_| count += 1)?) {
-            count = 0;
-            self.read_destinations.read(self.destinations.map().fd(), |_, _| count += 1).map_err(batch_error)?;
-        }
-        Ok(count)
+        let one = |count: &mut u64, _: &Value<DestinationCounters>| *count += 1;
+        sum(self.is_by_key, &self.destinations, &mut self.read_destinations, one)
     }
+}
+
+/// Sums a map up, in one of the two ways to read it.
+fn sum<K: Pod + Eq + Hash, V: Pod, S: Default>(
+    is_by_key: bool,
+    map: &HashMap<MapData, K, V>,
+    batches: &mut BatchReader<K, V>,
+    add: impl Fn(&mut S, &V),
+) -> Result<S, MapError> {
+    let mut sum = S::default();
+    if is_by_key && by_key::read(map, |value| add(&mut sum, value))? {
+        return Ok(sum);
+    }
+    // Of a walk that did not come to its end nothing counts.
+    sum = S::default();
+    batches.read(map.map().fd(), |_, value| add(&mut sum, value)).map_err(batch_error)?;
+    Ok(sum)
+}
+
+/// One that has ended is only not removed yet.
+fn is_in_flight(record: &AttemptRecord) -> bool {
+    record.ended_ns == 0
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, MapError> {

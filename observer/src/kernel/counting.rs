@@ -323,9 +323,7 @@ impl Owner {
     /// With destinations.
     fn answer(&mut self, reply: oneshot::Sender<Totals>) -> Result<(), Unreadable> {
         self.count_forgotten()?;
-        let mut records = Vec::new();
-        self.maps.in_flight(|record| records.push(*record))?;
-        let destinations = Arc::new(self.destinations.with(&records));
+        let destinations = Arc::new(self.destinations.with(&self.maps.in_flight()?));
         // Whoever asked may have gone.
         let _ = reply.send(Totals { destinations, ..self.totals.clone() });
         Ok(())
