@@ -33,6 +33,8 @@ pub struct CounterMaps {
     events: [u64; 2],
     /// See [`by_key`]: dearer than batches.
     is_by_key: bool,
+    /// A state hook that is skipped loses attempts.
+    is_to_be_spared: bool,
     read_outcomes: BatchReader<Key<OutcomeKey>, u64>,
     read_attempts: BatchReader<u64, Value<AttemptRecord>>,
     read_destinations: BatchReader<Key<DestinationKey>, Value<DestinationCounters>>,
@@ -53,20 +55,22 @@ impl CounterMaps {
             now: FIRST_EPOCH,
             events: [0; 2],
             is_by_key: false,
+            is_to_be_spared: false,
             read_outcomes: BatchReader::new(),
             read_attempts: BatchReader::new(),
             read_destinations: BatchReader::new(),
         })
     }
 
-    /// From now on reads the maps so that no program on a classic tracepoint is skipped.
-    pub(super) fn spare_tracepoints(&mut self) {
-        self.is_by_key = true;
+    /// From now on reads the maps so that hardly any program on a classic tracepoint is
+    /// skipped; `is_state` if the state hook is one.
+    pub(super) fn spare_tracepoints(&mut self, is_state: bool) {
+        (self.is_by_key, self.is_to_be_spared) = (true, is_state);
     }
 
-    /// True if each look may keep a program from running.
-    pub(super) fn is_by_key(&self) -> bool {
-        self.is_by_key
+    /// True if they are to be read seldom: reading them may keep the state hook from running.
+    pub(super) fn is_to_be_spared(&self) -> bool {
+        self.is_to_be_spared
     }
 
     /// The counters of [`stat`], summed over the CPUs: quick to read.

@@ -19,9 +19,9 @@ use crate::count::{Destinations, Drain, Totals};
 
 /// Between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The same where each look may keep a program on a classic tracepoint from running.
-const LOOK_SPARINGLY: Duration = Duration::from_secs(10);
-/// The same when their map fills up fast.
+/// Between two drains where each may keep the state hook from running, unless the map fills up.
+const DRAIN_SPARINGLY: Duration = Duration::from_secs(10);
+/// Between two looks when their map fills up fast.
 const LOOK_SOON: Duration = Duration::from_millis(20);
 /// Between two looks at how many destinations the kernel remembers.
 const DESTINATIONS_EVERY: Duration = Duration::from_secs(10);
@@ -146,6 +146,7 @@ impl Counting {
             scanned: None,
             found: 0,
             destinations_at: Instant::now(),
+            drain_at: Instant::now(),
             latest: Arc::clone(&latest),
             sender,
             waiting: Arc::clone(&waiting),
@@ -201,6 +202,8 @@ struct Owner {
     /// How many it found.
     found: u64,
     destinations_at: Instant,
+    /// Where drains are to be few.
+    drain_at: Instant,
     latest: Arc<Mutex<Totals>>,
     sender: UnboundedSender<Result<Drain, Unreadable>>,
     waiting: Arc<Waiting>,
@@ -208,7 +211,7 @@ struct Owner {
 
 impl Owner {
     fn run(&mut self, asks: &Receiver<Ask>) {
-        let mut pause = self.every();
+        let mut pause = LOOK_EVERY;
         loop {
             let ask = match asks.recv_timeout(pause) {
                 Ok(ask) => Some(ask),
@@ -216,8 +219,8 @@ impl Owner {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let done = match ask {
-                None => self.look(),
-                Some(Ask::Now(reply)) => self.look().and_then(|pause| self.answer(reply).map(|()| pause)),
+                None => self.look(false),
+                Some(Ask::Now(reply)) => self.look(true).and_then(|pause| self.answer(reply).map(|()| pause)),
                 Some(Ask::Last(reply)) => {
                     if let Err(error) = self.last().and_then(|()| self.answer(reply)) {
                         let _ = self.sender.send(Err(error));
@@ -239,24 +242,26 @@ impl Owner {
         }
     }
 
-    /// Drains what there is, counts what is in flight, and publishes the totals.
-    /// Gives the time until the next look.
-    fn look(&mut self) -> Result<Duration, Unreadable> {
+    /// Drains what there is, counts what is in flight, and publishes the totals; where that
+    /// may keep the state hook from running, only if somebody asks for them, it is time, or the
+    /// map fills up. Gives the time until the next look.
+    fn look(&mut self, is_asked: bool) -> Result<Duration, Unreadable> {
         let stats = self.maps.stats()?;
-        let mut keys = 0;
-        if self.not_drained(&stats) > 0 && self.waiting.has_room() {
+        let (mut keys, not_drained) = (0, self.not_drained(&stats));
+        // Of the map, that may be taken before the next look.
+        let share = self.max_outcomes.max(1) / 8;
+        let is_filling = not_drained > share as u64;
+        if self.maps.is_to_be_spared() && !is_asked && !is_filling && Instant::now() < self.drain_at {
+            return Ok(LOOK_EVERY);
+        }
+        self.drain_at = Instant::now() + DRAIN_SPARINGLY;
+        if not_drained > 0 && self.waiting.has_room() {
             keys = self.drain()?;
         }
         self.publish()?;
         // So often that the map is never half full, as far as the last epoch tells.
-        let share = self.max_outcomes.max(1) / 8;
-        let every = self.every();
-        let pause = if keys > share { every.mul_f64(share as f64 / keys as f64) } else { every };
+        let pause = if keys > share { LOOK_EVERY.mul_f64(share as f64 / keys as f64) } else { LOOK_EVERY };
         Ok(pause.max(LOOK_SOON))
-    }
-
-    fn every(&self) -> Duration {
-        if self.maps.is_by_key() { LOOK_SPARINGLY } else { LOOK_EVERY }
     }
 
     /// Attempts that ended and were not drained.

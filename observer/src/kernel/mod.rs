@@ -154,11 +154,11 @@ impl Session {
             };
             return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
         }
-        if reports
-            .iter()
-            .any(|report| report.is_attached() && matches!(report.hook.kind, hooks::Kind::Tracepoint { .. }))
-        {
-            counters.spare_tracepoints();
+        let is_classic =
+            |report: &&HookReport| report.is_attached() && matches!(report.hook.kind, hooks::Kind::Tracepoint { .. });
+        let mut classic = reports.iter().filter(is_classic).peekable();
+        if classic.peek().is_some() {
+            counters.spare_tracepoints(classic.any(|report| report.hook.symbol == "inet_sock_set_state"));
         }
         Ok((Self { ebpf, reports, log, skipped_runs: 0, probers }, Channels { ring, counters }))
     }
