@@ -259,6 +259,7 @@ fn cases() -> Vec<Case> {
         rule: "tcp dport 25 drop".to_owned(),
         verdict: "drop".to_owned(),
         is_certain,
+        conditions: Vec::new(),
         owner: None,
     };
     let probe = |source: &str, label| crate::evidence::probe::Probe {

@@ -1,15 +1,31 @@
 //! What this host's own firewall does with a SYN, read from its rules: evidence, never a
 //! change.
 //!
-//! A rule can match on what cannot be known here, such as a rate or a mark: then it may
-//! stop the SYN, and that is what is said.
+//! [`walk`] follows one flow through every chain on its way, in the kernel's order, and has
+//! three answers: it passes, a rule stops it, or that cannot be known, and on what it
+//! depends. A rule that may accept makes what follows uncertain.
 
+mod condition;
+mod course;
+mod hook;
+mod ipset;
 mod iptables;
 mod nft;
+mod owner;
+mod packet;
 
 use std::net::IpAddr;
 
 use serde::Serialize;
+
+pub use self::condition::Condition;
+use self::condition::Match;
+use self::course::Walk;
+use self::hook::{Base, TRACKING};
+use self::ipset::IpSets;
+use self::iptables::Save;
+use self::nft::Ruleset;
+use self::packet::{Packet, Tracking};
 
 /// A SYN on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +38,25 @@ pub struct Flow {
     pub port: u16,
     /// The interface by which it leaves, where it is known.
     pub interface: Option<String>,
+    /// The user whose socket it is, where it is known.
+    pub uid: Option<u32>,
+    /// The group whose socket it is, where it is known.
+    pub gid: Option<u32>,
+    /// Which way it takes.
+    pub way: Way,
+}
+
+/// Which way a SYN takes through a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// A program of the host itself sends it.
+    #[default]
+    Out,
+    /// The host forwards it for a container or another network namespace.
+    Through {
+        /// The interface by which it comes in, where it is known.
+        from: Option<String>,
+    },
 }
 
 /// What the tools list.
@@ -29,126 +64,174 @@ pub struct Flow {
 pub struct Listings {
     /// `nft -j list ruleset`.
     pub nft_json: String,
-    /// `nft -a list ruleset`, for the rules' own words.
+    /// `nft -a list ruleset`: the rules' own words, and what the JSON lacks.
     pub nft_text: String,
     /// `iptables-save`.
     pub iptables: String,
+    /// `iptables-legacy-save`.
+    pub iptables_legacy: String,
     /// `ip6tables-save`.
     pub ip6tables: String,
+    /// `ip6tables-legacy-save`.
+    pub ip6tables_legacy: String,
+    /// `ipset save`.
+    pub ipset: String,
+    /// What could not be listed: then nothing passes for certain.
+    pub not_listed: Vec<String>,
 }
 
-/// A rule that stops the SYN, or may.
+impl Listings {
+    /// Whether rules ask about sets of ipset(8).
+    pub fn has_sets(&self) -> bool {
+        [&self.iptables, &self.iptables_legacy, &self.ip6tables, &self.ip6tables_legacy]
+            .iter()
+            .any(|save| save.contains("--match-set "))
+    }
+}
+
+/// What becomes of a SYN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// No rule stops it.
+    Passes,
+    /// A rule stops it.
+    Stopped,
+    /// It depends on what cannot be known here.
+    #[default]
+    Unknown,
+}
+
+/// What the rules say of a flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// What becomes of it.
+    pub answer: Answer,
+    /// The rules that stop it, or may; those that surely do first.
+    pub findings: Vec<Finding>,
+    /// The rules that send it elsewhere, or may; those that surely do first.
+    pub redirects: Vec<Finding>,
+    /// Listings that could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+/// A rule that stops the SYN or sends it elsewhere, or may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `nft`, `iptables` or `ip6tables`.
+    /// `nft`, `iptables`, `iptables-legacy`, `ip6tables` or `ip6tables-legacy`.
     pub tool: &'static str,
     /// The table and the chain.
     pub chain: String,
     /// The rule as the tool lists it, or the chain's policy.
     pub rule: String,
-    /// What it does: `drop`, `reject`...
+    /// What it does: `drop`, `reject`, `redirect to port 2525`...
     pub verdict: String,
-    /// False if it also matches on what cannot be known here.
+    /// False if that depends on what cannot be known here.
     pub is_certain: bool,
+    /// On what it depends; none if it is certain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// The program that keeps these rules, where their names tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<&'static str>,
 }
 
-/// Rules that are reported at most.
+/// Rules that are reported at most, of each kind.
 const AT_MOST: usize = 8;
 /// A rule's text is cut here, in characters.
 const TEXT: usize = 300;
 
-/// Every rule that stops this SYN, or may, those that surely do first. Listings that
-/// cannot be read have none: the second value says so.
-pub fn findings(listings: &Listings, flow: &Flow) -> (Vec<Finding>, Vec<String>) {
-    let mut unreadable = Vec::new();
-    let save = if flow.dst.is_ipv4() { &listings.iptables } else { &listings.ip6tables };
-    let mut left = RULES;
-    let mut found = iptables::findings(save, flow, &mut left);
-    match nft::findings(&listings.nft_json, &listings.nft_text, &iptables::tables(save), flow, &mut left) {
-        Ok(more) => found.extend(more),
-        Err(error) => unreadable.push(format!("nft -j list ruleset: {error}")),
-    }
-    if left == 0 {
-        unreadable
-            .push(format!("the firewall's chains lead into each other: {RULES} rules were followed, and not all"));
-    }
-    found.sort_by_key(|finding| !finding.is_certain);
-    found.truncate(AT_MOST);
-    (found, unreadable)
-}
+/// Follows a flow through the rules.
+pub fn walk(listings: &Listings, flow: &Flow) -> Walked {
+    let mut unreadable = listings.not_listed.clone();
+    let sets = IpSets::read(&listings.ipset);
+    let saves = saves(listings, flow, &sets);
+    let ruleset = match Ruleset::read(&listings.nft_json, &listings.nft_text) {
+        Ok(ruleset) => {
+            if ruleset.is_unread {
+                unreadable.push("nft -j list ruleset: an object that is not understood".to_owned());
+            }
+            Some(ruleset)
+        }
+        Err(error) => {
+            unreadable.push(format!("nft -j list ruleset: {error}"));
+            None
+        }
+    };
+    let is_listed = |table: &str| saves.iter().any(|save| save.has_of_nft(table));
+    let mut bases: Vec<Base<'_>> = saves.iter().enumerate().flat_map(|(source, save)| save.bases(source)).collect();
+    bases.extend(ruleset.iter().flat_map(|ruleset| ruleset.bases(flow.dst.is_ipv4(), saves.len(), &is_listed)));
+    bases.retain(|base| base.hook.is_on(&flow.way));
+    bases.sort_by_key(|base| (base.hook, base.position));
 
-/// Chains in chains that are followed; the tools themselves forbid loops.
-const DEPTH: usize = 16;
-
-/// Rules that are looked at, each as often as a chain leads to it.
-const RULES: usize = 100_000;
-
-/// False if as many rules have been looked at as there may be.
-fn spend(left: &mut usize) -> bool {
-    let Some(less) = left.checked_sub(1) else { return false };
-    *left = less;
-    true
-}
-
-/// How a walk through a chain ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// No rule decided for certain.
-    Through,
-    /// It was accepted, dropped or rejected for certain.
-    Decided,
-}
-
-/// Whether something matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Match {
-    Yes,
-    No,
-    /// It depends on what cannot be known here.
-    Maybe,
-}
-
-impl Match {
-    fn of(matches: bool) -> Self {
-        if matches { Self::Yes } else { Self::No }
-    }
-
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Yes, Self::Yes) => Self::Yes,
-            _ => Self::Maybe,
+    let mut walk = Walk::new(Packet::new(flow));
+    let mut hook = None;
+    for base in &bases {
+        if hook != Some(base.hook) {
+            enter(&mut walk.packet, base);
+            hook = Some(base.hook);
+        }
+        if base.hook.tracks() && base.position.0 >= TRACKING && walk.packet.tracking == Tracking::Before {
+            walk.packet.track();
+        }
+        let entry = entry(base, &walk.packet);
+        match (saves.get(base.source), &ruleset) {
+            (Some(save), _) => save.walk(base, entry, &mut walk),
+            (None, Some(ruleset)) => ruleset.walk(base, entry, &mut walk),
+            (None, None) => {}
+        }
+        if walk.is_stopped || walk.is_cut_short {
+            break;
         }
     }
+    if walk.is_cut_short {
+        unreadable.push("the firewall's rules are too many, or lead into each other: not all were followed".to_owned());
+    }
+    walked(walk, unreadable)
+}
 
-    fn negated_if(self, is_negated: bool) -> Self {
-        match self {
-            Self::Yes if is_negated => Self::No,
-            Self::No if is_negated => Self::Yes,
-            same => same,
-        }
+/// The listings of iptables for this family.
+fn saves<'a>(listings: &'a Listings, flow: &Flow, sets: &'a IpSets<'a>) -> Vec<Save<'a>> {
+    let (names, texts) = match flow.dst {
+        IpAddr::V4(_) => (["iptables", "iptables-legacy"], [&listings.iptables, &listings.iptables_legacy]),
+        IpAddr::V6(_) => (["ip6tables", "ip6tables-legacy"], [&listings.ip6tables, &listings.ip6tables_legacy]),
+    };
+    names.into_iter().zip(texts).map(|(name, text)| Save::read(name, text, sets)).collect()
+}
+
+/// A hook's rules see interfaces; tracking began in a hook before.
+fn enter(packet: &mut Packet<'_>, base: &Base<'_>) {
+    packet.enter(base.hook.sees_out());
+    let is_behind = matches!(base.hook, hook::Hook::Forward | hook::Hook::Postrouting | hook::Hook::Egress);
+    if is_behind && packet.tracking == Tracking::Before {
+        packet.track();
     }
 }
 
-/// How a rule's text begins with, or its chain is called, tells who wrote it.
-fn owner(table: &str, chain: &str) -> Option<&'static str> {
-    const CSF: [&str; 6] = ["LOCALOUTPUT", "SMTPOUTPUT", "DENYOUT", "ALLOWOUT", "LOGDROPOUT", "GDENYOUT"];
-    if chain.starts_with("ufw-") || chain.starts_with("ufw6-") {
-        Some("ufw")
-    } else if table == "firewalld" || chain.starts_with("filter_OUT") || chain.ends_with("_direct") {
-        Some("firewalld")
-    } else if CSF.contains(&chain) {
-        Some("CSF")
-    } else if chain.starts_with("f2b-") {
-        Some("fail2ban")
-    } else if chain.starts_with("DOCKER") {
-        Some("Docker")
+/// The first chain that changes a destination is the last of them that is asked.
+fn entry(base: &Base<'_>, packet: &Packet<'_>) -> Match {
+    match base.hook {
+        _ if !base.is_nat => Match::Yes,
+        hook::Hook::Postrouting => packet.is_masqueraded.negated_if(true),
+        _ => packet.is_redirected.negated_if(true),
+    }
+}
+
+fn walked(walk: Walk<'_>, unreadable: Vec<String>) -> Walked {
+    let best = |mut found: Vec<Finding>| {
+        found.sort_by_key(|finding| !finding.is_certain);
+        found.truncate(AT_MOST);
+        found
+    };
+    let (findings, redirects) = (best(walk.found), best(walk.redirects));
+    let answer = if walk.is_stopped {
+        Answer::Stopped
+    } else if findings.is_empty() && unreadable.is_empty() {
+        Answer::Passes
     } else {
-        None
-    }
+        Answer::Unknown
+    };
+    Walked { answer, findings, redirects, unreadable }
 }
 
 fn cut(text: &str) -> String {
