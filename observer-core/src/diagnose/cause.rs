@@ -20,6 +20,8 @@ pub enum Cause {
     RemoteFirewallDrops,
     /// This host's own firewall.
     LocalFirewall,
+    /// This host sends connections to the port elsewhere.
+    LocalRedirect,
     /// The provider or network blocks the port on its way out.
     PortBlockedOutbound,
     /// The destination does not want one of our addresses.
@@ -58,11 +60,12 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,
         Self::LocalFirewall,
+        Self::LocalRedirect,
         Self::PortBlockedOutbound,
         Self::AddressBlocked,
         Self::RateLimited,
@@ -83,6 +86,7 @@ impl Cause {
             Self::RemoteFirewallRejects => "remote-firewall-rejects",
             Self::RemoteFirewallDrops => "remote-firewall-drops",
             Self::LocalFirewall => "local-firewall",
+            Self::LocalRedirect => "local-redirect",
             Self::PortBlockedOutbound => "port-blocked-outbound",
             Self::AddressBlocked => "address-blocked",
             Self::RateLimited => "rate-limited",
@@ -124,6 +128,13 @@ impl Cause {
                 next_step: "allow outbound TCP to port {port} for the mail server in this host's firewall",
                 by_hand: "nft list ruleset; iptables-save; ip6tables-save",
                 surer: "the counters of the rules: the one that stops it goes up with each attempt",
+            },
+            Self::LocalRedirect => Words {
+                verdict: "this host itself redirects connections to port {port}: they never reach the destination",
+                next_step: "exempt the mail server's user or group from the redirect (cPanel: SMTP Restrictions; a \
+                            sidecar: its excluded outbound ports), or submit to the local mail server",
+                by_hand: "iptables -t nat -S OUTPUT; nft list ruleset | grep -E 'redirect|dnat'",
+                surer: "the same attempt as root or as the mail server's user: if it gets through, it is the redirect",
             },
             Self::PortBlockedOutbound => Words {
                 verdict: "port {port} is blocked on the way out, by this host's provider or network",

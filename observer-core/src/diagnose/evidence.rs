@@ -11,7 +11,7 @@ use super::Mail;
 use crate::event::Endpoint;
 use crate::evidence::dns;
 use crate::evidence::dns::AutonomousSystem;
-use crate::evidence::firewall::Finding;
+use crate::evidence::firewall::{Flow, Walked};
 use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
 use crate::evidence::probe::trace::Trace;
@@ -40,8 +40,8 @@ pub struct Evidence {
     pub before: Seen,
     /// Attempts to all destinations on other watched ports, in the same period.
     pub other_ports: Seen,
-    /// Rules of this host's own firewall that stop such a SYN, or may, at this moment.
-    pub firewall: Vec<Finding>,
+    /// What this host's own firewall does with such a SYN at this moment.
+    pub firewall: Option<Firewall>,
     /// This host's routing decision at this moment.
     pub route: Option<Route>,
     /// What probes found, if they were asked for.
@@ -56,6 +56,16 @@ pub struct Evidence {
     pub dns: Vec<dns::finding::Finding>,
     /// What could not be looked at, and why.
     pub not_seen: Vec<String>,
+}
+
+/// A flow, and what the firewall's rules do with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Firewall {
+    /// The flow of the attempts that fail.
+    pub flow: Flow,
+    /// The answer, and its rules.
+    #[serde(flatten)]
+    pub walked: Walked,
 }
 
 /// SYNs with a rising TTL, and what they tell.

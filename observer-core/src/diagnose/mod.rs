@@ -7,6 +7,7 @@ mod cause;
 mod evidence;
 mod mail;
 mod rules;
+mod sender;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::cause::Cause;
-pub use self::evidence::{Durations, Ending, Evidence, Operator, Seen, Share, Times, Traced};
+pub use self::evidence::{Durations, Ending, Evidence, Firewall, Operator, Seen, Share, Times, Traced};
 pub use self::mail::Mail;
 use self::rules::RULES;
+pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
 
 /// Value of [`Diagnosis::schema`].
@@ -55,6 +57,9 @@ pub struct Diagnosis {
     pub causes: Vec<LikelyCause>,
     /// True if the first two causes cannot be told apart.
     pub is_open: bool,
+    /// What this host's own firewall does with such a connection, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Firewall>,
     /// What probes found, if they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<crate::evidence::probe::Probe>,
@@ -176,6 +181,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         endings,
         causes,
         is_open,
+        firewall: evidence.firewall.clone(),
         probes: evidence.probes.clone(),
         traced: evidence.traced.clone(),
         operators: evidence.operators.clone(),

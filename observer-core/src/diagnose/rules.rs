@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::{Ending, Evidence, Share};
 use crate::evidence::dns::finding::Finding as Dns;
-use crate::evidence::firewall::Finding;
+use crate::evidence::firewall::Answer;
 use crate::evidence::probe::compare::{Born, BySource, by_source};
 use crate::evidence::route::Route;
 use crate::format::span::span;
@@ -219,7 +219,11 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::LocalFirewall,
         weight: 40,
         source: "the rules of this host's firewall as they are now, with the verdict that comes first",
-        holds: |e| e.firewall.iter().find(|finding| finding.is_certain).map(rule),
+        holds: |e| {
+            let walked = &e.firewall.as_ref()?.walked;
+            let is_stopped = walked.answer == Answer::Stopped && !(answered(e) && e.subject.count(local_firewall) == 0);
+            walked.findings.first().filter(|_| is_stopped).map(ToString::to_string)
+        },
     },
     Rule {
         name: "a-rule-here-may-stop-it",
@@ -227,9 +231,73 @@ pub(super) const RULES: &[Rule] = &[
         weight: 10,
         source: "a rule with a condition that cannot be known here, such as a rate, a user or a mark",
         holds: |e| {
-            let is_certain = e.firewall.iter().any(|finding| finding.is_certain);
-            e.firewall.first().filter(|_| !is_certain && e.subject.count(local_firewall) > 0).map(rule)
+            let walked = &e.firewall.as_ref()?.walked;
+            let may = walked.answer == Answer::Unknown && e.subject.count(local_firewall) > 0;
+            walked.findings.first().filter(|_| may).map(ToString::to_string)
         },
+    },
+    Rule {
+        name: "a-rule-here-redirects-it",
+        cause: Cause::LocalRedirect,
+        weight: 55,
+        source: "nft(8), NAT STATEMENTS; iptables-extensions(8), REDIRECT: the rules as they are now, for this very flow",
+        holds: |e| redirect(e).filter(|(is_certain, _)| *is_certain).map(|(_, rule)| rule),
+    },
+    Rule {
+        name: "a-rule-here-may-redirect-it",
+        cause: Cause::LocalRedirect,
+        weight: 35,
+        source: "as above, with a condition that cannot be known here, such as the group",
+        holds: |e| redirect(e).filter(|(is_certain, _)| !is_certain).map(|(_, rule)| rule),
+    },
+    Rule {
+        name: "answered-within-this-host",
+        cause: Cause::LocalRedirect,
+        weight: 25,
+        source: "no wire is as short: an answer of that speed comes from this host",
+        holds: |e| redirect(e).and_then(|_| at_once(e)).map(|took| format!("the answer takes {}", span(took))),
+    },
+    Rule {
+        name: "redirected-so-not-its-server",
+        cause: Cause::ServerDown,
+        weight: -60,
+        source: "what is redirected here never reaches the destination",
+        holds: redirected,
+    },
+    Rule {
+        name: "redirected-so-no-firewall-there",
+        cause: Cause::RemoteFirewallRejects,
+        weight: -60,
+        source: "what is redirected here never reaches the destination",
+        holds: redirected,
+    },
+    Rule {
+        name: "redirected-so-not-its-service",
+        cause: Cause::NotServed,
+        weight: -60,
+        source: "what is redirected here never reaches the destination",
+        holds: redirected,
+    },
+    Rule {
+        name: "redirected-so-no-block-of-an-address",
+        cause: Cause::AddressBlocked,
+        weight: -60,
+        source: "what is redirected here never reaches the destination",
+        holds: redirected,
+    },
+    Rule {
+        name: "redirected-so-no-block-on-the-way",
+        cause: Cause::PortBlockedOutbound,
+        weight: -90,
+        source: "what is redirected here never leaves this host",
+        holds: redirected,
+    },
+    Rule {
+        name: "redirected-so-nothing-on-the-way-forges",
+        cause: Cause::MiddleboxForges,
+        weight: -90,
+        source: "an answer that this host gives itself has a TTL of its own",
+        holds: redirected,
     },
     Rule {
         name: "the-routing-table-refuses",
@@ -700,12 +768,32 @@ fn served_now(e: &Evidence) -> Option<String> {
     Some(format!("probed now, it greets: {served}"))
 }
 
-/// `nft inet filter output, of ufw: tcp dport 25 drop`.
-fn rule(finding: &Finding) -> String {
-    let owner = finding.owner.map(|owner| format!(", of {owner}")).unwrap_or_default();
-    let (tool, chain, rule) = (finding.tool, &finding.chain, sanitize(&finding.rule));
-    let may = if finding.is_certain { "" } else { "perhaps " };
-    format!("{may}by {tool}, {}{owner}: {rule}", sanitize(chain))
+/// Whether something outside this host answered: then no rule here stops the SYN.
+fn answered(e: &Evidence) -> bool {
+    let by_others = |(_, _, origin): Ending| {
+        matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox))
+    };
+    e.subject.all.answered > 0 || e.subject.count(by_others) > 0
+}
+
+/// The rule that sends it elsewhere, or may, and whether it does for certain. What nobody
+/// answers, or never leaves, says nothing of one.
+fn redirect(e: &Evidence) -> Option<(bool, String)> {
+    let walked = &e.firewall.as_ref()?.walked;
+    let first = walked.redirects.first().filter(|_| silent(e).is_none() && e.subject.mostly(local_firewall).is_none())?;
+    Some((first.is_certain, first.to_string()))
+}
+
+/// A redirect that is certain, or that an answer at once bears out.
+fn redirected(e: &Evidence) -> Option<String> {
+    redirect(e).filter(|(is_certain, _)| *is_certain || at_once(e).is_some()).map(|(_, rule)| rule)
+}
+
+/// How long answers take, if that is less than any wire.
+fn at_once(e: &Evidence) -> Option<Duration> {
+    const AT_ONCE: Duration = Duration::from_micros(250);
+    let took = e.subject.refused_after.median().or_else(|| e.subject.handshakes.median())?;
+    (took < AT_ONCE).then_some(took)
 }
 
 fn after(e: &Evidence) -> String {

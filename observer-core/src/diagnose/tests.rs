@@ -12,6 +12,7 @@ use crate::label::{Label, Origin, Reason};
 use crate::record::entry::Entry;
 
 mod looked_up;
+mod walls;
 
 const START: i64 = 1_795_000_000;
 
@@ -253,15 +254,6 @@ fn cases() -> Vec<Case> {
     cases.push(("refused after volume", after_volume, vec![Cause::ServerDown]));
     let mut submission = evidence(&[(9, SILENCE)], others(5, SILENCE));
     add_counts(&mut submission.other_ports, "198.51.100.11", 9);
-    let rule = |is_certain| crate::evidence::firewall::Finding {
-        tool: "nft",
-        chain: "inet filter output".to_owned(),
-        rule: "tcp dport 25 drop".to_owned(),
-        verdict: "drop".to_owned(),
-        is_certain,
-        conditions: Vec::new(),
-        owner: None,
-    };
     let probe = |source: &str, label| crate::evidence::probe::Probe {
         source: source.parse().ok(),
         destination: "203.0.113.5:25".parse().unwrap(),
@@ -302,16 +294,17 @@ fn cases() -> Vec<Case> {
     ];
     cases.push(("listed, and one source is refused", listed, vec![Cause::AddressBlocked]));
     let mut named = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
-    named.firewall = vec![rule(true)];
+    named.firewall = Some(walls::stops(true));
     cases.push(("own firewall, whose rule is there", named, vec![Cause::LocalFirewall]));
     let mut perhaps = evidence(&[(5, OWN_FIREWALL), (5, SILENCE)], works());
-    perhaps.firewall = vec![rule(false)];
+    perhaps.firewall = Some(walls::stops(false));
     cases.push(("own firewall, perhaps by a rule", perhaps, vec![Cause::LocalFirewall]));
     let mut no_route = evidence(&[(9, failed(Label::Unreachable, Reason::NoRoute, Origin::Local))], works());
     no_route.route = Some(crate::evidence::route::Route::Refused { why: "Network is unreachable".to_owned() });
     cases.push(("no route, still", no_route, vec![Cause::RouteFault]));
     cases.push(("submission works", submission, vec![Cause::PortBlockedOutbound]));
     cases.extend(looked_up::cases());
+    cases.extend(walls::cases());
     cases
 }
 

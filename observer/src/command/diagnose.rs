@@ -23,10 +23,11 @@ use super::report::unreadable;
 use super::{Failure, print};
 use crate::cli::DiagnoseArgs;
 use crate::config::Config;
-use crate::diagnose::{Cause, Diagnosis, Evidence, Operator, Seen, diagnose};
+use crate::diagnose::{Cause, Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
-use crate::firewall::{self, Flow, Listings};
+use crate::host::process::socket_owner;
+use crate::firewall::{self, Answer, Flow, Listings, Way};
 use crate::history::{self, DestinationTotals, Entry, History, Question};
 use crate::probe;
 use crate::route::{self, Route};
@@ -150,7 +151,7 @@ struct Inquiry {
     now: Timestamp,
     /// What every diagnosis of one run shares is read once: the firewall's listings, all
     /// destinations' totals, and attempts of which it is looked who rejected them.
-    listings: OnceCell<(Listings, Vec<String>)>,
+    listings: OnceCell<Listings>,
     totals: OnceCell<Vec<DestinationTotals>>,
     rejected: OnceCell<Vec<Entry>>,
 }
@@ -243,22 +244,51 @@ impl Inquiry {
         Question { since: Some(self.since), ..Question::default() }
     }
 
-    /// What this host decides now, of the destination that fails most.
-    fn look_around(&self, evidence: &mut Evidence) {
-        let failing = evidence.subject.destinations.iter().filter(|(_, share)| share.failed() > 0);
-        let Some((&dst, _)) = failing.max_by_key(|(_, share)| share.failed()) else { return };
-        match route::to(dst) {
+    /// What this host decides now, of the attempts that fail most.
+    fn look_around(&self, recorded: &Recorded, networks: &[IpNet], evidence: &mut Evidence) {
+        let Some((sender, pid)) = Sender::of(recorded.attempts_to(networks)) else { return };
+        match route::to(sender.dst) {
             Ok(route) => evidence.route = Some(route),
             Err(error) => evidence.not_seen.push(error),
         }
-        let (interface, src) = match &evidence.route {
+        let flow = self.flow(&sender, pid, evidence.route.as_ref());
+        let mut walked = firewall::walk(self.listings.get_or_init(firewall::list), &flow);
+        evidence.not_seen.append(&mut walked.unreadable);
+        if matches!(flow.way, Way::Through { .. }) {
+            evidence.not_seen.push("the firewall rules in the sender's own network namespace".to_owned());
+            if walked.answer == Answer::Passes {
+                walked.answer = Answer::Unknown;
+            }
+        }
+        evidence.firewall = Some(Firewall { flow, walked });
+    }
+
+    /// The flow as this host's rules see it.
+    fn flow(&self, sender: &Sender, pid: Option<u32>, route: Option<&Route>) -> Flow {
+        let (by_route, src) = match route {
             Some(Route::Goes { interface, source, .. }) => (Some(interface.clone()), *source),
             _ => (None, None),
         };
-        let (listings, failed) = self.listings.get_or_init(firewall::list);
-        let (found, unreadable) = firewall::findings(listings, &Flow { src, dst, port: self.port, interface });
-        evidence.firewall = found;
-        evidence.not_seen.extend(failed.iter().cloned().chain(unreadable));
+        let is_here = sender.netns.is_none_or(|netns| Some(netns) == own_netns());
+        if !is_here {
+            let from = sender.src.and_then(|src| match route::to(src) {
+                Ok(Route::Goes { interface, .. }) => Some(interface),
+                _ => None,
+            });
+            let way = Way::Through { from };
+            return Flow { src: sender.src, dst: sender.dst, port: self.port, interface: by_route, uid: None, gid: None, way };
+        }
+        let owner = pid.zip(sender.uid).zip(sender.comm.as_deref());
+        let owner = owner.and_then(|((pid, uid), comm)| socket_owner(pid, uid, comm));
+        Flow {
+            src: sender.src.or(src),
+            dst: sender.dst,
+            port: self.port,
+            interface: sender.interface.clone().or(by_route),
+            uid: owner.map(|(uid, _)| uid).or(sender.uid),
+            gid: owner.map(|(_, gid)| gid),
+            way: Way::Out,
+        }
     }
 
     fn gather(
@@ -284,9 +314,15 @@ impl Inquiry {
         }
         recorded.add_deliveries(networks, &mut evidence.mail);
         recorded.add_before(networks, &mut evidence.before);
-        self.look_around(&mut evidence);
+        self.look_around(recorded, networks, &mut evidence);
         Ok(evidence)
     }
+}
+
+/// Inode number of the network namespace whose rules are listed.
+fn own_netns() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    u32::try_from(fs::metadata("/proc/self/ns/net").ok()?.ino()).ok()
 }
 
 fn name_operators(operators: &AsnDatabase, evidence: &mut Evidence) {

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod firewall;
 pub mod names;
 pub mod probe;
+pub(crate) mod process;
 pub mod route;
 pub mod surroundings;
 mod tool;

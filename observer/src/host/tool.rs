@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest output that is looked at, in bytes.
-const BYTES: u64 = 16 << 20;
+/// Longest output that is looked at, in bytes: sets of a firewall may be long.
+const BYTES: u64 = 64 << 20;
 /// A tool that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(1);
 /// Where administrators' tools are, which a user's PATH may lack.
@@ -17,6 +17,14 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// # Errors
 /// If it cannot be started, takes too long, or fails; then the first line that it said.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
+    run_within(WITHIN, program, arguments)
+}
+
+/// [`run`], with a deadline of its own.
+///
+/// # Errors
+/// As [`run`], and if it writes more than is looked at.
+pub(crate) fn run_within(within: Duration, program: &str, arguments: &[&str]) -> io::Result<String> {
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -33,14 +41,15 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
     };
     let stdout = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
     let stderr = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + within;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
             None if Instant::now() > deadline => {
                 child.kill()?;
                 child.wait()?;
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it took longer than a second"));
+                let text = format!("it did not end within {} s, or wrote more than {} MiB", within.as_secs(), BYTES >> 20);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             None => thread::sleep(Duration::from_millis(2)),
         }
@@ -50,6 +59,9 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
         Ok::<_, io::Error>(String::from_utf8_lossy(&text).into_owned())
     };
     let (stdout, stderr) = (read(stdout)?, read(stderr)?);
+    if stdout.len() as u64 >= BYTES {
+        return Err(io::Error::other(format!("it wrote more than {} MiB", BYTES >> 20)));
+    }
     if !status.success() {
         return Err(io::Error::other(stderr.lines().next().unwrap_or("it failed without a word").to_owned()));
     }

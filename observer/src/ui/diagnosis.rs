@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnose::{Count, Diagnosis, LikelyCause, Line, Mail};
+use crate::diagnose::{Count, Diagnosis, Firewall, LikelyCause, Line, Mail};
+use crate::firewall::{Answer, Way};
 use crate::label::Origin;
 use crate::sanitize::sanitize;
 use crate::wrap::wrap;
@@ -46,6 +47,9 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     for finding in &diagnosis.causes {
         cause(&mut text, finding);
     }
+    if let Some(asked) = &diagnosis.firewall {
+        paragraph(&mut text, "firewall   ", &firewall(asked));
+    }
     for probe in &diagnosis.probes {
         paragraph(&mut text, "probed     ", &probe.to_string());
     }
@@ -64,6 +68,29 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     if !diagnosis.not_seen.is_empty() {
         text.push('\n');
         paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
+    }
+    text
+}
+
+/// What this host's rules do, and with whose connection.
+fn firewall(asked: &Firewall) -> String {
+    let Firewall { flow, walked } = asked;
+    let mut text = String::from("this host's rules as they are now, for ");
+    // Writing to a String cannot fail.
+    let _ = match (&flow.way, flow.uid) {
+        (Way::Through { .. }, _) => write!(text, "what is forwarded to {}", flow.dst),
+        (Way::Out, Some(uid)) => write!(text, "user {uid} to {}", flow.dst),
+        (Way::Out, None) => write!(text, "a user who is not known to {}", flow.dst),
+    };
+    text.push_str(": ");
+    match (walked.answer, walked.findings.first()) {
+        (Answer::Passes, _) => text.push_str("it passes"),
+        (Answer::Stopped, Some(rule)) => text.push_str(&format!("stopped {rule}")),
+        (_, Some(rule)) => text.push_str(&format!("cannot be known: stopped {rule}")),
+        (_, None) => text.push_str("cannot be known: not all rules could be read"),
+    }
+    if let Some(rule) = walked.redirects.first() {
+        text.push_str(&format!("; sent elsewhere ({}) {rule}", sanitize(&rule.verdict)));
     }
     text
 }

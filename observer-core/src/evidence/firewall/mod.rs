@@ -14,6 +14,7 @@ mod nft;
 mod owner;
 mod packet;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -26,28 +27,34 @@ use self::ipset::IpSets;
 use self::iptables::Save;
 use self::nft::Ruleset;
 use self::packet::{Packet, Tracking};
+use crate::sanitize::sanitize;
 
 /// A SYN on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flow {
     /// Where from, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub src: Option<IpAddr>,
     /// Where to.
     pub dst: IpAddr,
     /// Destination port.
     pub port: u16,
     /// The interface by which it leaves, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// The user whose socket it is, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The group whose socket it is, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
     /// Which way it takes.
     pub way: Way,
 }
 
 /// Which way a SYN takes through a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// A program of the host itself sends it.
     #[default]
@@ -55,6 +62,7 @@ pub enum Way {
     /// The host forwards it for a container or another network namespace.
     Through {
         /// The interface by which it comes in, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
         from: Option<String>,
     },
 }
@@ -103,15 +111,18 @@ pub enum Answer {
 }
 
 /// What the rules say of a flow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Walked {
     /// What becomes of it.
     pub answer: Answer,
     /// The rules that stop it, or may; those that surely do first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// The rules that send it elsewhere, or may; those that surely do first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirects: Vec<Finding>,
     /// Listings that could not be read, and why.
+    #[serde(skip)]
     pub unreadable: Vec<String>,
 }
 
@@ -134,6 +145,23 @@ pub struct Finding {
     /// The program that keeps these rules, where their names tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<&'static str>,
+}
+
+impl fmt::Display for Finding {
+    /// `by nft, inet filter output, of ufw: tcp dport 25 drop`. The rule's words are
+    /// hostile.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let may = if self.is_certain { "" } else { "perhaps " };
+        write!(f, "{may}by {}, {}", self.tool, sanitize(&self.chain))?;
+        if let Some(owner) = self.owner {
+            write!(f, ", of {owner}")?;
+        }
+        write!(f, ": {}", sanitize(&self.rule))?;
+        for (nth, condition) in self.conditions.iter().enumerate() {
+            write!(f, "{}{condition}", if nth == 0 { " (it depends on " } else { ", " })?;
+        }
+        if self.conditions.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
 }
 
 /// Rules that are reported at most, of each kind.

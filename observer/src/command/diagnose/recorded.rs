@@ -38,8 +38,12 @@ impl Recorded {
 
     /// Counts the attempts to these destinations.
     pub(super) fn add_attempts(&self, networks: &[IpNet], seen: &mut Seen) {
-        let of_these = |entry: &&Entry| entry.dst.ip.is_some_and(|ip| is_in(ip, networks));
-        self.attempts.iter().filter(of_these).for_each(|entry| seen.add(entry));
+        self.attempts_to(networks).for_each(|entry| seen.add(entry));
+    }
+
+    /// The attempts to these destinations.
+    pub(super) fn attempts_to(&self, networks: &[IpNet]) -> impl Iterator<Item = &Entry> {
+        self.attempts.iter().filter(|entry| entry.dst.ip.is_some_and(|ip| is_in(ip, networks)))
     }
 
     /// Counts the attempts to these destinations in the week before.
