@@ -22,6 +22,8 @@ pub enum Cause {
     LocalFirewall,
     /// This host sends connections to the port elsewhere.
     LocalRedirect,
+    /// The table of connection tracking is full.
+    ConntrackFull,
     /// The provider or network blocks the port on its way out.
     PortBlockedOutbound,
     /// The destination does not want one of our addresses.
@@ -60,12 +62,13 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,
         Self::LocalFirewall,
         Self::LocalRedirect,
+        Self::ConntrackFull,
         Self::PortBlockedOutbound,
         Self::AddressBlocked,
         Self::RateLimited,
@@ -87,6 +90,7 @@ impl Cause {
             Self::RemoteFirewallDrops => "remote-firewall-drops",
             Self::LocalFirewall => "local-firewall",
             Self::LocalRedirect => "local-redirect",
+            Self::ConntrackFull => "conntrack-full",
             Self::PortBlockedOutbound => "port-blocked-outbound",
             Self::AddressBlocked => "address-blocked",
             Self::RateLimited => "rate-limited",
@@ -126,7 +130,8 @@ impl Cause {
             Self::LocalFirewall => Words {
                 verdict: "this host's own firewall stops connections to port {port}",
                 next_step: "allow outbound TCP to port {port} for the mail server in this host's firewall",
-                by_hand: "nft list ruleset; iptables-save; ip6tables-save",
+                by_hand: "nft list ruleset; iptables-save; ip6tables-save; if no rule there stops it: tc filter show dev \
+                          INTERFACE egress; bpftool cgroup tree",
                 surer: "the counters of the rules: the one that stops it goes up with each attempt",
             },
             Self::LocalRedirect => Words {
@@ -135,6 +140,13 @@ impl Cause {
                             sidecar: its excluded outbound ports), or submit to the local mail server",
                 by_hand: "iptables -t nat -S OUTPUT; nft list ruleset | grep -E 'redirect|dnat'",
                 surer: "the same attempt as root or as the mail server's user: if it gets through, it is the redirect",
+            },
+            Self::ConntrackFull => Words {
+                verdict: "this host's table of tracked connections is full, so the kernel drops new ones",
+                next_step: "raise net.netfilter.nf_conntrack_max, or find what fills the table; no firewall rule needs a \
+                            change",
+                by_hand: "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; dmesg | grep 'table full'",
+                surer: "the kernel's log at the time of the failures: nf_conntrack: table full, dropping packet",
             },
             Self::PortBlockedOutbound => Words {
                 verdict: "port {port} is blocked on the way out, by this host's provider or network",

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Mail;
 use crate::event::Endpoint;
+use crate::evidence::conntrack::Conntrack;
 use crate::evidence::dns;
 use crate::evidence::dns::AutonomousSystem;
 use crate::evidence::firewall::{Flow, Walked};
@@ -42,6 +43,8 @@ pub struct Evidence {
     pub other_ports: Seen,
     /// What this host's own firewall does with such a SYN at this moment.
     pub firewall: Option<Firewall>,
+    /// How full connection tracking is at this moment, if it is in use.
+    pub conntrack: Option<Conntrack>,
     /// This host's routing decision at this moment.
     pub route: Option<Route>,
     /// What probes found, if they were asked for.

@@ -237,6 +237,27 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "no-room-for-connections",
+        cause: Cause::ConntrackFull,
+        weight: 75,
+        source: "nf_conntrack(5) sysctls: at nf_conntrack_max the kernel drops new connections, as a rule would",
+        holds: conntrack_is_full,
+    },
+    Rule {
+        name: "no-rule-here-stops-it",
+        cause: Cause::ConntrackFull,
+        weight: 5,
+        source: "the rules of this host's firewall as they are now, for this very flow",
+        holds: |e| conntrack_is_full(e).filter(|_| passes(e)).map(|_| "no rule of this host stops it".to_owned()),
+    },
+    Rule {
+        name: "no-room-so-no-rule",
+        cause: Cause::LocalFirewall,
+        weight: -50,
+        source: "what connection tracking drops, no rule has dropped",
+        holds: |e| conntrack_is_full(e).filter(|_| passes(e)),
+    },
+    Rule {
         name: "a-rule-here-redirects-it",
         cause: Cause::LocalRedirect,
         weight: 55,
@@ -768,11 +789,21 @@ fn served_now(e: &Evidence) -> Option<String> {
     Some(format!("probed now, it greets: {served}"))
 }
 
+/// Whether new connections find no room, where this host stopped some.
+fn conntrack_is_full(e: &Evidence) -> Option<String> {
+    let table = e.conntrack.filter(|table| table.is_full() && e.subject.count(local_firewall) > 0)?;
+    Some(format!("{} of {} tracked connections are in use", table.count, table.max))
+}
+
+/// Whether the rules let it pass.
+fn passes(e: &Evidence) -> bool {
+    e.firewall.as_ref().is_some_and(|asked| asked.walked.answer == Answer::Passes)
+}
+
 /// Whether something outside this host answered: then no rule here stops the SYN.
 fn answered(e: &Evidence) -> bool {
-    let by_others = |(_, _, origin): Ending| {
-        matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox))
-    };
+    let by_others =
+        |(_, _, origin): Ending| matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox));
     e.subject.all.answered > 0 || e.subject.count(by_others) > 0
 }
 
@@ -780,7 +811,8 @@ fn answered(e: &Evidence) -> bool {
 /// answers, or never leaves, says nothing of one.
 fn redirect(e: &Evidence) -> Option<(bool, String)> {
     let walked = &e.firewall.as_ref()?.walked;
-    let first = walked.redirects.first().filter(|_| silent(e).is_none() && e.subject.mostly(local_firewall).is_none())?;
+    let first =
+        walked.redirects.first().filter(|_| silent(e).is_none() && e.subject.mostly(local_firewall).is_none())?;
     Some((first.is_certain, first.to_string()))
 }
 

@@ -26,13 +26,14 @@ use crate::config::Config;
 use crate::diagnose::{Cause, Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
-use crate::host::process::socket_owner;
 use crate::firewall::{self, Answer, Flow, Listings, Way};
 use crate::history::{self, DestinationTotals, Entry, History, Question};
+use crate::host::process::socket_owner;
 use crate::probe;
 use crate::route::{self, Route};
 use crate::sanitize::sanitize;
 use crate::ui::diagnosis;
+use observer_core::evidence::conntrack::Conntrack;
 
 /// Looked back without DEST, and with one.
 const HOURS: (i64, i64) = (1, 24);
@@ -261,6 +262,7 @@ impl Inquiry {
             }
         }
         evidence.firewall = Some(Firewall { flow, walked });
+        evidence.conntrack = conntrack();
     }
 
     /// The flow as this host's rules see it.
@@ -269,14 +271,24 @@ impl Inquiry {
             Some(Route::Goes { interface, source, .. }) => (Some(interface.clone()), *source),
             _ => (None, None),
         };
-        let is_here = sender.netns.is_none_or(|netns| Some(netns) == own_netns());
+        // 0: it was not seen.
+        let netns = sender.netns.filter(|netns| *netns != 0);
+        let is_here = netns.is_none_or(|netns| Some(netns) == own_netns());
         if !is_here {
             let from = sender.src.and_then(|src| match route::to(src) {
                 Ok(Route::Goes { interface, .. }) => Some(interface),
                 _ => None,
             });
             let way = Way::Through { from };
-            return Flow { src: sender.src, dst: sender.dst, port: self.port, interface: by_route, uid: None, gid: None, way };
+            return Flow {
+                src: sender.src,
+                dst: sender.dst,
+                port: self.port,
+                interface: by_route,
+                uid: None,
+                gid: None,
+                way,
+            };
         }
         let owner = pid.zip(sender.uid).zip(sender.comm.as_deref());
         let owner = owner.and_then(|((pid, uid), comm)| socket_owner(pid, uid, comm));
@@ -317,6 +329,12 @@ impl Inquiry {
         self.look_around(recorded, networks, &mut evidence);
         Ok(evidence)
     }
+}
+
+/// How full connection tracking is, if it is in use.
+fn conntrack() -> Option<Conntrack> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}")).ok();
+    Conntrack::read(&read("count")?, &read("max")?)
 }
 
 /// Inode number of the network namespace whose rules are listed.

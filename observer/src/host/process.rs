@@ -24,7 +24,8 @@ mod tests {
 
     #[test]
     fn ids_for_files_are_those_of_its_sockets() {
-        let status = "Name:\tsmtp\nUmask:\t0077\nPid:\t4711\nUid:\t108\t108\t108\t109\nGid:\t113\t113\t113\t8\nGroups:\t113 \n";
+        let status =
+            "Name:\tsmtp\nUmask:\t0077\nPid:\t4711\nUid:\t108\t108\t108\t109\nGid:\t113\t113\t113\t8\nGroups:\t113 \n";
         assert_eq!(owner(status, 108, "smtp"), Some((109, 8)));
         assert_eq!(owner(status, 33, "smtp"), None);
         assert_eq!(owner(status, 108, "php"), None);

@@ -48,7 +48,8 @@ pub(crate) fn run_within(within: Duration, program: &str, arguments: &[&str]) ->
             None if Instant::now() > deadline => {
                 child.kill()?;
                 child.wait()?;
-                let text = format!("it did not end within {} s, or wrote more than {} MiB", within.as_secs(), BYTES >> 20);
+                let text =
+                    format!("it did not end within {} s, or wrote more than {} MiB", within.as_secs_f32(), BYTES >> 20);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             None => thread::sleep(Duration::from_millis(2)),
@@ -66,4 +67,18 @@ pub(crate) fn run_within(within: Duration, program: &str, arguments: &[&str]) ->
         return Err(io::Error::other(stderr.lines().next().unwrap_or("it failed without a word").to_owned()));
     }
     Ok(stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_tool_is_waited_for_and_one_that_does_not_end_is_said() {
+        let slow = ["-c", "sleep 1.2; echo listed"];
+        assert_eq!(run_within(Duration::from_secs(60), "sh", &slow).ok().as_deref(), Some("listed\n"));
+        let error = run_within(Duration::from_millis(50), "sleep", &["60"]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().starts_with("it did not end within"), "{error}");
+    }
 }

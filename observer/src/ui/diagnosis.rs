@@ -86,7 +86,7 @@ fn firewall(asked: &Firewall) -> String {
     match (walked.answer, walked.findings.first()) {
         (Answer::Passes, _) => text.push_str("it passes"),
         (Answer::Stopped, Some(rule)) => text.push_str(&format!("stopped {rule}")),
-        (_, Some(rule)) => text.push_str(&format!("cannot be known: stopped {rule}")),
+        (_, Some(rule)) => text.push_str(&format!("cannot be known: {rule}")),
         (_, None) => text.push_str("cannot be known: not all rules could be read"),
     }
     if let Some(rule) = walked.redirects.first() {

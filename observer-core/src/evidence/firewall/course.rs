@@ -208,7 +208,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Does what a rule says.
-    pub(super) fn verdict(&mut self, frame: &mut Frame, matches: Match, verdict: Verdict<'_>, rule: &dyn Named) -> Step {
+    pub(super) fn verdict(
+        &mut self,
+        frame: &mut Frame,
+        matches: Match,
+        verdict: Verdict<'_>,
+        rule: &dyn Named,
+    ) -> Step {
         match (verdict, matches) {
             (_, Match::No) => return Step::Next,
             (Verdict::Return, Match::Yes) => return Step::Return,

@@ -13,6 +13,9 @@ pub(super) enum Hook {
     Postrouting,
     /// As it leaves, by its interface.
     Egress,
+    /// As it comes in again by loopback, where its destination is this host.
+    Return,
+    Input,
 }
 
 /// Where connection tracking begins, in `prerouting` and `output`.
@@ -26,6 +29,7 @@ impl Hook {
         Some(match chain {
             "PREROUTING" => Self::Prerouting,
             "FORWARD" => Self::Forward,
+            "INPUT" => Self::Input,
             "OUTPUT" => Self::Output,
             "POSTROUTING" => Self::Postrouting,
             _ => return None,
@@ -37,6 +41,7 @@ impl Hook {
             "ingress" => Self::Ingress,
             "prerouting" => Self::Prerouting,
             "forward" => Self::Forward,
+            "input" => Self::Input,
             "output" => Self::Output,
             "postrouting" => Self::Postrouting,
             "egress" => Self::Egress,
@@ -44,11 +49,22 @@ impl Hook {
         })
     }
 
-    pub(super) const fn is_on(self, way: &Way) -> bool {
-        match way {
-            Way::Out => matches!(self, Self::Output | Self::Postrouting | Self::Egress),
-            Way::Through { .. } => !matches!(self, Self::Output),
+    /// The place on this way where rules of the hook are met; none: they are not.
+    pub(super) const fn on(self, way: &Way) -> Option<Self> {
+        match (way, self) {
+            (Way::Out, Self::Prerouting) => Some(Self::Return),
+            (Way::Out, Self::Output | Self::Postrouting | Self::Egress | Self::Input)
+            | (
+                Way::Through { .. },
+                Self::Ingress | Self::Prerouting | Self::Forward | Self::Postrouting | Self::Egress,
+            ) => Some(self),
+            _ => None,
         }
+    }
+
+    /// Whether only what is for this host itself comes here.
+    pub(super) const fn is_local(self) -> bool {
+        matches!(self, Self::Return | Self::Input)
     }
 
     /// Whether connection tracking begins here.
@@ -57,7 +73,7 @@ impl Hook {
     }
 
     pub(super) const fn sees_out(self) -> bool {
-        !matches!(self, Self::Ingress | Self::Prerouting)
+        !matches!(self, Self::Ingress | Self::Prerouting | Self::Return | Self::Input)
     }
 
     /// In the order of the kernel: by the first number, and then by the second.

@@ -73,7 +73,8 @@ impl<'a> IpSets<'a> {
         if set.is_v6.is_some_and(|is_v6| is_v6 != walk.packet.flow.dst.is_ipv6()) || directions.len() < parts.len() {
             return Match::No;
         }
-        let asked: Vec<Part> = parts.iter().zip(&directions).map(|(part, direction)| Part::of(part, direction, walk)).collect();
+        let asked: Vec<Part> =
+            parts.iter().zip(&directions).map(|(part, direction)| Part::of(part, direction, walk)).collect();
         // The narrowest network decides, and may say that it does not match.
         let (mut found, mut best) = (Match::No, None);
         for member in &set.members {
@@ -158,10 +159,12 @@ fn address(text: &str, known: Known<IpAddr>, netmask: Option<u8>) -> (Match, u32
             _ => (Match::maybe(Condition::Set), 0),
         };
     }
-    let single = || text.parse::<IpAddr>().ok().and_then(|single| match netmask {
-        Some(bits) => IpNet::new(single, bits).ok().map(|network| network.trunc()),
-        None => Some(IpNet::from(single)),
-    });
+    let single = || {
+        text.parse::<IpAddr>().ok().and_then(|single| match netmask {
+            Some(bits) => IpNet::new(single, bits).ok().map(|network| network.trunc()),
+            None => Some(IpNet::from(single)),
+        })
+    };
     match text.parse::<IpNet>().ok().or_else(single) {
         Some(network) => (Match::known(known, |address| network.contains(&address)), u32::from(network.prefix_len())),
         None => (Match::maybe(Condition::Set), 0),

@@ -189,7 +189,7 @@ pub fn walk(listings: &Listings, flow: &Flow) -> Walked {
     let is_listed = |table: &str| saves.iter().any(|save| save.has_of_nft(table));
     let mut bases: Vec<Base<'_>> = saves.iter().enumerate().flat_map(|(source, save)| save.bases(source)).collect();
     bases.extend(ruleset.iter().flat_map(|ruleset| ruleset.bases(flow.dst.is_ipv4(), saves.len(), &is_listed)));
-    bases.retain(|base| base.hook.is_on(&flow.way));
+    bases.retain_mut(|base| base.hook.on(&flow.way).map(|hook| base.hook = hook).is_some());
     bases.sort_by_key(|base| (base.hook, base.position));
 
     let mut walk = Walk::new(Packet::new(flow));
@@ -230,7 +230,10 @@ fn saves<'a>(listings: &'a Listings, flow: &Flow, sets: &'a IpSets<'a>) -> Vec<S
 /// A hook's rules see interfaces; tracking began in a hook before.
 fn enter(packet: &mut Packet<'_>, base: &Base<'_>) {
     packet.enter(base.hook.sees_out());
-    let is_behind = matches!(base.hook, hook::Hook::Forward | hook::Hook::Postrouting | hook::Hook::Egress);
+    if base.hook.is_local() {
+        packet.come_back();
+    }
+    let is_behind = !matches!(base.hook, hook::Hook::Ingress | hook::Hook::Prerouting | hook::Hook::Output);
     if is_behind && packet.tracking == Tracking::Before {
         packet.track();
     }
@@ -239,6 +242,9 @@ fn enter(packet: &mut Packet<'_>, base: &Base<'_>) {
 /// The first chain that changes a destination is the last of them that is asked.
 fn entry(base: &Base<'_>, packet: &Packet<'_>) -> Match {
     match base.hook {
+        // The destination was settled on the way out.
+        hook if hook.is_local() && base.is_nat => Match::No,
+        hook if hook.is_local() => packet.is_for_this_host(),
         _ if !base.is_nat => Match::Yes,
         hook::Hook::Postrouting => packet.is_masqueraded.negated_if(true),
         _ => packet.is_redirected.negated_if(true),

@@ -2,8 +2,21 @@
 
 /// Chains that ConfigServer Firewall makes.
 const CSF: [&str; 15] = [
-    "LOCALOUTPUT", "SMTPOUTPUT", "DENYOUT", "ALLOWOUT", "LOGDROPOUT", "GDENYOUT", "GALLOWOUT", "DYNDNSOUT",
-    "GDYNDNSOUT", "UDPFLOOD", "INVALID", "INVDROP", "LOCALINPUT", "DENYIN", "ALLOWIN",
+    "LOCALOUTPUT",
+    "SMTPOUTPUT",
+    "DENYOUT",
+    "ALLOWOUT",
+    "LOGDROPOUT",
+    "GDENYOUT",
+    "GALLOWOUT",
+    "DYNDNSOUT",
+    "GDYNDNSOUT",
+    "UDPFLOOD",
+    "INVALID",
+    "INVDROP",
+    "LOCALINPUT",
+    "DENYIN",
+    "ALLOWIN",
 ];
 
 /// How a chain's name begins.
@@ -59,7 +72,8 @@ pub(super) fn named(table: &str, chain: &str) -> Option<&'static str> {
 /// fail2ban's chains hang in everybody's.
 pub(super) fn of_base<'a>(table: &str, targets: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let mut owner = None;
-    for name in targets.filter_map(|target| named(table, target)).filter(|name| !["Docker", "fail2ban"].contains(name)) {
+    for name in targets.filter_map(|target| named(table, target)).filter(|name| !["Docker", "fail2ban"].contains(name))
+    {
         if *owner.get_or_insert(name) != name {
             return None;
         }

@@ -85,6 +85,16 @@ pub(super) mod state {
     pub(in crate::evidence::firewall) const UNTRACKED: u64 = 64;
 }
 
+/// The socket that rules see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Sender,
+    /// What is forwarded has none.
+    None,
+    /// Perhaps the listener's.
+    Unknown,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Packet<'a> {
     pub(super) flow: &'a Flow,
@@ -104,6 +114,8 @@ pub(super) struct Packet<'a> {
     pub(super) is_redirected: Match,
     /// Whether the source was changed.
     pub(super) is_masqueraded: Match,
+    /// Whose socket it is, where rules see one.
+    socket: Socket,
     /// Whether a mark was set that may lead to another route.
     is_rerouted: Match,
     /// Goes up with each change: what was found of another version is out of date.
@@ -131,6 +143,7 @@ impl<'a> Packet<'a> {
             is_untracked: Match::No,
             is_redirected: Match::No,
             is_masqueraded: Match::No,
+            socket: if matches!(flow.way, Way::Out) { Socket::Sender } else { Socket::None },
             is_rerouted: Match::No,
             version: 0,
         }
@@ -152,6 +165,22 @@ impl<'a> Packet<'a> {
         self.version += 1;
     }
 
+    /// Comes in again by loopback.
+    pub(super) fn come_back(&mut self) {
+        self.came_in = Some(Ok("lo".to_owned()));
+        self.socket = Socket::Unknown;
+    }
+
+    /// Whether the destination is this host itself.
+    pub(super) fn is_for_this_host(&self) -> Match {
+        match (self.dst, self.leaves_by()) {
+            (Ok(dst), _) if dst.is_loopback() => Match::Yes,
+            (_, Ok(name)) => Match::of(name == "lo"),
+            (Err(why), Err(_)) => Match::Maybe(why),
+            _ => Match::No,
+        }
+    }
+
     /// Connection tracking begins.
     pub(super) fn track(&mut self) {
         self.tracking = match self.is_untracked {
@@ -167,9 +196,7 @@ impl<'a> Packet<'a> {
             Tracking::Before => Bits::of(state::INVALID),
             Tracking::New => Bits::of(state::NEW),
             Tracking::Untracked => Bits::of(state::UNTRACKED),
-            Tracking::Unknown => {
-                Bits { value: 0, known: !(state::NEW | state::UNTRACKED) }
-            }
+            Tracking::Unknown => Bits { value: 0, known: !(state::NEW | state::UNTRACKED) },
         }
     }
 
@@ -257,14 +284,19 @@ impl<'a> Packet<'a> {
 
     /// Whether the connection is one of this host's programs, whose socket rules see.
     pub(super) const fn has_socket(&self) -> bool {
-        matches!(self.flow.way, Way::Out)
+        !matches!(self.socket, Socket::None)
     }
 
     pub(super) fn user(&self) -> Known<u64> {
-        self.flow.uid.map(u64::from).ok_or(Condition::User.into())
+        self.id(self.flow.uid, Condition::User)
     }
 
     pub(super) fn group(&self) -> Known<u64> {
-        self.flow.gid.map(u64::from).ok_or(Condition::Group.into())
+        self.id(self.flow.gid, Condition::Group)
+    }
+
+    fn id(&self, id: Option<u32>, unknown: Condition) -> Known<u64> {
+        let id = id.filter(|_| self.socket == Socket::Sender);
+        id.map(u64::from).ok_or(unknown.into())
     }
 }

@@ -42,7 +42,8 @@ fn check(walked: &Walked, must: &Must<'_>, what: &dyn std::fmt::Debug) {
         Must::Stop(rule) => {
             let first = walked.findings.first();
             walked.answer == Answer::Stopped
-                && first.is_some_and(|first| first.is_certain && first.conditions.is_empty() && first.rule.contains(rule))
+                && first
+                    .is_some_and(|first| first.is_certain && first.conditions.is_empty() && first.rule.contains(rule))
         }
         Must::Depend(conditions) => {
             walked.answer == Answer::Unknown

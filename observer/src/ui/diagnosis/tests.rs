@@ -3,8 +3,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{letter, render};
-use crate::diagnose::{Diagnosis, Evidence, Mail, Seen, diagnose};
+use crate::diagnose::{Diagnosis, Evidence, Firewall, Mail, Seen, diagnose};
 use crate::event::{Endpoint, Evidence as Facts};
+use crate::firewall::{Flow, Listings, Way, walk};
 use crate::history::{Connect, Delivery, Entry};
 use crate::label::{Label, Origin, Reason};
 use crate::mta::{Kind, Said, Status};
@@ -49,6 +50,38 @@ fn what_a_person_reads() {
     insta::assert_snapshot!("open", render(&diagnosis("mx.example.net", 0, 9)));
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 3, 0)), @"mx.example.net, port 25: nothing fails: 3 attempts, all connected");
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 0, 0)), @"mx.example.net, port 25: no attempts in this period");
+}
+
+#[test]
+fn the_firewall_s_answer_is_one_of_three() {
+    let told = |save: &str, uid| {
+        let flow = Flow {
+            src: None,
+            dst: "203.0.113.5".parse().unwrap(),
+            port: 25,
+            interface: None,
+            uid,
+            gid: None,
+            way: Way::Out,
+        };
+        let listings = Listings { iptables: format!("*filter\n:OUTPUT ACCEPT [0:0]\n{save}\n"), ..Listings::default() };
+        let firewall = Some(Firewall { walked: walk(&listings, &flow), flow });
+        let text = render(&Diagnosis { firewall, ..diagnosis("mx.example.net", 0, 9) });
+        let begin = text.find("firewall   ").unwrap();
+        text[begin..].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let rule = "-A OUTPUT -p tcp -m owner ! --uid-owner 108 -j DROP";
+    let rules = "firewall this host's rules as they are now, for";
+    assert_eq!(told(rule, Some(108)), format!("{rules} user 108 to 203.0.113.5: it passes"));
+    assert_eq!(
+        told(rule, Some(33)),
+        format!("{rules} user 33 to 203.0.113.5: stopped by iptables, filter OUTPUT: {rule}")
+    );
+    let unknown = told(rule, None);
+    assert!(
+        unknown.contains("cannot be known: perhaps by") && unknown.ends_with("(it depends on the user)"),
+        "{unknown}"
+    );
 }
 
 fn with_log(connected: i64, connects: &[Connect]) -> Diagnosis {

@@ -29,7 +29,9 @@ impl Asked<'_> {
 pub(in crate::evidence::firewall) fn module(name: &str) -> Option<Condition> {
     Some(match name {
         "tcp" | "udp" | "udplite" | "sctp" | "dccp" | "icmp" | "icmp6" | "multiport" | "comment" | "conntrack"
-        | "state" | "iprange" | "owner" | "set" | "mark" | "connmark" | "addrtype" | "pkttype" | "recent" => return None,
+        | "state" | "iprange" | "owner" | "set" | "mark" | "connmark" | "addrtype" | "pkttype" | "recent" => {
+            return None;
+        }
         "limit" | "hashlimit" | "connlimit" | "quota" | "quota2" | "connbytes" | "rateest" | "fuzzy" | "nfacct" => {
             Condition::Rate
         }
@@ -70,9 +72,7 @@ pub(super) fn matches(asked: &Asked<'_>, options: &Options<'_>, sets: &Sets<'_>,
         ("recent", _) | ("comment", "--comment") => return Match::Yes,
         (_, "--dport" | "--dports" | "--destination-port" | "--destination-ports") => ports(asked.first(), packet.port),
         (_, "--sport" | "--sports" | "--source-port" | "--source-ports") => ports(asked.first(), SOURCE_PORT),
-        (_, "--ports" | "--port") => {
-            ports(asked.first(), packet.port).or(ports(asked.first(), SOURCE_PORT))
-        }
+        (_, "--ports" | "--port") => ports(asked.first(), packet.port).or(ports(asked.first(), SOURCE_PORT)),
         (_, "--tcp-flags") => match asked.arguments {
             [mask, set, ..] => flags(&mask.text, &set.text),
             _ => NOT_UNDERSTOOD,
@@ -106,10 +106,13 @@ fn address(word: Option<&str>, address: Known<IpAddr>) -> Match {
             Match::known(address, |address| network.contains(&address))
         };
     }
-    let Some((Ok(network), Ok(mask))) = word.split_once('/').map(|(network, mask)| (network.parse(), mask.parse())) else {
+    let Some((Ok(network), Ok(mask))) = word.split_once('/').map(|(network, mask)| (network.parse(), mask.parse()))
+    else {
         return NOT_UNDERSTOOD;
     };
-    Match::known(address, |address| masked(address, mask).is_some_and(|masked| Some(masked) == self::masked(network, mask)))
+    Match::known(address, |address| {
+        masked(address, mask).is_some_and(|masked| Some(masked) == self::masked(network, mask))
+    })
 }
 
 pub(in crate::evidence::firewall) fn masked(address: IpAddr, mask: IpAddr) -> Option<IpAddr> {

@@ -7,9 +7,9 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::matches::{Asked, matches};
 pub(super) use self::matches::{masked, module};
 pub(super) use self::targets::goes_on;
-use self::matches::{Asked, matches};
 use self::words::{Word, lines, words};
 use super::condition::{Condition, Match};
 use super::course::{Frame, Named, Rules, Step, Verdict, Walk};
@@ -83,7 +83,7 @@ impl<'a> Save<'a> {
         let mut bases = Vec::new();
         for (table, priority) in TABLES {
             let Some(chains) = self.tables.get(table) else { continue };
-            for (&name, _) in &chains.chains {
+            for &name in chains.chains.keys() {
                 let Some(hook) = Hook::of_iptables(name) else { continue };
                 let is_nat = table == "nat";
                 let position = hook.position(priority, is_nat);
@@ -97,9 +97,11 @@ impl<'a> Save<'a> {
         let Some(table) = self.tables.get(base.table) else { return };
         let policy = table.chains.get(base.chain).and_then(|chain| chain.policy);
         let table = InTable { save: self, table };
-        let policy = policy
-            .filter(|policy| *policy != "ACCEPT")
-            .map(|policy| Line { of: &table, chain: base.chain, text: format!("policy {policy}") });
+        let policy = policy.filter(|policy| *policy != "ACCEPT").map(|policy| Line {
+            of: &table,
+            chain: base.chain,
+            text: format!("policy {policy}"),
+        });
         walk.base(&table, base.chain, entry, policy.as_ref().map(|policy| policy as &dyn Named));
     }
 }
@@ -116,7 +118,8 @@ fn changed_set(line: &str) -> Option<String> {
     if !line.contains("-j SET ") {
         return None;
     }
-    let mut words = words(line)?.into_iter().skip_while(|word| !["--add-set", "--del-set"].contains(&word.text.as_str()));
+    let mut words =
+        words(line)?.into_iter().skip_while(|word| !["--add-set", "--del-set"].contains(&word.text.as_str()));
     words.nth(1).map(|word| word.text)
 }
 
@@ -235,7 +238,8 @@ impl<'w> Options<'w> {
                 break;
             }
             // As it was written long ago: `-d ! 203.0.113.5`.
-            let is_inside = words.get(at).is_some_and(Word::is_not) && words.get(at + 1).is_some_and(|word| !word.is_option());
+            let is_inside =
+                words.get(at).is_some_and(Word::is_not) && words.get(at + 1).is_some_and(|word| !word.is_option());
             if is_inside {
                 at += 1;
             }

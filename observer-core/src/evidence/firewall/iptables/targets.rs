@@ -10,9 +10,33 @@ use crate::evidence::firewall::packet::{Bits, Tracking};
 
 /// Targets after which the next rule follows.
 const GO_ON: [&str; 27] = [
-    "LOG", "ULOG", "NFLOG", "AUDIT", "CLASSIFY", "TOS", "DSCP", "ECN", "TTL", "HL", "TCPMSS", "TCPOPTSTRIP", "SET", "TRACE",
-    "RATEEST", "IDLETIMER", "TEE", "SECMARK", "CONNSECMARK", "CHECKSUM", "LED", "HMARK", "ACCOUNT", "NETFLOW", "LOGMARK",
-    "IPMARK", "DHCPMAC",
+    "LOG",
+    "ULOG",
+    "NFLOG",
+    "AUDIT",
+    "CLASSIFY",
+    "TOS",
+    "DSCP",
+    "ECN",
+    "TTL",
+    "HL",
+    "TCPMSS",
+    "TCPOPTSTRIP",
+    "SET",
+    "TRACE",
+    "RATEEST",
+    "IDLETIMER",
+    "TEE",
+    "SECMARK",
+    "CONNSECMARK",
+    "CHECKSUM",
+    "LED",
+    "HMARK",
+    "ACCOUNT",
+    "NETFLOW",
+    "LOGMARK",
+    "IPMARK",
+    "DHCPMAC",
 ];
 
 const REDIRECTED: Known<IpAddr> = Err(Conditions::of(Condition::Redirect));
@@ -82,9 +106,9 @@ pub(super) fn apply(
         }
         "SNAT" | "MASQUERADE" | "SAME" => {
             let unknown = Err(Condition::SourceAddress.into());
-            let src = value_of("--to-source").and_then(|to| destination(to).0).map_or(unknown, |src| {
-                src.map_err(|_| Condition::SourceAddress.into())
-            });
+            let src = value_of("--to-source")
+                .and_then(|to| destination(to).0)
+                .map_or(unknown, |src| src.map_err(|_| Condition::SourceAddress.into()));
             walk.masquerade(frame, matches, src, rule)
         }
         name if goes_on(name) => Step::Next,

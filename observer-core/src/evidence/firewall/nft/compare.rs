@@ -64,7 +64,13 @@ fn ordered<T: Ord>(left: &T, operator: &str, right: &T) -> bool {
 }
 
 /// Whether a value is what `right` says, or one of the several that it stands for.
-fn is(ruleset: &Ruleset<'_>, place: &Place, (seen, left): (&Seen, &Value), right: &Value, walk: &mut Walk<'_>) -> Match {
+fn is(
+    ruleset: &Ruleset<'_>,
+    place: &Place,
+    (seen, left): (&Seen, &Value),
+    right: &Value,
+    walk: &mut Walk<'_>,
+) -> Match {
     if let Some(name) = right.as_str().and_then(|name| name.strip_prefix('@')) {
         return in_named(ruleset, place, (seen, left), name, walk);
     }
@@ -77,7 +83,13 @@ fn is(ruleset: &Ruleset<'_>, place: &Place, (seen, left): (&Seen, &Value), right
 }
 
 /// In a set with a name.
-fn in_named(ruleset: &Ruleset<'_>, place: &Place, (seen, left): (&Seen, &Value), name: &str, walk: &mut Walk<'_>) -> Match {
+fn in_named(
+    ruleset: &Ruleset<'_>,
+    place: &Place,
+    (seen, left): (&Seen, &Value),
+    name: &str,
+    walk: &mut Walk<'_>,
+) -> Match {
     let set_place = (place.0.clone(), place.1.clone(), name.to_owned());
     let Some(set) = ruleset.sets.get(&set_place) else { return Match::maybe(Condition::Set) };
     if set.is_dynamic || ruleset.changed.contains(&set_place) {
@@ -196,7 +208,8 @@ fn equals(seen: &Seen, right: &Value) -> Match {
         Seen::Nothing => Match::No,
         Seen::Unknown(why) => Match::Maybe(*why),
         Seen::All(parts) => {
-            let Some(values) = right.get("concat").and_then(Value::as_array).filter(|all| all.len() == parts.len()) else {
+            let Some(values) = right.get("concat").and_then(Value::as_array).filter(|all| all.len() == parts.len())
+            else {
                 return not_understood;
             };
             parts.iter().zip(values).fold(Match::Yes, |all, (part, value)| all.and(equals(part, value)))

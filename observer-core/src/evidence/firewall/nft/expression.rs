@@ -18,15 +18,8 @@ const STATES: [(&str, u64); 5] = [
     ("new", state::NEW),
     ("untracked", state::UNTRACKED),
 ];
-const STATUS: [(&str, u64); 7] = [
-    ("expected", 1),
-    ("seen-reply", 2),
-    ("assured", 4),
-    ("confirmed", 8),
-    ("snat", 16),
-    ("dnat", 32),
-    ("dying", 512),
-];
+const STATUS: [(&str, u64); 7] =
+    [("expected", 1), ("seen-reply", 2), ("assured", 4), ("confirmed", 8), ("snat", 16), ("dnat", 32), ("dying", 512)];
 
 /// A value, or why it is not known.
 #[derive(Clone, Debug)]
@@ -101,9 +94,10 @@ fn payload(protocol: &str, field: &str, packet: &Packet<'_>) -> Seen {
         ("tcp" | "th", "sport") => Seen::Number(Err(Condition::SourcePort.into())),
         ("tcp", "flags") => Seen::Bits(Bits::of(2), &TCP_FLAGS, Conditions::NONE),
         ("ether", "type") => protocol_of(packet),
-        ("udp" | "udplite" | "icmp" | "icmpv6" | "igmp" | "sctp" | "dccp" | "esp" | "ah" | "comp" | "arp" | "gre", _) => {
-            Seen::Nothing
-        }
+        (
+            "udp" | "udplite" | "icmp" | "icmpv6" | "igmp" | "sctp" | "dccp" | "esp" | "ah" | "comp" | "arp" | "gre",
+            _,
+        ) => Seen::Nothing,
         _ => Seen::unknown(Condition::Packet),
     }
 }
@@ -173,7 +167,9 @@ fn operation(kind: &str, body: &Value, packet: &Packet<'_>) -> Seen {
     let Some([left, right]) = body.as_array().map(Vec::as_slice) else { return Seen::unknown(Condition::Extension) };
     match evaluate(left, packet) {
         Seen::Bits(bits, names, why) => {
-            let Some(number) = number(right, names) else { return Seen::Unknown(why.with(Condition::Extension.into())) };
+            let Some(number) = number(right, names) else {
+                return Seen::Unknown(why.with(Condition::Extension.into()));
+            };
             let bits = match kind {
                 "&" => bits.and(number),
                 "|" => bits.or(number),

@@ -168,6 +168,10 @@ impl<'a> Texts<'a> {
         let Some(hook) = self.hooks.get(&format!("{family} {table} {chain}")) else { return Vec::new() };
         let words = hook.split(" priority ").next().unwrap_or_default();
         let words = words.split(|sign: char| sign.is_whitespace() || matches!(sign, '"' | ',' | '{' | '}' | '=' | ';'));
-        words.skip(1).filter(|word| !word.is_empty() && !matches!(*word, "device" | "devices")).map(str::to_owned).collect()
+        words
+            .skip(1)
+            .filter(|word| !word.is_empty() && !matches!(*word, "device" | "devices"))
+            .map(str::to_owned)
+            .collect()
     }
 }

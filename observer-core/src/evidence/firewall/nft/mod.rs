@@ -95,7 +95,7 @@ impl<'a> Ruleset<'a> {
             self.add_chain(chain);
         }
         if let Some(RuleObject { family, table, chain, handle, expr }) = rule {
-            for set in expr.map(|expr| statement::changed_sets(expr)).into_iter().flatten() {
+            for set in expr.map(statement::changed_sets).into_iter().flatten() {
                 self.changed.insert((family.clone(), table.clone(), set));
             }
             let chain = self.chains.entry((family, table, chain)).or_default();
@@ -147,7 +147,7 @@ impl<'a> Ruleset<'a> {
         let Some((place, chain)) = self.chains.get_key_value(&place) else { return };
         let dormant = self.dormant.get(&(place.0.clone(), place.1.clone())).copied().unwrap_or(Match::No);
         let entry = entry.and(dormant.negated_if(true)).and(is_at(chain, base.hook, walk));
-        let policy = chain.drops.then(|| Line { ruleset: self, place, text: Text::Policy });
+        let policy = chain.drops.then_some(Line { ruleset: self, place, text: Text::Policy });
         walk.base(self, place, entry, policy.as_ref().map(|policy| policy as &dyn Named));
     }
 
@@ -173,7 +173,9 @@ fn is_at(chain: &Chain<'_>, hook: Hook, walk: &Walk<'_>) -> Match {
     match interface {
         Some(Ok(name)) if chain.devices.iter().any(|device| device == name) => Match::Yes,
         // What is sent by these is sent by another interface below.
-        Some(Ok(name)) if ["bond", "br", "team", "vlan", "macvlan", "ipvlan"].iter().any(|kind| name.starts_with(kind)) => {
+        Some(Ok(name))
+            if ["bond", "br", "team", "vlan", "macvlan", "ipvlan"].iter().any(|kind| name.starts_with(kind)) =>
+        {
             unknown
         }
         Some(Ok(name)) if name.contains(['.', '@']) => unknown,
@@ -185,7 +187,10 @@ fn is_at(chain: &Chain<'_>, hook: Hook, walk: &Walk<'_>) -> Match {
 
 fn priority(json: &str) -> i64 {
     let text = json.trim().trim_matches('"');
-    text.parse().ok().or_else(|| PRIORITIES.iter().find(|(name, _)| *name == text).map(|(_, at)| *at)).unwrap_or_default()
+    text.parse()
+        .ok()
+        .or_else(|| PRIORITIES.iter().find(|(name, _)| *name == text).map(|(_, at)| *at))
+        .unwrap_or_default()
 }
 
 /// Which rule it is.

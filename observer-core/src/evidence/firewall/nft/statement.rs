@@ -14,7 +14,7 @@ use crate::evidence::firewall::iptables;
 use crate::evidence::firewall::packet::{Bits, Tracking};
 
 /// Statements after which the next one follows, whatever they do beside.
-const GO_ON: [&str; 16] = [
+const GO_ON: [&str; 14] = [
     "counter",
     "log",
     "comment",
@@ -27,9 +27,7 @@ const GO_ON: [&str; 16] = [
     "ct expectation",
     "reset",
     "optstrip",
-    "audit",
     "map",
-    "exthdr",
     "continue",
 ];
 
@@ -208,9 +206,8 @@ impl<'c, 'r> At<'_, 'c, 'r, '_> {
             return Next::Matches(Match::No);
         }
         let mut inner = body.get("stmt").and_then(Value::as_array).into_iter().flatten();
-        let has_limit = inner.any(|statement| {
-            parts(statement).is_none_or(|(kind, _)| !matches!(kind, "counter" | "last"))
-        });
+        let has_limit =
+            inner.any(|statement| parts(statement).is_none_or(|(kind, _)| !matches!(kind, "counter" | "last")));
         let matched = if has_limit { Match::maybe(Condition::Rate) } else { Match::Yes };
         Next::Matches(matches.and(matched))
     }

@@ -40,7 +40,9 @@ fn chains_that_lead_into_each_other_cost_a_bounded_time() {
 
 #[test]
 fn twenty_thousand_bans_are_walked() {
-    let mut save = String::from("*filter\n:OUTPUT ACCEPT [0:0]\n:LOCALOUTPUT - [0:0]\n:DENYOUT - [0:0]\n-A OUTPUT -j LOCALOUTPUT\n-A LOCALOUTPUT ! -o lo -j DENYOUT\n");
+    let mut save = String::from(
+        "*filter\n:OUTPUT ACCEPT [0:0]\n:LOCALOUTPUT - [0:0]\n:DENYOUT - [0:0]\n-A OUTPUT -j LOCALOUTPUT\n-A LOCALOUTPUT ! -o lo -j DENYOUT\n",
+    );
     for number in 0..20_000_u32 {
         let banned = std::net::Ipv4Addr::from(0x0a00_0000 + number);
         save.push_str(&format!("-A DENYOUT -d {banned}/32 ! -o lo -j LOGDROPOUT\n"));
@@ -78,9 +80,45 @@ proptest! {
 /// Options of any kind, with arguments of any other.
 fn any_rule() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
-        "-p", "tcp", "-d", "203.0.113.5", "!", "-m", "multiport", "--dports", "25,", "owner", "--uid-owner", "1-", "-j", "-g",
-        "OUTPUT", "DROP", "MARK", "--set-xmark", "0x1/", "--tcp-flags", "SYN", "set", "--match-set", "s", "dst,dst", "\"", "\\",
-        "DNAT", "--to-destination", "[::1]:", "conntrack", "--ctstate", "NEW,", "REDIRECT", "--to-ports", "99999", "-i", "-o", "+",
+        "-p",
+        "tcp",
+        "-d",
+        "203.0.113.5",
+        "!",
+        "-m",
+        "multiport",
+        "--dports",
+        "25,",
+        "owner",
+        "--uid-owner",
+        "1-",
+        "-j",
+        "-g",
+        "OUTPUT",
+        "DROP",
+        "MARK",
+        "--set-xmark",
+        "0x1/",
+        "--tcp-flags",
+        "SYN",
+        "set",
+        "--match-set",
+        "s",
+        "dst,dst",
+        "\"",
+        "\\",
+        "DNAT",
+        "--to-destination",
+        "[::1]:",
+        "conntrack",
+        "--ctstate",
+        "NEW,",
+        "REDIRECT",
+        "--to-ports",
+        "99999",
+        "-i",
+        "-o",
+        "+",
     ]);
     prop::collection::vec(word, 0..12).prop_map(|words| format!("-A OUTPUT {}", words.join(" ")))
 }

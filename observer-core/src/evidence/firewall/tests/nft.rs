@@ -142,7 +142,10 @@ fn chains_lead_to_each_other_and_tables_follow_each_other() {
         ],
     );
     // A continue ends its rule alone; who goes to `gone` is not stopped by what follows.
-    all(&listing, &[(by(33, "203.0.113.6"), Pass), (Flow { uid: None, ..flow("203.0.113.6") }, Depend(&[Condition::User]))]);
+    all(
+        &listing,
+        &[(by(33, "203.0.113.6"), Pass), (Flow { uid: None, ..flow("203.0.113.6") }, Depend(&[Condition::User]))],
+    );
 }
 
 #[test]
@@ -155,7 +158,11 @@ fn redirects_are_named_and_filters_behind_see_the_new_destination() {
         (by(108, "203.0.113.5"), None, Pass),
         (by(108, "203.0.113.9"), Some(("dnat to 198.51.100.25 to port 26", true)), Pass),
         (by(108, "203.0.113.8"), Some(("dnat to 192.0.2.25", true)), Pass),
-        (Flow { uid: None, ..flow("203.0.113.5") }, Some(("redirect to port 2525", false)), Depend(&[Condition::User, Condition::Redirect])),
+        (
+            Flow { uid: None, ..flow("203.0.113.5") },
+            Some(("redirect to port 2525", false)),
+            Depend(&[Condition::User, Condition::Redirect]),
+        ),
         (Flow { port: 587, ..by(33, "203.0.113.5") }, None, Pass),
     ];
     for (flow, redirect, must) in cases {
@@ -253,7 +260,8 @@ fn by_nft(statements: &str, dst: &str) -> Walked {
 
 #[test]
 fn members_of_a_set_may_be_networks_or_have_a_limit() {
-    let rule = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"@bad"}},{"drop":null}"#;
+    let rule =
+        r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"@bad"}},{"drop":null}"#;
     for (dst, must) in [
         ("203.0.113.5", Stop("the rule itself")),
         ("203.0.113.130", Pass),
@@ -272,7 +280,8 @@ fn members_of_a_set_may_be_networks_or_have_a_limit() {
 fn flags_as_later_versions_write_them() {
     let flags = r#"{"match":{"op":"==","left":{"&":[{"payload":{"protocol":"tcp","field":"flags"}},{"|":[{"|":["fin","syn"]},"rst"]}]},"right":"syn"}},{"drop":null}"#;
     check(&by_nft(flags, "203.0.113.5"), &Stop("the rule itself"), &flags);
-    let states = r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":{"|":["established","related"]}}},{"drop":null}"#;
+    let states =
+        r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":{"|":["established","related"]}}},{"drop":null}"#;
     check(&by_nft(states, "203.0.113.5"), &Pass, &states);
     let jump = r#"{"jump":{"target":"smtp"}}"#;
     check(&by_nft(jump, "203.0.113.5"), &Stop("counter reject with tcp reset"), &jump);
