@@ -8,12 +8,14 @@
 //! - [`record`]: what is handed on: events, minutes, alerts, notices.
 //! - [`pipeline`]: the stages from a record to an event.
 //! - [`mod@format`]: how those are written.
+//! - [`answer`]: what an answer of the other side means.
 //! - [`mta`]: what mail servers log of their deliveries; [`join`]: which events that is about.
 //! - [`evidence`]: what this host and others say when they are asked: plain facts.
 //! - [`diagnose`]: likely causes, by rules on plain evidence.
 //! - [`report`], [`metrics`]: built and rendered from counts.
 //! - [`wire`]: the lines between `observer run` and its readers.
 
+pub mod answer;
 pub mod choice;
 pub mod count;
 pub mod diagnose;
