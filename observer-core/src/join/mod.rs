@@ -49,7 +49,7 @@ pub struct Settings {
     /// process id namespace of its own, and the host logs for it.
     pub are_pids_ours: bool,
     /// Attempts, and apart from them mentions and deliveries, that may wait; some
-    /// 300 bytes each, and 500 more where the server has much to say.
+    /// 300 bytes each, and up to 2,000 more where the server has much to say.
     pub max_waiting: usize,
 }
 

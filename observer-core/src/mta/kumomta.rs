@@ -47,8 +47,18 @@ enum OneOrMany<'a> {
 #[derive(Deserialize)]
 struct Response<'a> {
     code: u16,
+    #[serde(default)]
+    enhanced_code: Option<EnhancedCode>,
     #[serde(borrow)]
     content: Cow<'a, str>,
+}
+
+/// KumoMTA takes it off the beginning of each line.
+#[derive(Deserialize)]
+struct EnhancedCode {
+    class: u8,
+    subject: u16,
+    detail: u16,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +108,10 @@ pub(super) fn record(line: &[u8]) -> Option<Line> {
     line.source = line.source.filter(|source| source.port() != 0);
     if let Some(response) = record.response {
         line.said = said(status, &response);
-        line.words = redacted(&format!("{} {}", response.code, response.content), &recipients);
+        let enhanced = response.enhanced_code.as_ref();
+        let enhanced = enhanced.map(|code| format!(" {}.{}.{}", code.class, code.subject, code.detail));
+        let words = format!("{}{} {}", response.code, enhanced.unwrap_or_default(), response.content);
+        line.words = redacted(&words, &recipients);
     }
     Some(line)
 }

@@ -79,7 +79,7 @@ const POSTFIX: &[(&str, Option<&str>)] = &[
     (
         "4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.1 john: over quota (in reply to RCPT TO command)",
         Some(
-            "Failed Answered 4BF2A1C0D3 - mx.example.net[203.0.113.5] host mx.example.net[203.0.113.5] said: 450 4.2.1",
+            "Failed Answered 4BF2A1C0D3 - mx.example.net[203.0.113.5] host mx.example.net[203.0.113.5] said: 450 4.2.1 over quota",
         ),
     ),
     (
@@ -280,10 +280,71 @@ fn kumomta() {
         "Deferred Answered 1d98076abbbc11ed940250ebf67f93bd example.net mx.example.net[203.0.113.5] 450 try later, \"*\""
     );
     assert_eq!(line.source, Some("192.0.2.10:53210".parse().unwrap()));
+    let with_status = answer.replace("null", "{\"class\":4,\"subject\":2,\"detail\":1}");
+    let line = read(Kind::KumoMta, &record("TransientFailure", &with_status)).unwrap();
+    assert_eq!(line.words, "450 4.2.1 try later, \"*\"");
     let nobody = ",\"response\":{\"code\":400,\"content\":\"KumoMTA internal: scheduled queue is suspended: x\"}";
     assert_eq!(read(Kind::KumoMta, &record("TransientFailure", nobody)).unwrap().said, Said::Suspended);
     assert_eq!(read(Kind::KumoMta, &record("Reception", answer)), None);
     assert_eq!(read(Kind::KumoMta, "{\"type\":"), None);
+}
+
+/// From a line of each server's log to what its answer means: nothing of it is lost on the way.
+#[test]
+fn answers_in_every_log_keep_their_meaning() {
+    let kumomta = |code: u16, status: &str, content: &str| {
+        format!(
+            "{{\"type\":\"TransientFailure\",\"id\":\"1d98076abbbc11ed940250ebf67f93bd\",\"recipient\":\"a@example.net\",\
+             \"timestamp\":1764173221,\"delivery_protocol\":\"ESMTP\",\"response\":{{\"code\":{code},\
+             \"enhanced_code\":{status},\"content\":\"{content}\"}}}}"
+        )
+    };
+    let long = "x".repeat(500);
+    for (kind, line, name) in [
+        (
+            Kind::Postfix,
+            format!(
+                "Nov 26 16:07:01 mx1 postfix/smtp[9]: 4BF2A1C0D3: to=<a@example.net>, relay=mx.example.net[203.0.113.5]:25, \
+                 delay=3, delays=0/0/3/0, dsn=5.7.1, status=bounced (host mx.example.net[203.0.113.5] said: 550-5.7.1 {long} \
+                 550 5.7.1 see zen.spamhaus.org (in reply to RCPT TO command))"
+            ),
+            "spamhaus",
+        ),
+        (
+            Kind::Postfix,
+            "Nov 26 16:07:01 mx1 postfix/smtp[9]: 4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.0 \
+             <a@example.net>: Recipient address rejected: Greylisted (in reply to RCPT TO command)"
+                .to_owned(),
+            "greylisted",
+        ),
+        (
+            Kind::Exim,
+            "2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 == a@example.net R=dnslookup T=remote_smtp defer (-44) \
+             H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<a@example.net>: \
+             451-Please\\n451 come back in 00:05:00 (greylisted)"
+                .to_owned(),
+            "greylisted",
+        ),
+        (
+            Kind::OpenSmtpd,
+            "Nov 26 16:07:01 mx1 smtpd[88]: 7818378a988ca607 mta delivery evpid=0123456789abcdef from=<b@example.com> \
+             to=<a@example.net> rcpt=<-> source=\"192.0.2.10\" relay=\"203.0.113.5 (mx.example.net)\" delay=2s \
+             result=\"TempFail\" stat=\"421 4.7.0 [TSS04] put off\""
+                .to_owned(),
+            "yahoo-deferred",
+        ),
+        (
+            Kind::KumoMta,
+            kumomta(451, "{\"class\":4,\"subject\":7,\"detail\":500}", "Server busy."),
+            "microsoft-throttled",
+        ),
+        (Kind::KumoMta, kumomta(452, "null", "4.5.3 later"), "x.5.3"),
+    ] {
+        let line = read(kind, &line).unwrap_or_else(|| panic!("{line}"));
+        let meaning = crate::answer::Reply::in_words(&line.words).as_ref().and_then(crate::answer::meaning);
+        assert_eq!(meaning.map(|meaning| meaning.name), Some(name), "{}", line.words);
+        assert_eq!(line.said, Said::Answered);
+    }
 }
 
 const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];

@@ -1,9 +1,11 @@
 //! A mail server's words without anybody's local part, and the domains of addresses.
 
-/// Words are cut after so many bytes.
-pub const WORDS_MAX: usize = 300;
+use crate::answer::{self, Reply};
+
+/// Words are cut after so many bytes: Postfix cuts its whole lines here.
+pub const WORDS_MAX: usize = 2_000;
 /// Of longer words only so many bytes are looked at.
-const READ_MAX: usize = 1_024;
+const READ_MAX: usize = 4_096;
 /// RFC 1035, section 3.1.
 const DOMAIN_MAX: usize = 255;
 
@@ -47,7 +49,8 @@ pub(super) fn redacted(words: &str, recipients: &[&str]) -> String {
 }
 
 /// As [`redacted`], where the recipients are not known: of an answer to a command
-/// that may have named one, only its codes are kept.
+/// that may have named one, only its codes are kept, and the words by which the answer
+/// is known.
 pub(super) fn redacted_unknown(words: &str) -> String {
     let answer =
         [" said: ", " after RCPT TO", " after MAIL FROM", " after DATA", " after end of data", " after pipelined "];
@@ -66,8 +69,23 @@ pub(super) fn redacted_unknown(words: &str) -> String {
         text.push(' ');
         text.push_str(code);
     }
+    text.push_str(&known_words(words));
     text.truncate(text.floor_char_boundary(WORDS_MAX));
     text
+}
+
+/// The words of the table of answers that stand in this one, and the time that it asks to
+/// wait. They are the table's own, and name nobody.
+fn known_words(words: &str) -> String {
+    let Some(meaning) = Reply::in_words(words).as_ref().and_then(answer::meaning) else { return String::new() };
+    let mut known = String::new();
+    if !meaning.matched.is_empty() {
+        known = format!(" {}", redacted(meaning.matched.trim_end_matches('*'), &[]).replace("* ", " "));
+    }
+    if let Some(wait) = meaning.wait {
+        known.push_str(&format!(" in {} s", wait.as_secs()));
+    }
+    known
 }
 
 /// Without the last word, where the text was cut: it may be the beginning of an address.
@@ -200,8 +218,16 @@ mod tests {
     #[test]
     fn an_answer_that_may_name_an_unknown_recipient_keeps_its_codes() {
         for (words, expected) in [
-            ("host mx[192.0.2.1] said: 450 4.2.1 john is over quota", "host mx[192.0.2.1] said: 450 4.2.1"),
+            ("host mx[192.0.2.1] said: 450 4.2.1 john is over quota", "host mx[192.0.2.1] said: 450 4.2.1 over quota"),
             ("host mx[192.0.2.1] said: john", "host mx[192.0.2.1] said:"),
+            (
+                "host mx[192.0.2.1] said: 450 4.2.0 john: Greylisted for 300 seconds (in reply to RCPT TO command)",
+                "host mx[192.0.2.1] said: 450 4.2.0 greylist in 300 s",
+            ),
+            (
+                "SMTP error from remote mail server after RCPT TO:<john@example.net>: 553 5.3.0 john: DNSBL:RBL",
+                "SMTP error from remote mail server after RCPT TO 553 5.3.0 dnsbl:rbl",
+            ),
             (
                 "SMTP error from remote mail server after RCPT TO:<john@example.net>: 451 john",
                 "SMTP error from remote mail server after RCPT TO 451",
