@@ -24,6 +24,17 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Of a longer text a person reads the beginning.
+const EXCERPT: usize = 300;
+
+/// The beginning of a text, sanitised: cut for display, never for what is looked for in it.
+pub fn excerpt(text: &str) -> Cow<'_, str> {
+    if text.len() <= EXCERPT {
+        return sanitize(text);
+    }
+    Cow::Owned(format!("{} [...]", sanitize(text[..text.floor_char_boundary(EXCERPT)].trim_end())))
+}
+
 /// True for text of visible ASCII characters alone; quickly, for nearly all text is.
 pub(crate) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))

@@ -62,7 +62,8 @@ impl AnswerKind {
             Self::Temporary => "the receiver's own trouble",
             Self::Policy => "a policy",
             Self::Unclear => "something that they do not name",
-            Self::Reputation | Self::Rate | Self::Authentication | Self::Configuration => self.as_str(),
+            Self::Rate => "the rate",
+            Self::Reputation | Self::Authentication | Self::Configuration => self.as_str(),
         }
     }
 

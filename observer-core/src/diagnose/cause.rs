@@ -30,6 +30,10 @@ pub enum Cause {
     AddressBlocked,
     /// The destination limits our rate, or has too much to do.
     RateLimited,
+    /// The destination turns new senders away at first, and takes the mail later.
+    Greylisting,
+    /// The destination takes connections, and refuses messages or recipients.
+    MessageRefused,
     /// The destination accepts connections, and serves none.
     NotServed,
     /// IPv6 does not work here, while IPv4 does.
@@ -72,6 +76,8 @@ impl Cause {
         Self::PortBlockedOutbound,
         Self::AddressBlocked,
         Self::RateLimited,
+        Self::Greylisting,
+        Self::MessageRefused,
         Self::NotServed,
         Self::Ipv6Broken,
         Self::RouteFault,
@@ -94,6 +100,8 @@ impl Cause {
             Self::PortBlockedOutbound => "port-blocked-outbound",
             Self::AddressBlocked => "address-blocked",
             Self::RateLimited => "rate-limited",
+            Self::Greylisting => "greylisting",
+            Self::MessageRefused => "message-refused",
             Self::NotServed => "not-served",
             Self::Ipv6Broken => "ipv6-broken",
             Self::RouteFault => "route-fault",
@@ -166,6 +174,20 @@ impl Cause {
                 next_step: "send to it with fewer connections at a time and more pause between them",
                 by_hand: "nc {dst} {port}, once now and once after a quarter of an hour of silence",
                 surer: "an hour with fewer connections: if the failures cease, it is the rate",
+            },
+            Self::Greylisting => Words {
+                verdict: "the destination greylists: it turns new senders away at first and takes their mail later",
+                next_step: "wait: the mail server tries again by itself and is then let in. Do not shorten its retry \
+                            times, and retry from the same address",
+                by_hand: "grep the mail server's log for the next delivery to the same recipient: it should be accepted",
+                surer: "the next try: if it is accepted after the same time as others before it, it is greylisting",
+            },
+            Self::MessageRefused => Words {
+                verdict: "the destination takes connections and refuses messages or recipients",
+                next_step: "read the answer: it is about the message, the sender or the recipient, and not about the \
+                            connection",
+                by_hand: "grep the mail server's log for the answers to RCPT TO and DATA",
+                surer: "another message, from another sender or to another recipient there",
             },
             Self::NotServed => Words {
                 verdict: "the destination accepts connections and does not serve them",

@@ -1,9 +1,13 @@
 //! What the mail server's log says of deliveries to the destinations in question.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::cause::Cause;
+use crate::answer::{self, AnswerKind, KnownBy, Meaning, Reply};
+use crate::format::span::span;
 use crate::join::row::{Connect, Delivery};
 use crate::mta::{Kind, Said, Status};
 
@@ -34,6 +38,80 @@ pub struct Mail {
     pub said: BTreeMap<Said, u64>,
     /// The last words of each kind.
     pub words: BTreeMap<Said, String>,
+    /// What the other side answered, by its meaning, most frequent first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answers>,
+}
+
+/// Answers of one meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answers {
+    /// What they are about.
+    pub kind: AnswerKind,
+    /// Name of what they were found by: an entry of the table, or a code.
+    pub name: &'static str,
+    /// What the meaning rests on.
+    pub known_by: KnownBy,
+    /// Who answers so, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<&'static str>,
+    /// What they mean.
+    pub meaning: &'static str,
+    /// What to do.
+    pub next_step: &'static str,
+    /// Where to ask for delisting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<&'static str>,
+    /// How many.
+    pub count: u64,
+    /// Seconds that the last one asks to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_s: Option<u64>,
+    /// Codes of the last: `421 4.7.28`.
+    pub codes: String,
+    /// Text of the last, its lines joined.
+    pub last: String,
+}
+
+impl Answers {
+    fn new(meaning: &Meaning<'static>) -> Self {
+        let &Meaning { name, known_by, kind, provider, meaning, next_step, ask, wait: _, matched: _ } = meaning;
+        let (codes, last) = (String::new(), String::new());
+        Self { kind, name, known_by, provider, meaning, next_step, ask, count: 0, wait_s: None, codes, last }
+    }
+
+    /// True where the answer leaves no doubt about what it is about.
+    pub(super) const fn is_sure(&self) -> bool {
+        matches!(self.known_by, KnownBy::Words | KnownBy::Status) && !self.is_vague()
+    }
+
+    /// True where it does not say what it is about.
+    const fn is_vague(&self) -> bool {
+        matches!(self.kind, AnswerKind::Policy | AnswerKind::Unclear | AnswerKind::Temporary)
+    }
+
+    /// True where it is to be tried again.
+    pub(super) fn is_transient(&self) -> bool {
+        self.codes.starts_with('4')
+    }
+
+    /// The cause that it speaks for most.
+    pub(super) fn cause(&self) -> Cause {
+        match self.kind {
+            AnswerKind::Reputation | AnswerKind::PtrHelo => Cause::AddressBlocked,
+            AnswerKind::Rate | AnswerKind::Temporary => Cause::RateLimited,
+            AnswerKind::Greylisting => Cause::Greylisting,
+            AnswerKind::Unclear if self.is_transient() => Cause::RateLimited,
+            AnswerKind::Authentication
+            | AnswerKind::Content
+            | AnswerKind::Mailbox
+            | AnswerKind::Size
+            | AnswerKind::Recipients
+            | AnswerKind::Configuration
+            | AnswerKind::Policy
+            | AnswerKind::Unclear => Cause::MessageRefused,
+        }
+    }
 }
 
 impl Mail {
@@ -68,6 +146,31 @@ impl Mail {
             *self.said.entry(delivery.said).or_default() += 1;
             self.words.insert(delivery.said, delivery.words.clone());
         }
+        // What is put off without a connect repeats an earlier answer.
+        if matches!(delivery.said, Said::Answered | Said::Suspended)
+            && let Some(reply) = Reply::in_words(&delivery.words)
+            && let Some(meaning) = answer::meaning(&reply)
+        {
+            self.add_answer(&reply, &meaning);
+        }
+    }
+
+    /// There are no more of them than the table has entries.
+    fn add_answer(&mut self, reply: &Reply, meaning: &Meaning<'static>) {
+        let same = |answers: &Answers| (answers.name, answers.known_by) == (meaning.name, meaning.known_by);
+        let mut at = self.answers.iter().position(same).unwrap_or_else(|| {
+            self.answers.push(Answers::new(meaning));
+            self.answers.len() - 1
+        });
+        let answers = &mut self.answers[at];
+        answers.count += 1;
+        answers.wait_s = meaning.wait.map(|wait| wait.as_secs());
+        answers.codes = reply.codes();
+        answers.last.clone_from(&reply.text);
+        while at > 0 && self.answers[at - 1].count < self.answers[at].count {
+            self.answers.swap(at - 1, at);
+            at -= 1;
+        }
     }
 
     /// True if the log has nothing on the destinations.
@@ -78,6 +181,24 @@ impl Mail {
     /// How often the other side answered, and said no.
     pub fn answered_no(&self) -> u64 {
         self.said.get(&Said::Answered).copied().unwrap_or(0)
+    }
+
+    /// Answers that said no, those among them that an earlier one stands in for.
+    pub fn refusals(&self) -> u64 {
+        self.answers.iter().map(|answers| answers.count).sum::<u64>().max(self.answered_no())
+    }
+
+    /// What to do about the answer that speaks for a cause most often.
+    pub(super) fn advice(&self, cause: Cause) -> Option<String> {
+        let answers = self.answers.iter().find(|answers| answers.cause() == cause)?;
+        let mut advice = answers.next_step.to_owned();
+        if let Some(wait) = answers.wait_s {
+            advice.push_str(&format!(". The answer asks to wait {}", span(Duration::from_secs(wait))));
+        }
+        if let Some(ask) = answers.ask {
+            advice.push_str(&format!(". Where to ask: {ask}"));
+        }
+        Some(advice)
     }
 
     /// Domains whose mail went there, most of it first.
@@ -133,6 +254,41 @@ mod tests {
         assert_eq!(mail.words[&Said::Refused], "refused");
         assert_eq!(mail.top_domains(), ["example.net"]);
         assert_eq!(mail.hosts["mx.example.net"], 3);
+    }
+
+    #[test]
+    fn answers_are_counted_by_their_meaning_and_what_to_do_follows() {
+        let mut mail = Mail::default();
+        for words in [
+            "host mx[203.0.113.5] said: 550 5.1.1 <*@example.net>: user unknown (in reply to RCPT TO command)",
+            "host mx[203.0.113.5] said: 450 4.2.0 Greylisted, please try again in 300 s (in reply to RCPT TO command)",
+            "host mx[203.0.113.5] said: 450 4.2.0 Greylisted for 120 seconds (in reply to RCPT TO command)",
+            "host mx[203.0.113.5] refused to talk to me: 554-one 554-192.0.2.10 is listed at bl.spamcop.net 554 end",
+            "Connection refused",
+        ] {
+            mail.add(&delivery(Connect::Seen, Said::Answered, words));
+        }
+        let suspended =
+            "delivery temporarily suspended: host mx[203.0.113.5] refused to talk to me: 421 too many connections";
+        mail.add(&delivery(Connect::None, Said::Suspended, suspended));
+        let brief: Vec<_> =
+            mail.answers.iter().map(|of| (of.kind.as_str(), of.count, of.wait_s, of.codes.as_str())).collect();
+        assert_eq!(
+            brief,
+            [
+                ("greylisting", 2, Some(120), "450 4.2.0"),
+                ("mailbox", 1, None, "550 5.1.1"),
+                ("reputation", 1, None, "554"),
+                ("rate", 1, None, "421"),
+            ]
+        );
+        assert_eq!(mail.answers[2].last, "one 192.0.2.10 is listed at bl.spamcop.net end");
+        assert_eq!(mail.refusals(), 5);
+        let advice = mail.advice(Cause::Greylisting).unwrap();
+        assert!(advice.starts_with("wait: ") && advice.ends_with("The answer asks to wait 2 min 0 s"), "{advice}");
+        let advice = mail.advice(Cause::AddressBlocked).unwrap();
+        assert!(advice.ends_with("Where to ask: https://www.spamcop.net/bl.shtml"), "{advice}");
+        assert_eq!(mail.advice(Cause::ServerDown), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use self::cause::Cause;
 pub use self::evidence::{Durations, Ending, Evidence, Firewall, Operator, Seen, Share, Times, Traced};
-pub use self::mail::Mail;
+pub use self::mail::{Answers, Mail};
 use self::rules::RULES;
 pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
@@ -211,7 +211,7 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
             score,
             evidence: lines_for,
             against,
-            next_step: Cause::fill(words.next_step, evidence),
+            next_step: evidence.mail.advice(cause).unwrap_or_else(|| Cause::fill(words.next_step, evidence)),
             by_hand: Cause::fill(words.by_hand, evidence),
             surer: Cause::fill(words.surer, evidence),
         })
@@ -221,7 +221,7 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
 
 /// Attempts that failed, and answers that said no.
 fn troubles(evidence: &Evidence) -> u64 {
-    evidence.subject.all.failed() + evidence.mail.answered_no()
+    evidence.subject.all.failed() + evidence.mail.refusals()
 }
 
 /// Whether mail cannot arrive, whatever connections do.

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Ending, Evidence, Share};
+use super::mail::Answers;
+use crate::answer::{self, AnswerKind, Reply};
 use crate::evidence::dns::finding::Finding as Dns;
 use crate::evidence::firewall::Answer;
 use crate::evidence::probe::compare::{Born, BySource, by_source};
 use crate::evidence::route::Route;
 use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
-use crate::mta::Said;
-use crate::sanitize::sanitize;
+use crate::sanitize::{excerpt, sanitize};
 
 /// One line of the table.
 pub(super) struct Rule {
@@ -38,32 +39,6 @@ const SOME: u64 = 3;
 const SEVERAL: usize = 3;
 /// Connections in a day that a receiver may take for much from one address.
 const MANY: u64 = 50;
-
-/// In answers that refuse an address, in lower case.
-const BLOCK_WORDS: [&str; 10] = [
-    "blocked",
-    "blocklist",
-    "block list",
-    "blacklist",
-    "black list",
-    "spamhaus",
-    "dnsbl",
-    "reputation",
-    "not allowed to send",
-    "on our deny list",
-];
-/// In answers that refuse a rate.
-const LIMIT_WORDS: [&str; 9] = [
-    "too many",
-    "rate limit",
-    "ratelimit",
-    "throttl",
-    "too busy",
-    "too fast",
-    "concurrent connections",
-    "temporarily overloaded",
-    "connection limit",
-];
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -438,8 +413,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 50,
         source: "RFC 5321, 3.1: 554 instead of a greeting refuses this client, whatever it wants",
         holds: |e| {
-            let refused = e.probes.iter().find(|probe| probe.reply.is_some_and(|reply| reply >= 500))?;
-            Some(format!("probed now, {refused}"))
+            greeted(e, |_, kind| matches!(kind, AnswerKind::Reputation | AnswerKind::PtrHelo | AnswerKind::Policy))
         },
     },
     Rule {
@@ -448,8 +422,10 @@ pub(super) const RULES: &[Rule] = &[
         weight: 40,
         source: "RFC 5321, 3.8: 421 instead of a greeting: not now",
         holds: |e| {
-            let put_off = e.probes.iter().find(|probe| probe.reply.is_some_and(|reply| (400..500).contains(&reply)))?;
-            Some(format!("probed now, {put_off}"))
+            let is_later = |kind| {
+                matches!(kind, AnswerKind::Rate | AnswerKind::Temporary | AnswerKind::Unclear | AnswerKind::Greylisting)
+            };
+            greeted(e, |code, kind| code < 500 && is_later(kind))
         },
     },
     Rule {
@@ -543,15 +519,91 @@ pub(super) const RULES: &[Rule] = &[
         name: "answer-names-a-block",
         cause: Cause::AddressBlocked,
         weight: 75,
-        source: "RFC 5321, 4.2 and RFC 3463, 3.8: the other side's answer, as the mail server logged it",
-        holds: |e| answer(e, &BLOCK_WORDS),
+        source: "the table of answers: what receivers publish of their own",
+        holds: |e| answers(e, |of| of.is_sure() && of.cause() == Cause::AddressBlocked),
+    },
+    Rule {
+        name: "answer-may-be-a-block",
+        cause: Cause::AddressBlocked,
+        weight: 40,
+        source: "RFC 3463, 3.8 and RFC 5321, 3.1: a refusal by policy, or in the place of a greeting",
+        holds: |e| {
+            answers(e, |of| of.kind == AnswerKind::Policy || !of.is_sure() && of.cause() == Cause::AddressBlocked)
+        },
+    },
+    Rule {
+        name: "some-answers-name-a-block",
+        cause: Cause::AddressBlocked,
+        weight: 35,
+        source: "the table of answers: what receivers publish of their own",
+        holds: |e| some_answers(e, |of| of.is_sure() && of.cause() == Cause::AddressBlocked),
     },
     Rule {
         name: "answer-names-a-limit",
         cause: Cause::RateLimited,
         weight: 75,
-        source: "RFC 5321, 4.2 and 3.8: the other side's answer, as the mail server logged it",
-        holds: |e| answer(e, &LIMIT_WORDS),
+        source: "the table of answers: what receivers publish of their own",
+        holds: |e| answers(e, |of| of.is_sure() && of.cause() == Cause::RateLimited),
+    },
+    Rule {
+        name: "answer-is-not-now",
+        cause: Cause::RateLimited,
+        weight: 40,
+        source: "RFC 5321, 4.2.1 and RFC 3463, 3.4: the receiver has trouble of its own, or too much to do",
+        holds: |e| answers(e, |of| !of.is_sure() && of.cause() == Cause::RateLimited),
+    },
+    Rule {
+        name: "some-answers-name-a-limit",
+        cause: Cause::RateLimited,
+        weight: 35,
+        source: "the table of answers: what receivers publish of their own",
+        holds: |e| some_answers(e, |of| of.is_sure() && of.cause() == Cause::RateLimited),
+    },
+    Rule {
+        name: "answer-greylists",
+        cause: Cause::Greylisting,
+        weight: 80,
+        source: "RFC 6647: the first try of a new sender is put off",
+        holds: |e| answers(e, |of| of.is_sure() && of.cause() == Cause::Greylisting),
+    },
+    Rule {
+        name: "answer-may-greylist",
+        cause: Cause::Greylisting,
+        weight: 60,
+        source: "RFC 6647: the same in words that others use too",
+        holds: |e| answers(e, |of| !of.is_sure() && of.cause() == Cause::Greylisting),
+    },
+    Rule {
+        name: "answer-says-only-later",
+        cause: Cause::Greylisting,
+        weight: 30,
+        source: "RFC 6647: greylisting is a 4xx to MAIL, RCPT or DATA, and need not say so",
+        holds: |e| answers(e, |of| of.kind == AnswerKind::Unclear && of.is_transient()),
+    },
+    Rule {
+        name: "some-answers-greylist",
+        cause: Cause::Greylisting,
+        weight: 35,
+        source: "RFC 6647: the first try of a new sender is put off",
+        holds: |e| some_answers(e, |of| of.is_sure() && of.cause() == Cause::Greylisting),
+    },
+    Rule {
+        name: "answer-is-about-the-message",
+        cause: Cause::MessageRefused,
+        weight: 75,
+        source: "RFC 3463: addresses, mailboxes, sizes, contents and authentication are not the connection",
+        holds: |e| {
+            let refused = answers(e, |of| of.is_sure() && of.cause() == Cause::MessageRefused)?;
+            // Connections that fail are something else, and worse.
+            (e.mail.refusals() >= e.subject.all.failed()).then_some(refused)
+        },
+    },
+    Rule {
+        name: "answer-may-be-about-the-message",
+        cause: Cause::MessageRefused,
+        weight: 35,
+        source: "RFC 5321, 4.2: a refusal that does not say what it is about",
+        holds: |e| answers(e, |of| !of.is_sure() && of.cause() == Cause::MessageRefused),
     },
     Rule {
         name: "refused-after-volume",
@@ -773,15 +825,38 @@ fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What the other side answered, if one of these words is in it.
-fn answer(e: &Evidence, words: &[&str]) -> Option<String> {
-    let answer = e.mail.words.get(&Said::Answered)?;
-    let lower = answer.to_lowercase();
-    let count = e.mail.answered_no();
-    words
-        .iter()
-        .any(|word| lower.contains(word))
-        .then(|| format!("{count} times it answered, last: {}", sanitize(answer)))
+/// What the other side answered, if at least half of its answers are meant.
+fn answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
+    let (count, line) = answered(e, is_meant)?;
+    (count * 2 >= all_answers(e)).then_some(line)
+}
+
+/// The same, if it is less than half of them.
+fn some_answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
+    let (count, line) = answered(e, is_meant)?;
+    (count * 2 < all_answers(e)).then_some(line)
+}
+
+fn all_answers(e: &Evidence) -> u64 {
+    e.mail.answers.iter().map(|of| of.count).sum()
+}
+
+/// How many answers are meant, and the most frequent of them in words.
+fn answered(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<(u64, String)> {
+    let meant: Vec<&Answers> = e.mail.answers.iter().filter(|of| is_meant(of)).collect();
+    let (count, of) = (meant.iter().map(|of| of.count).sum(), *meant.first()?);
+    let provider = of.provider.map(|provider| format!(" ({provider})")).unwrap_or_default();
+    let (all, words) = (all_answers(e), excerpt(&of.last));
+    Some((count, format!("{count} of {all} answers{provider}: {}; the last: {} {words}", of.meaning, of.codes)))
+}
+
+/// A probe whose greeting is an answer of this reply code and kind, and what it means.
+fn greeted(e: &Evidence, is_meant: impl Fn(u16, AnswerKind) -> bool) -> Option<String> {
+    e.probes.iter().find_map(|probe| {
+        let reply = Reply::of_greeting(probe.banner.as_deref()?)?;
+        let meaning = answer::meaning(&reply).filter(|meaning| is_meant(reply.code, meaning.kind))?;
+        Some(format!("probed now, {probe}: {}", meaning.meaning))
+    })
 }
 
 fn served_now(e: &Evidence) -> Option<String> {

@@ -14,7 +14,7 @@ pub use crate::format::place::destination;
 use crate::format::record::Record;
 use crate::label::{Label, Origin, Reason};
 use crate::record::joined::Joined;
-use crate::sanitize::sanitize;
+use crate::sanitize::{excerpt, sanitize};
 use crate::scope::{Change, EndCause, ScopeChange};
 
 /// Width of the longest label.
@@ -84,7 +84,7 @@ pub fn append_delivery(delivery: &Joined, is_coloured: bool, out: &mut Vec<u8>) 
     let time = delivery.time.strftime("%H:%M:%S.%3fZ");
     let (mta, destination) = (&delivery.mta, destination(&delivery.dst));
     let host = mta.host.as_ref().map(|host| format!(" at {}", sanitize(host))).unwrap_or_default();
-    let words = mta.words.as_ref().map(|words| format!(": {}", sanitize(words))).unwrap_or_default();
+    let words = mta.words.as_ref().map(|words| format!(": {}", excerpt(words))).unwrap_or_default();
     let end = mta.status.map(|status| format!("; in the end {}", status.as_str())).unwrap_or_default();
     let unlogged = if mta.unlogged { ", without a line on this attempt" } else { "" };
     let _ = writeln!(

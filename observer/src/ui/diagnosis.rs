@@ -2,16 +2,18 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnose::{Count, Diagnosis, Firewall, LikelyCause, Line, Mail};
+use crate::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail};
 use crate::firewall::{Answer, Way};
 use crate::label::Origin;
-use crate::sanitize::sanitize;
+use crate::sanitize::{excerpt, sanitize};
 use crate::wrap::wrap;
 
 /// Columns of a terminal that a mail has too.
 const WIDTH: usize = 78;
 /// Domains that are named.
 const DOMAINS: usize = 4;
+/// Kinds of answers that are shown.
+const ANSWERS: usize = 4;
 
 /// The diagnosis in words, likeliest cause first. Ends with a newline.
 pub fn render(diagnosis: &Diagnosis) -> String {
@@ -125,7 +127,12 @@ fn mail_log(text: &mut String, mail: &Mail) {
     }
     for (said, words) in &mail.words {
         let count = mail.said.get(said).copied().unwrap_or(0);
-        paragraph(text, "           ", &format!("{count} {}, last: {}", said.as_str(), sanitize(words)));
+        paragraph(text, "           ", &format!("{count} {}, last: {}", said.as_str(), excerpt(words)));
+    }
+    for answers in mail.answers.iter().take(ANSWERS) {
+        let Answers { count, kind, meaning, .. } = answers;
+        let answers = if *count == 1 { "answer" } else { "answers" };
+        paragraph(text, "           ", &format!("{count} {answers} about {}: {meaning}", kind.about()));
     }
 }
 
@@ -138,7 +145,10 @@ fn since(diagnosis: &Diagnosis) -> String {
 }
 
 fn endings(text: &mut String, endings: &[Count]) {
-    text.push('\n');
+    // Where nothing was tried, the log alone speaks.
+    if !endings.is_empty() {
+        text.push('\n');
+    }
     for ending in endings {
         let reason = ending.reason.map_or("", |reason| reason.as_str());
         let origin = ending.origin.map_or("", Origin::as_str);

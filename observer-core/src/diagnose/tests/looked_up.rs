@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Case, RST, SILENCE, evidence, works};
-use crate::diagnose::{Cause, Evidence, Traced};
+use crate::diagnose::{Cause, Evidence, Mail, Traced};
 use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
 use crate::evidence::probe::trace::{Answer, Hop, Kind as Sent, Trace};
@@ -14,6 +14,11 @@ use crate::sample;
 
 pub(super) fn cases() -> Vec<Case> {
     let blocked = "host mx.example.net[203.0.113.5] said: 554 5.7.1 192.0.2.10 is blocked, see our block list";
+    let said = |words: &str| format!("host mx.example.net[203.0.113.5] said: {words}");
+    let blocked_3 = said("554 5.7.1 Client host [192.0.2.10] blocked using bl.example.org");
+    let (limit, grey) = (said("450 4.7.1 Error: too much mail"), said("450 4.2.0 Greylisted for 300 seconds"));
+    let unknown = said("550 5.1.1 <*@example.net>: User unknown (in reply to RCPT TO command)");
+    let recipients = said("452 4.5.3 Error: too many recipients (in reply to RCPT TO command)");
     let too_many = "host mx.example.net[203.0.113.5] said: 421 4.7.0 Too many concurrent connections";
     let refused = traced(Answer::Reset, Born::AtTheEnd { hop: 2 });
     let on_the_way = Born::OnTheWay { hop: 1, destination: 9, after: None };
@@ -23,6 +28,16 @@ pub(super) fn cases() -> Vec<Case> {
         ("greeted with not now", probed(421), vec![Cause::ServerDown, Cause::RateLimited]),
         ("the log names a block list", logged(blocked), vec![Cause::AddressBlocked]),
         ("the log names a limit", logged(too_many), vec![Cause::RateLimited]),
+        ("greylisted", logged(&grey), vec![Cause::Greylisting]),
+        ("perhaps greylisted", logged(&said("451 4.7.1 Try again later")), vec![Cause::Greylisting]),
+        ("busy", logged(&said("452 4.3.1 Insufficient system resources")), vec![Cause::RateLimited]),
+        ("only later", logged(&said("451 Please try again later")), vec![Cause::RateLimited, Cause::Greylisting]),
+        ("user unknown", logged(&unknown), vec![Cause::MessageRefused]),
+        ("too many recipients", logged(&recipients), vec![Cause::MessageRefused]),
+        ("a policy", logged(&said("550 5.7.1 no")), vec![Cause::AddressBlocked, Cause::MessageRefused]),
+        ("some name a block", logged_all(&[&unknown, &unknown, &blocked_3]), vec![Cause::MessageRefused]),
+        ("some name a limit", logged_all(&[&unknown, &unknown, &limit]), vec![Cause::MessageRefused]),
+        ("some greylist", logged_all(&[&unknown, &unknown, &grey]), vec![Cause::MessageRefused]),
         ("a RST from the destination", with(evidence(&[(9, RST)], works()), refused), vec![Cause::ServerDown]),
         (
             "a RST from nearer",
@@ -72,22 +87,37 @@ fn probed(reply: u16) -> Evidence {
 }
 
 /// Nothing fails but the answers.
-fn logged(words: &str) -> Evidence {
-    let mut evidence = evidence(&[(9, super::CONNECTED)], works());
-    for connect in [Connect::Seen, Connect::Seen, Connect::Seen, Connect::None, Connect::Unlogged] {
-        evidence.mail.add(&Delivery {
-            time: sample::time(),
-            kind: Kind::Postfix,
-            queue_id: Some("4Wx".to_owned()),
-            recipient_domain: Some("example.net".to_owned()),
-            status: Some(Status::Deferred),
-            host: Some("mx.example.net".to_owned()),
-            ip: Some(sample::ip("203.0.113.5")),
-            said: if connect == Connect::Seen { Said::Answered } else { Said::Nothing },
-            words: words.to_owned(),
-            connect,
-            attempt: None,
-        });
+fn logged_all(answers: &[&str]) -> Evidence {
+    let mut evidence = logged(answers[0]);
+    evidence.mail = Mail::default();
+    for words in answers {
+        for row in logged_rows(words) {
+            evidence.mail.add(&row);
+        }
     }
     evidence
+}
+
+/// The same, with one answer.
+fn logged(words: &str) -> Evidence {
+    let mut evidence = evidence(&[(9, super::CONNECTED)], works());
+    logged_rows(words).iter().for_each(|row| evidence.mail.add(row));
+    evidence
+}
+
+fn logged_rows(words: &str) -> Vec<Delivery> {
+    let row = |connect| Delivery {
+        time: sample::time(),
+        kind: Kind::Postfix,
+        queue_id: Some("4Wx".to_owned()),
+        recipient_domain: Some("example.net".to_owned()),
+        status: Some(Status::Deferred),
+        host: Some("mx.example.net".to_owned()),
+        ip: Some(sample::ip("203.0.113.5")),
+        said: if connect == Connect::Seen { Said::Answered } else { Said::Nothing },
+        words: words.to_owned(),
+        connect,
+        attempt: None,
+    };
+    [Connect::Seen, Connect::Seen, Connect::Seen, Connect::None, Connect::Unlogged].map(row).to_vec()
 }
