@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use observer_core::join::{Joiner, Settings};
 use observer_core::mta::stamp::Clock;
-use observer_core::mta::{Kind, WORDS_MAX, parse};
+use observer_core::mta::{Kind, Understanding, WORDS_MAX, read};
 
 const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
 
@@ -15,8 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
     let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
     for kind in KINDS {
         let mut joiner = Joiner::new(Settings { max_waiting: 4, ..Settings::default() });
-        for line in bytes.split(|&byte| byte == b'\n') {
-            let Some(line) = parse(kind, line, &clock) else { continue };
+        let mut understanding = Understanding::default();
+        let mut read_of = |line| {
+            let reading = read(kind, line, &clock);
+            understanding.take(line, reading.writer);
+            reading.lines
+        };
+        for line in bytes.split(|&byte| byte == b'\n').flat_map(&mut read_of) {
             assert!(line.words.len() <= WORDS_MAX);
             assert!(!line.recipient_domain.as_ref().is_some_and(|domain| domain.contains('@')));
             for (at, _) in line.words.match_indices('@') {
@@ -25,5 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
             joiner.line(line);
         }
         joiner.finish();
+        let shown = understanding.nothing().map_or("", |(_, first)| first);
+        assert!(shown.len() <= 200 && !shown.contains(char::is_control));
     }
 });

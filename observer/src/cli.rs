@@ -364,6 +364,10 @@ const DOCTOR_ABOUT: &str = "Say what this kernel and these privileges allow, hoo
 /// Say what this kernel and these privileges allow, hook by hook.
 #[derive(Debug, Default, Args)]
 pub struct DoctorArgs {
+    /// Look at the mail server's log of this configuration too, as for `observer run` [default:
+    /// /etc/observer/observer.toml, if it exists]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

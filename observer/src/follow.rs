@@ -8,8 +8,9 @@ mod lines;
 mod tests;
 mod trail;
 
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +20,7 @@ use self::journal::Journal;
 pub use observer_core::mta::LogCounts as Counts;
 
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, Line, parse};
+use crate::mta::{Kind, Line, Reading, Understanding, Writer, entry_text, read, read_entry};
 
 const JOURNALCTL: &str = "journalctl";
 /// Where it may be beside PATH.
@@ -35,9 +36,10 @@ pub fn journalctl() -> Option<PathBuf> {
 /// Where a log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A file, which may be rotated, by renaming or by copying and truncating.
+    /// A file, which may be rotated, by renaming or by copying and truncating; or one for each day or month, with the
+    /// `%D` or `%M` of Exim's `log_file_path` in its name.
     File(PathBuf),
-    /// The journal: what comes with the facility `mail`.
+    /// The journal: what comes with the facility `mail`, or from a container.
     Journal,
 }
 
@@ -64,7 +66,10 @@ pub struct Follower {
     kind: Kind,
     zone: TimeZone,
     log: Log,
+    /// The path, where its name has a date in it.
+    dated: Option<PathBuf>,
     counts: Counts,
+    understanding: Understanding,
 }
 
 impl Follower {
@@ -74,14 +79,20 @@ impl Follower {
     /// # Errors
     /// If it can't be read, is no regular file, or journalctl can't be started.
     pub fn open(kind: Kind, place: &Place, from: From) -> io::Result<Self> {
-        let log = match place {
-            Place::File(path) => Log::File(LogFile::open(path.clone(), from)?),
+        let zone = TimeZone::system();
+        let (log, dated) = match place {
+            Place::File(path) => {
+                let now = named_at(path, Timestamp::now(), &zone);
+                let is_dated = now != *path;
+                (Log::File(LogFile::open(now, from)?), is_dated.then(|| path.clone()))
+            }
             Place::Journal => {
                 let program = journalctl().ok_or(io::ErrorKind::NotFound)?;
-                Log::Journal(Journal::start(&program, from)?)
+                (Log::Journal(Journal::start(&program, from)?), None)
             }
         };
-        Ok(Self { kind, zone: TimeZone::system(), log, counts: Counts::default() })
+        let (counts, understanding) = (Counts::default(), Understanding::default());
+        Ok(Self { kind, zone, log, dated, counts, understanding })
     }
 
     /// Hands over the lines that have come since, a chunk at most; true if there may
@@ -91,23 +102,37 @@ impl Follower {
     /// If it can't be read any more. It may be tried again later.
     pub fn poll(&mut self, now: Timestamp, mut take: impl FnMut(Line)) -> io::Result<bool> {
         let clock = Clock { now, zone: self.zone.clone() };
-        let (kind, counts) = (self.kind, &mut self.counts);
-        let mut lines = 0;
-        let mut deliveries = 0;
-        let mut tell = |line: Option<Line>| {
-            lines += 1;
-            if let Some(line) = line {
-                deliveries += 1;
-                take(line);
-            }
+        let (kind, counts, understanding) = (self.kind, &mut self.counts, &mut self.understanding);
+        let mut read_so_far = Counts::default();
+        let mut tell = |reading: Reading, shown: &[u8]| {
+            read_so_far.lines += 1;
+            read_so_far.understood += u64::from(reading.writer == Writer::Server);
+            read_so_far.deliveries += u64::from(!reading.lines.is_empty());
+            understanding.take(shown, reading.writer);
+            reading.lines.into_iter().for_each(&mut take);
         };
         let more = match &mut self.log {
-            Log::File(file) => file.poll(counts, &mut |line| tell(parse(kind, line, &clock))),
-            Log::Journal(journal) => journal.poll(counts, &mut |line| tell(journal::entry(kind, line, &clock))),
+            Log::File(file) => {
+                if let Some(path) = &self.dated {
+                    file.go_to(named_at(path, now, &self.zone));
+                }
+                file.poll(counts, &mut |line| tell(read(kind, line, &clock), line))
+            }
+            Log::Journal(journal) => journal.poll(counts, &mut |line| {
+                let reading = read_entry(kind, line, &clock);
+                let shown = if reading.writer == Writer::Server { None } else { entry_text(line) };
+                tell(reading, shown.as_ref().map_or(line, String::as_bytes));
+            }),
         };
-        counts.lines += lines;
-        counts.deliveries += deliveries;
+        counts.lines += read_so_far.lines;
+        counts.understood += read_so_far.understood;
+        counts.deliveries += read_so_far.deliveries;
         more
+    }
+
+    /// How many lines came of which none is understood, and the first of them; `None` if one is.
+    pub fn not_understood(&self) -> Option<(u64, &str)> {
+        self.understanding.nothing()
     }
 
     /// Why files can come and go unnoticed; `None`: they cannot.
@@ -122,4 +147,15 @@ impl Follower {
     pub fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// The path with the date in the place of Exim's `%D` and `%M`, and the name of the log in that of `%s`.
+fn named_at(path: &Path, now: Timestamp, zone: &TimeZone) -> PathBuf {
+    let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| name.contains("%D") || name.contains("%M"))
+    else {
+        return path.to_owned();
+    };
+    let date = zone.to_datetime(now).date();
+    let day = date.strftime("%Y%m%d").to_string();
+    path.with_file_name(name.replace("%s", "main").replace("%D", &day).replace("%M", &day[..6]))
 }

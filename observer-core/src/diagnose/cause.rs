@@ -66,7 +66,7 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,

@@ -196,7 +196,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "the rules of this host's firewall as they are now, with the verdict that comes first",
         holds: |e| {
             let walked = &e.firewall.as_ref()?.walked;
-            let is_stopped = walked.answer == Answer::Stopped && !(answered(e) && e.subject.count(local_firewall) == 0);
+            let is_stopped = walked.answer == Answer::Stopped && !(is_answered(e) && e.subject.count(local_firewall) == 0);
             walked.findings.first().filter(|_| is_stopped).map(ToString::to_string)
         },
     },
@@ -876,7 +876,7 @@ fn passes(e: &Evidence) -> bool {
 }
 
 /// Whether something outside this host answered: then no rule here stops the SYN.
-fn answered(e: &Evidence) -> bool {
+fn is_answered(e: &Evidence) -> bool {
     let by_others =
         |(_, _, origin): Ending| matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox));
     e.subject.all.answered > 0 || e.subject.count(by_others) > 0

@@ -79,6 +79,8 @@ impl Deliveries {
             precision: line.precision,
             is_accepted: accepted(&line),
             at: at.unwrap_or(At::End),
+            // Its last host alone is logged when it has failed.
+            is_late: line.kind == Kind::KumoMta && !line.status.is_final(),
             doubt: 0,
         };
         delivery.steps.push(Step { relay, said: line.said, words: line.words, is_accepted: false, found });
@@ -91,7 +93,7 @@ impl Deliveries {
             Kind::Postfix => Some(Key::Process(line.pid)),
             Kind::Exim => line.queue_id.clone().map(Key::Message),
             Kind::OpenSmtpd => line.session.clone().map(Key::Session),
-            Kind::KumoMta => None,
+            Kind::KumoMta => line.queue_id.clone().map(Key::Message),
         };
         let open = key.as_ref().and_then(|key| self.open.get(key)).copied();
         if let Some(id) = open.filter(|id| self.all.get(id).is_some_and(|delivery| goes_on(delivery, line))) {
@@ -226,12 +228,17 @@ fn pid(line: &Line, settings: &Settings) -> Option<u32> {
 /// When a line is written, as seen from the attempt; `None` where that is not known.
 fn at(line: &Line) -> Option<At> {
     match line.kind {
-        Kind::Postfix if line.said.is_not_connected() || line.said == Said::Other => Some(At::End),
+        Kind::Postfix if line.said.is_not_connected() => Some(At::End),
         Kind::Postfix => Some(At::Within),
-        // Its parent logs when the process that connected has ended.
+        // Its parent logs when the process that connected has ended, but for a connection that is kept for the next
+        // message: not one that failed.
+        Kind::Exim if matches!(line.said, Said::Nothing | Said::Answered) => Some(At::Within),
         Kind::Exim => Some(At::End),
         Kind::OpenSmtpd => (line.status == Status::Trying).then_some(At::Start),
-        Kind::KumoMta => line.source.map(|_| At::Within),
+        Kind::KumoMta if line.source.is_some() => Some(At::Within),
+        // Of a connect that failed it does not log this end. A connection that was made through a proxy has none
+        // here either.
+        Kind::KumoMta => (line.said != Said::Nothing && line.said != Said::Answered).then_some(At::End),
     }
 }
 
@@ -242,7 +249,7 @@ fn accepted(line: &Line) -> Option<bool> {
         // An ICMP error can come between two looks at the socket: then it is the read that fails, and Postfix says
         // the same of a handshake that was never completed.
         Said::LostBeforeGreeting => None,
-        Said::NoGreeting | Said::LostInSession | Said::Answered => Some(true),
+        Said::NoGreeting | Said::LostInSession | Said::TlsFailed | Said::Answered => Some(true),
         said if said.is_not_connected() => Some(false),
         _ => None,
     }

@@ -32,7 +32,7 @@ pub enum Found {
     Nothing,
     /// None of its own: the connection had been made for an earlier message.
     Reused,
-    /// Not looked for, for want of room.
+    /// Not looked for, for want of room, or because the log named the host too late.
     Unsought,
 }
 
@@ -188,7 +188,9 @@ impl Delivery {
     /// True if a line only says again what a step said.
     pub(super) fn has_step(&self, line: &Line, relay: &Relay) -> bool {
         let is_same = |step: &Step| step.relay.ip == relay.ip && is_same_port(step.relay.port, relay.port);
-        let is_alike = |step: &Step| step.said.is_not_connected() == line.said.is_not_connected();
+        // Where TLS failed, the next connection is without it.
+        let is_as_secure = |step: &Step| (step.said == Said::TlsFailed) == (line.said == Said::TlsFailed);
+        let is_alike = |step: &Step| step.said.is_not_connected() == line.said.is_not_connected() && is_as_secure(step);
         let is_last = self.steps.last().is_some_and(|step| is_same(step) && is_alike(step));
         match line.kind {
             // Each connect that failed has a line, which the last word only says again.
@@ -196,6 +198,11 @@ impl Delivery {
             // One session, several recipients.
             Kind::Postfix if line.status.is_final() => self.steps.iter().any(|step| is_same(step) && is_alike(step)),
             Kind::Postfix => is_last,
+            // Its TLS library says it, and then the one that had called that.
+            Kind::Exim if line.said == Said::TlsFailed => {
+                self.steps.iter().any(|step| is_same(step) && is_as_secure(step))
+            }
+            Kind::Exim => line.status.is_final() && self.steps.iter().any(|step| is_same(step) && is_as_secure(step)),
             _ => line.status.is_final() && self.steps.iter().any(is_same),
         }
     }
@@ -231,8 +238,11 @@ pub(super) fn whole(delivery: &Delivery) -> Mta {
 
 /// True if a line continues a delivery, rather than beginning the next one.
 pub(super) fn goes_on(delivery: &Delivery, line: &Line) -> bool {
-    if line.kind == Kind::OpenSmtpd {
-        return true;
+    match line.kind {
+        Kind::OpenSmtpd => return true,
+        // Each record is one.
+        Kind::KumoMta => return !delivery.status.is_final(),
+        Kind::Postfix | Kind::Exim => {}
     }
     let is_same_message = delivery.queue_id.is_none() || line.queue_id.is_none() || delivery.queue_id == line.queue_id;
     // After the first recipient come the others, and nothing else.

@@ -72,6 +72,11 @@ impl DomainKey {
         delivery.names_mut().for_each(|name| *name = self.hash(name));
     }
 
+    /// Hides every name in a line that was not understood.
+    pub fn hide_line(&self, line: &str) -> String {
+        self.without_names(line, &[])
+    }
+
     /// A hash for every name in the words: what follows an `@`, what an address in
     /// brackets follows, what has a dot and is no number, and the names that are known.
     fn without_names(&self, words: &str, known: &[String]) -> String {

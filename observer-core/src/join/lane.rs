@@ -49,6 +49,8 @@ pub(super) struct Mention {
     pub is_accepted: Option<bool>,
     /// When that is, as seen from the attempt.
     pub at: At,
+    /// The line came so long after the attempt that its event may have gone on.
+    pub is_late: bool,
     /// So many attempts fitted it, and it was not clear whose it is; it may be of one
     /// that is still to come.
     pub doubt: usize,
@@ -99,6 +101,12 @@ pub(super) enum Match {
     },
 }
 
+impl Match {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     attempt: Attempt,
@@ -111,6 +119,8 @@ struct Held {
 pub(super) struct Lane {
     attempts: Vec<Held>,
     mentions: Vec<Mention>,
+    /// Mentions that fitted nothing, and would have fitted an attempt of another process.
+    other_pids: u64,
 }
 
 impl Lane {
@@ -145,11 +155,19 @@ impl Lane {
             self.mentions.retain(|_| !told.next().unwrap_or_default());
         }
         let open: Vec<_> = self.attempts.iter().filter(|held| held.found.is_none()).map(|held| &held.attempt).collect();
+        let unmatched: Vec<_> =
+            self.attempts.iter().filter(|held| held.found.as_ref().is_none_or(Match::is_none)).collect();
+        let other_pids = &mut self.other_pids;
         self.mentions.retain(|mention| {
             let is_waiting =
                 mention.ripe_at(settings) > until || open.iter().any(|attempt| mention.fits(attempt, settings));
             if !is_waiting {
-                tell(mention, many(mention.doubt));
+                let is_gone = mention.is_late && mention.doubt == 0;
+                let of_another = Mention { pid: None, ..mention.clone() };
+                let is_but_for_pid = mention.pid.is_some() && mention.doubt == 0;
+                *other_pids +=
+                    u64::from(is_but_for_pid && unmatched.iter().any(|held| of_another.fits(&held.attempt, settings)));
+                tell(mention, if is_gone { Found::Unsought } else { many(mention.doubt) });
             }
             is_waiting
         });
@@ -187,6 +205,11 @@ impl Lane {
                 None => self.mentions[nth].doubt = count,
             }
         }
+    }
+
+    /// How many more mentions would have fitted an attempt of another process.
+    pub(super) fn take_other_pids(&mut self) -> u64 {
+        std::mem::take(&mut self.other_pids)
     }
 
     /// Takes the attempts of whose deliveries all is known, by `is_known`, and those that have waited enough.

@@ -157,6 +157,9 @@ pub struct Waiting {
     pub early_attempts: u64,
     /// Mentions and deliveries settled too early, for want of room.
     pub early_lines: u64,
+    /// Mentions that fitted nothing, and would have fitted an attempt of another process: those in the log
+    /// may be of a process id namespace of its own.
+    pub other_pids: u64,
 }
 
 /// Puts attempts and lines together.
@@ -226,6 +229,7 @@ impl Joiner {
                 waiting.mentions -= 1;
                 deliveries.found(mention.place, found);
             });
+            waiting.other_pids += lane.take_other_pids();
             for (attempt, mentions) in lane.take_attempts(until, settings, |place| deliveries.is_known(place)) {
                 waiting.attempts -= 1;
                 settled.attempts.push(judge(&attempt, &mentions, deliveries));

@@ -52,7 +52,7 @@ pub enum Connect {
     None,
     /// An attempt on which the log has no line.
     Unlogged,
-    /// None was looked for, for want of room.
+    /// None was looked for, for want of room, or because the log named the host too late.
     Unsought,
     /// Some, of which the log does not say that they were for this message: those of
     /// OpenSMTPD whose sessions all failed.

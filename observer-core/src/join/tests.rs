@@ -345,3 +345,106 @@ fn what_has_no_room_is_counted() {
     assert_eq!((settled.attempts.len(), settled.deliveries.len()), (100, 100));
     assert_eq!(settled.attempts.iter().filter(|judged| judged.verdict == Verdict::Unsought).count(), 84);
 }
+
+#[test]
+fn a_connection_that_exim_keeps_for_the_next_message_is_not_over_yet() {
+    let settled = join(
+        vec![attempt("a", 7, 5, 1_000, 60_000, true)],
+        vec![
+            exim(1_600, "1rAbCd-0001bQ-2x => u@d5.example R=r T=t H=mx5 [203.0.113.5]:25 C=\"250 OK\""),
+            exim(2_600, "1rAbCd-0001bQ-2y => u@d5.example R=r T=t H=mx5 [203.0.113.5]:25* C=\"250 OK\""),
+        ],
+    );
+    assert_eq!(brief(&settled), ["a Joined 1rAbCd-0001bQ-2x d5.example mx5"]);
+    let found: Vec<_> = settled.deliveries.iter().map(|delivery| delivery.steps[0].found.clone()).collect();
+    assert_eq!(found, [Found::One("a".to_owned()), Found::Reused]);
+}
+
+#[test]
+fn where_tls_fails_the_next_connection_is_another_one() {
+    let postfix = |ms: i64, text: &str| parsed(Kind::Postfix, &format!("{} mx1 postfix/smtp[7]: {text}", stamp(ms)));
+    let attempts = || vec![attempt("a", 7, 5, 1_000, 3_000, true), attempt("b", 7, 5, 3_010, 5_500, true)];
+    let lines = vec![
+        postfix(2_990, "SSL_connect error to mx5.example.net[203.0.113.5]:25: lost connection"),
+        sent(5_000, 7, "AAAAAA", 5, ""),
+    ];
+    let settled = join(attempts(), lines);
+    assert_eq!(
+        brief(&settled),
+        ["a Joined AAAAAA d5.example mx5.example.net", "b Joined AAAAAA d5.example mx5.example.net"]
+    );
+    let said: Vec<_> = settled.deliveries[0].steps.iter().map(|step| step.said).collect();
+    assert_eq!(said, [Said::TlsFailed, Said::Nothing]);
+    // A failure that is said twice is one.
+    let lines = vec![
+        exim(2_900, "1rAbCd-0001bQ-2x H=mx5 [203.0.113.5] TLS error on connection (SSL_connect): error"),
+        exim(
+            3_000,
+            "1rAbCd-0001bQ-2x == u@d5.example R=r T=t defer (-37) H=mx5 [203.0.113.5]: TLS session: (SSL_connect): error",
+        ),
+    ];
+    let settled = join(vec![attempt("a", 7, 5, 1_000, 3_000, true)], lines);
+    assert_eq!(brief(&settled), ["a Joined 1rAbCd-0001bQ-2x d5.example mx5"]);
+    assert_eq!(settled.deliveries[0].steps.len(), 1);
+}
+
+#[test]
+fn every_host_that_kumomta_names_in_its_words_belongs_to_the_delivery() {
+    let failed = |ms: i64, id: &str, hosts: &str| {
+        let line = format!(
+            "{{\"type\":\"TransientFailure\",\"id\":\"{id}\",\"recipient\":\"u@d5.example\",\"timestamp\":1,\"event_time\":\"{}\",\
+             \"peer_address\":null,\"response\":{{\"code\":400,\"content\":\"KumoMTA internal: failed to connect to any candidate hosts: \
+             {hosts}\"}}}}",
+            at(ms)
+        );
+        let clock = Clock { now: at(86_400_000), zone: TimeZone::UTC };
+        crate::mta::read(Kind::KumoMta, line.as_bytes(), &clock).lines
+    };
+    let timed_out =
+        "connect to 203.0.113.5:25 and read initial banner: timeout after 60s while connecting to 203.0.113.5:25 x";
+    let refused = |host: u8| {
+        format!(
+            "connect to 203.0.113.{host}:25 and read initial banner: failed to connect to 203.0.113.{host}:25: Connection \
+             refused (os error 111)"
+        )
+    };
+    let attempts = vec![
+        attempt("a", 9, 6, 900, 1_000, false),
+        attempt("b", 9, 5, 1_000, 61_000, false),
+        attempt("c", 9, 7, 61_000, 61_100, false),
+        // Long before.
+        attempt("x", 9, 7, 30_000, 30_100, false),
+    ];
+    // Two messages that waited for the same connection, and the next one of the first message.
+    let hosts = format!("{}, {timed_out}, {}", refused(6), refused(7));
+    let lines = [failed(61_110, "aa", &hosts), failed(61_110, "bb", &hosts), failed(900_000, "aa", &refused(7))];
+    let settled = join(attempts, lines.concat());
+    assert_eq!(
+        brief(&settled),
+        ["a Joined aa d5.example -", "x Nothing - - -", "b Joined aa d5.example -", "c Joined aa d5.example -"]
+    );
+    let said: Vec<_> = settled.deliveries.iter().map(|delivery| delivery.steps.len()).collect();
+    assert_eq!(said, [3, 3, 1]);
+    let mta = settled.attempts[2].mta.as_ref().unwrap();
+    assert_eq!((mta.said, mta.status), (Some(Said::TimedOut), Some(Status::Deferred)));
+    // The event of a host that failed long before has gone on. It is not said that there was none.
+    let settled = join(Vec::new(), failed(61_110, "aa", &hosts));
+    let found: Vec<_> = settled.deliveries[0].steps.iter().map(|step| step.found.clone()).collect();
+    assert_eq!(found, [Found::Unsought, Found::Unsought, Found::Nothing]);
+}
+
+#[test]
+fn process_ids_of_a_container_are_noticed() {
+    let other_pids = |attempts: Vec<Attempt>, lines: Vec<Line>| {
+        let mut joiner = Joiner::new(Settings::default());
+        attempts.into_iter().for_each(|attempt| joiner.attempt(attempt));
+        lines.into_iter().for_each(|line| joiner.line(line));
+        joiner.settle(Timestamp::MAX);
+        joiner.waiting().other_pids
+    };
+    let attempts = || vec![attempt("a", 4_711, 5, 1_000, 1_100, false), attempt("b", 4_712, 6, 1_000, 1_100, false)];
+    assert_eq!(other_pids(attempts(), vec![refused(1_110, 7, 5), refused(1_110, 7, 6)]), 2);
+    assert_eq!(other_pids(attempts(), vec![refused(1_110, 4_711, 5), refused(1_110, 7, 7)]), 0);
+    // The same host at another time.
+    assert_eq!(other_pids(attempts(), vec![refused(60_000, 7, 5)]), 0);
+}

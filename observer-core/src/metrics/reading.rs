@@ -225,6 +225,8 @@ impl ReaderMetrics {
 pub struct MtaMetrics {
     /// True if the log can be read.
     pub is_read: bool,
+    /// True if lines came, and none of them is understood.
+    pub is_not_understood: bool,
     /// What was read.
     pub counts: LogCounts,
     /// What became of attempts.
@@ -237,7 +239,11 @@ impl MtaMetrics {
     pub(super) fn write(self, out: &mut Exposition) {
         let help = "1 if the mail server's log can be read, 0 if not.";
         out.family("observer_mta_log_up", Kind::Gauge, help).put([], u64::from(self.is_read));
+        let help = "1 if lines of the mail server's log came and none of them is understood, 0 if not.";
+        out.family("observer_mta_log_not_understood", Kind::Gauge, help).put([], u64::from(self.is_not_understood));
         let mut count = |name, help, value: u64| out.family(name, Kind::Counter, help).put([], value);
+        let help = "Lines of the mail server's log that have the form of its own.";
+        count("observer_mta_log_understood_lines", help, self.counts.understood);
         count("observer_mta_log_lines", "Lines of the mail server's log that were read.", self.counts.lines);
         let help = "Lines of the mail server's log that tell of a delivery.";
         count("observer_mta_log_delivery_lines", help, self.counts.deliveries);

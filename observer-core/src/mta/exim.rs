@@ -7,33 +7,56 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::header::Header;
-use super::stamp::{self, Clock};
+use super::header::{self, Header};
+use super::stamp::{self, Clock, Seen};
 use super::words::{domain_of, host_name, redacted, redacted_unknown};
-use super::{Kind, Line, Relay, Said, Status};
+use super::{Kind, Line, Reading, Relay, Said, Status};
+
+/// True for a tag of Exim: `exim`, `exim4`, and what else `syslog_processname` makes of it.
+pub(super) fn is_own(tag: &str) -> bool {
+    tag.starts_with("exim")
+}
 
 /// The meaning of a line of mainlog, or of the same by syslog.
-pub(super) fn line(text: &str, clock: &Clock) -> Option<Line> {
-    if let Some((time, precision, text)) = stamp::exim(text, clock) {
-        return plain(&Header { time, precision, host: None, tag: "exim", pid: None, text });
+pub(super) fn line(text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
+    let stamped = stamp::exim(text, clock);
+    // A daemon may write the same stamp before its host and tag.
+    if let Some(header) = header::syslog(text, seen, clock).filter(|header| is_own(header.tag)) {
+        return super::of_message(Kind::Exim, &header, clock);
     }
-    let header = super::header::syslog(text, clock)?;
-    message(&header, clock)
+    match stamped {
+        Some(stamped) => {
+            let (time, precision) = stamped.written(seen);
+            let header = Header { time, precision, host: None, tag: "exim", pid: None, text: stamped.rest };
+            Reading::of(plain(&header))
+        }
+        None => header::syslog(text, seen, clock)
+            .map_or_else(Reading::default, |header| super::of_message(Kind::Exim, &header, clock)),
+    }
 }
 
 /// The meaning of a message that came by syslog; Exim may have put its own stamp
-/// before it, which is the better one.
+/// before it, which is the better one if it is more exact.
 pub(super) fn message(header: &Header<'_>, clock: &Clock) -> Option<Line> {
-    if !header.tag.starts_with("exim") {
-        return None;
-    }
-    match stamp::exim(header.text, clock) {
-        Some((time, precision, text)) if precision < header.precision => {
-            plain(&Header { time, precision, text, ..*header })
+    let text = without_part(header.text);
+    match stamp::exim(text, clock) {
+        Some(stamped) => {
+            let seen = Seen { time: header.time, precision: header.precision };
+            let (time, precision) = stamped.written(Some(seen));
+            let is_better = precision < header.precision;
+            let (time, precision) = if is_better { (time, precision) } else { (header.time, header.precision) };
+            plain(&Header { time, precision, text: stamped.rest, ..*header })
         }
-        Some((_, _, text)) => plain(&Header { text, ..*header }),
-        None => plain(header),
+        None => plain(&Header { text, ..*header }),
     }
+}
+
+/// Without `[1/2] ` before the first part of a message that was too long for syslog: a `\` where
+/// it is cut in a line.
+fn without_part(text: &str) -> &str {
+    let part =
+        text.strip_prefix("[1").and_then(|rest| rest.strip_prefix(['/', '\\'])).and_then(|rest| rest.split_once("] "));
+    part.filter(|(count, _)| count.bytes().all(|byte| byte.is_ascii_digit())).map_or(text, |(_, rest)| rest)
 }
 
 /// `[PID] ID ...`, without the stamp.
@@ -78,21 +101,63 @@ fn is_message_id(text: &str) -> bool {
 /// `H=mx.example.net [203.0.113.5]: Remote host closed connection in response to
 /// initial connection`. What Exim says of clients begins alike, and goes on otherwise.
 fn attempt(header: &Header<'_>, text: &str) -> Option<Line> {
-    let (relay, rest) = relay(text.strip_prefix("H=")?)?;
-    let said = match rest.strip_prefix(": ") {
-        Some(words) => of_words(words)?,
-        None => Said::of_errno(rest).filter(|_| !rest.contains('='))?,
+    let (relay, said, words) = match text.strip_prefix("H=") {
+        Some(named) => {
+            let (relay, rest) = relay(named)?;
+            let said = match rest.strip_prefix(": ") {
+                Some(words) => of_words(words).or_else(|| of_last(words))?,
+                None => of_words(rest.trim_start()).or_else(|| of_errno(rest).filter(|_| !rest.contains('=')))?,
+            };
+            (relay, said, rest)
+        }
+        None => (unencrypted(text)?, Said::TlsFailed, text),
     };
     let mut line = Line::new(Kind::Exim, header, Status::Failed);
     line.relay = Some(relay);
     line.said = said;
-    line.words = redacted_unknown(rest.trim_start_matches([':', ' ']));
+    line.words = redacted_unknown(words.trim_start_matches([':', ' ']));
     Some(line)
+}
+
+/// The host of `TLS error on connection to mx.example.net [203.0.113.5] (gnutls_handshake): timed out`,
+/// and of `TLS session: ...: delivering unencrypted to H=mx.example.net [203.0.113.5] (...)`: without
+/// TLS there will be another connection.
+fn unencrypted(text: &str) -> Option<Relay> {
+    const TO: [&str; 2] = ["delivering unencrypted to ", "TLS error on connection to "];
+    let named = TO.iter().find_map(|to| text.split_once(to)).filter(|_| text.starts_with("TLS "))?.1;
+    relay(named.strip_prefix("H=").unwrap_or(named)).map(|(relay, _)| relay)
+}
+
+/// Of `exim_errstrings` and strerror(3).
+fn of_errno(words: &str) -> Option<Said> {
+    const OWN: [(&str, Said); 5] = [
+        ("Failed to start TLS session", Said::TlsFailed),
+        ("Mandatory TLS session not started", Said::TlsFailed),
+        ("Used internally in smtp transport", Said::TimedOut),
+        ("smtp closed", Said::LostInSession),
+        ("Delivery write incomplete error", Said::LostInSession),
+    ];
+    let own = OWN.iter().find(|(name, _)| words.contains(name)).map(|(_, said)| *said);
+    own.or_else(|| Said::of_errno(words))
+}
+
+/// Of the errno that `write_logs` puts last.
+fn of_last(words: &str) -> Option<Said> {
+    let (_, last) = words.rsplit_once(": ")?;
+    Said::of_errno_alone(last)
 }
 
 /// Messages of `check_response` and of the connection's set-up.
 fn of_words(words: &str) -> Option<Said> {
     const INITIAL: &str = "initial connection";
+    const TLS: [&str; 6] = [
+        "TLS session",
+        "TLS error on connection",
+        "a TLS session is required",
+        "failure while setting up TLS session",
+        "bad first read from TLS",
+        "TLS negotiation failed",
+    ];
     if words.starts_with("Remote host closed connection in response to ") {
         return Some(if words.contains(INITIAL) { Said::LostBeforeGreeting } else { Said::LostInSession });
     }
@@ -102,7 +167,13 @@ fn of_words(words: &str) -> Option<Said> {
     if words.starts_with("SMTP error from remote mail server after ") {
         return Some(Said::Answered);
     }
-    const OTHERS: [&str; 4] = ["Malformed SMTP reply", "bad first read", "a TLS session is required", "TLS "];
+    if words.starts_with("failed to write a data block") {
+        return Some(Said::LostInSession);
+    }
+    if TLS.iter().any(|begin| words.starts_with(begin)) {
+        return Some(Said::TlsFailed);
+    }
+    const OTHERS: [&str; 3] = ["Malformed SMTP reply", "bad first read", "TLS "];
     OTHERS.iter().any(|begin| words.starts_with(begin)).then_some(Said::Other)
 }
 
@@ -114,11 +185,12 @@ fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
     let mut line = Line::new(Kind::Exim, header, status);
     line.recipient_domain = Some(domain_of(address.trim_end_matches(':'))?);
     let (fields, words) = if address.ends_with(':') { ("", rest) } else { split(rest, status) };
-    if let Some((named, _)) = fields.split_once(" H=").and_then(|(_, named)| relay(named)) {
+    if let Some((named, rest)) = fields.split_once(" H=").and_then(|(_, named)| relay(named)) {
         line.relay = Some(named);
+        // Behind the port, where that is logged.
+        line.is_reused = rest.starts_with('*');
     }
     line.source = field(fields, " I=").and_then(|(relay, _)| Some(SocketAddr::new(relay.ip?, relay.port?)));
-    line.is_reused = fields.split_once(" H=").is_some_and(|(_, host)| host.contains("]*"));
     if status == Status::Sent {
         // A delivery to a file or a command names no host.
         line.relay.as_ref()?;
@@ -157,7 +229,9 @@ fn split(text: &str, status: Status) -> (&str, &str) {
 }
 
 fn said(words: &str) -> Said {
-    if words.contains("retry time not reached") || words.contains("retry timeout exceeded") {
+    const SUSPENDED: [&str; 3] =
+        ["retry time not reached", "retry timeout exceeded", "have been failing for a long time"];
+    if SUSPENDED.iter().any(|reason| words.contains(reason)) {
         return Said::Suspended;
     }
     if let Some((_, message)) = words.split_once(": ")
@@ -169,7 +243,7 @@ fn said(words: &str) -> Said {
     if let Some(said) = number.and_then(|(number, _)| of_number(number.parse().ok()?)) {
         return said;
     }
-    match Said::of_errno(words) {
+    match of_errno(words) {
         Some(said) => said,
         None if words.contains("SMTP error from remote mail server") => Said::Answered,
         None => Said::Other,
@@ -181,10 +255,12 @@ fn of_number(number: i32) -> Option<Said> {
     Some(match number {
         libc::ECONNREFUSED | libc::ENOPROTOOPT => Said::Refused,
         libc::ETIMEDOUT | -43 => Said::TimedOut,
-        libc::ENETUNREACH => Said::NetworkUnreachable,
-        libc::EHOSTUNREACH | libc::EHOSTDOWN => Said::NoRoute,
-        libc::EPERM | libc::EACCES | libc::EADDRNOTAVAIL => Said::NotPermitted,
-        -18 => Said::LostInSession,
+        libc::ENETUNREACH | libc::ENETDOWN => Said::NetworkUnreachable,
+        libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ENONET => Said::NoRoute,
+        libc::EPERM | libc::EACCES | libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EINVAL => Said::NotPermitted,
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Said::NotPermitted,
+        -18 | -26 => Said::LostInSession,
+        -38 | -37 => Said::TlsFailed,
         -46..=-44 => Said::Answered,
         -57..=-52 => Said::Suspended,
         _ => return None,

@@ -9,6 +9,7 @@
 
 pub mod exim;
 pub mod header;
+mod journal;
 pub mod kumomta;
 pub mod opensmtpd;
 pub mod postfix;
@@ -16,7 +17,9 @@ mod said;
 pub mod stamp;
 #[cfg(test)]
 mod tests;
+mod understanding;
 pub(crate) mod words;
+mod wrapper;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -26,13 +29,14 @@ use serde::{Deserialize, Serialize};
 
 use self::header::Header;
 pub use self::said::Said;
-use self::stamp::Clock;
+use self::stamp::{Clock, Seen};
+pub use self::understanding::Understanding;
 pub use self::words::{WORDS_MAX, domain_of};
 use crate::choice::Choice;
 
 /// Of a longer line only so many bytes are looked at: Postfix cuts its lines at
-/// 2,000, Exim at 8,192 (`LOG_BUFFER_SIZE`).
-pub const LINE_MAX: usize = 8_192;
+/// 2,000, Exim at 8,192 (`LOG_BUFFER_SIZE`), docker at 16,384; a record of KumoMTA can have headers.
+pub const LINE_MAX: usize = 32 << 10;
 
 /// A mail server whose log can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,6 +77,8 @@ impl Choice for Kind {
 pub struct LogCounts {
     /// Lines, or entries of the journal.
     pub lines: u64,
+    /// Those of the mail server itself, by their form.
+    pub understood: u64,
     /// Those that tell of a delivery.
     pub deliveries: u64,
     /// Lines of which only the beginning was looked at.
@@ -193,25 +199,100 @@ impl Line {
     }
 }
 
-/// The meaning of one line without its end, or `None` if it tells nothing of an
-/// outbound delivery. Any bytes will do.
-pub fn parse(kind: Kind, line: &[u8], clock: &Clock) -> Option<Line> {
-    let line = &line[..line.len().min(LINE_MAX)];
-    let text = String::from_utf8_lossy(line);
-    match kind {
-        Kind::Postfix => header::syslog(&text, clock).and_then(|header| postfix::message(&header)),
-        Kind::OpenSmtpd => header::syslog(&text, clock).and_then(|header| opensmtpd::message(&header)),
-        Kind::Exim => exim::line(&text, clock),
-        Kind::KumoMta => kumomta::record(line),
+/// What was made of one line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// What it tells of outbound deliveries: mostly nothing, or one thing.
+    pub lines: Vec<Line>,
+    /// Whose line it is.
+    pub writer: Writer,
+}
+
+/// Who wrote a line, as far as its form tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writer {
+    /// The mail server.
+    Server,
+    /// Another program, which can share a log with it.
+    Other,
+    /// Not known: its form is none of those that can be read, or that of another mail server.
+    #[default]
+    Unknown,
+}
+
+impl Reading {
+    fn of(line: Option<Line>) -> Self {
+        Self { lines: line.into_iter().collect(), writer: Writer::Server }
     }
 }
 
-/// As [`parse`], of a line whose time and writer come with it: from the journal.
-pub fn parse_entry(kind: Kind, header: &Header<'_>, clock: &Clock) -> Option<Line> {
-    match kind {
-        Kind::Postfix => postfix::message(header),
-        Kind::OpenSmtpd => opensmtpd::message(header),
-        Kind::Exim => exim::message(header, clock),
-        Kind::KumoMta => kumomta::record(header.text.as_bytes()),
+/// The meaning of one line without its end, of a file. Any bytes will do.
+pub fn read(kind: Kind, line: &[u8], clock: &Clock) -> Reading {
+    let line = &line[..line.len().min(LINE_MAX)];
+    let text = String::from_utf8_lossy(line);
+    if text.starts_with('{')
+        && let Some(reading) = kumomta_record(kind, &text).or_else(|| journal::entry(kind, line, clock))
+    {
+        return reading;
     }
+    let unwrapped = wrapper::unwrap(&text, clock);
+    of_text(kind, &unwrapped.text, unwrapped.seen, clock)
+}
+
+/// As [`read`], of an entry of the journal as `journalctl --output=json` writes it.
+pub fn read_entry(kind: Kind, line: &[u8], clock: &Clock) -> Reading {
+    journal::entry(kind, line, clock).unwrap_or_default()
+}
+
+/// The text of an entry of the journal, to show it.
+pub fn entry_text(line: &[u8]) -> Option<String> {
+    journal::shown(line)
+}
+
+/// The meaning of a line without wrappers.
+fn of_text(kind: Kind, text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
+    match kind {
+        Kind::KumoMta => kumomta_record(kind, text).unwrap_or_default(),
+        Kind::Exim => exim::line(text, seen, clock),
+        Kind::Postfix | Kind::OpenSmtpd => match header::syslog(text, seen, clock) {
+            Some(header) => of_message(kind, &header, clock),
+            // Without a daemon around it, OpenSMTPD writes the message alone (`smtpd -d`).
+            None => seen
+                .filter(|_| kind == Kind::OpenSmtpd)
+                .map_or_else(Reading::default, |seen| opensmtpd::bare(text, seen)),
+        },
+    }
+}
+
+fn kumomta_record(kind: Kind, text: &str) -> Option<Reading> {
+    (kind == Kind::KumoMta).then(|| kumomta::record(text.as_bytes())).flatten()
+}
+
+/// The meaning of a message whose time and writer are known.
+fn of_message(kind: Kind, header: &Header<'_>, clock: &Clock) -> Reading {
+    if let Some(reading) = kumomta_record(kind, header.text) {
+        return reading;
+    }
+    let is_of = |kind| match kind {
+        Kind::Postfix => postfix::is_own(header.tag),
+        Kind::Exim => exim::is_own(header.tag),
+        Kind::OpenSmtpd => opensmtpd::is_own(header.tag),
+        Kind::KumoMta => header.tag == "kumod",
+    };
+    if !is_of(kind) {
+        let is_servers = Kind::ALL.iter().any(|other| is_of(*other));
+        return Reading { lines: Vec::new(), writer: if is_servers { Writer::Unknown } else { Writer::Other } };
+    }
+    match kind {
+        Kind::Postfix => Reading::of(postfix::message(header)),
+        Kind::Exim => Reading::of(exim::message(header, clock)),
+        Kind::OpenSmtpd => Reading::of(opensmtpd::message(header)),
+        Kind::KumoMta => Reading::default(),
+    }
+}
+
+/// The last thing that a line tells.
+#[cfg(test)]
+pub(crate) fn parse(kind: Kind, line: &[u8], clock: &Clock) -> Option<Line> {
+    read(kind, line, clock).lines.pop()
 }

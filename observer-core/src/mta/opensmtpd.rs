@@ -9,36 +9,78 @@
 use std::net::IpAddr;
 
 use super::header::Header;
-use super::words::{domain_of, host_name, redacted};
-use super::{Kind, Line, Relay, Said, Status};
+use super::stamp::Seen;
+use super::words::{domain_of, host_name, redacted, redacted_unknown};
+use super::{Kind, Line, Reading, Relay, Said, Status};
 
 const NO_SESSION: &str = "0000000000000000";
+/// What an error begins with after a message was sent, and where TLS is given up.
+const SESSION_ERROR: &str = "smtp-out: Error on session ";
 /// What is said of a message whose sessions all failed. With any other words none
 /// was begun.
 const SESSIONS_FAILED: [&str; 2] = ["Network error on destination MXs", "Destination seem to reject all mails"];
 
+/// True for the tag of OpenSMTPD, or its unit.
+pub(super) fn is_own(tag: &str) -> bool {
+    matches!(tag, "smtpd" | "opensmtpd" | "smtpd.service" | "opensmtpd.service")
+}
+
+/// A message without a header, if it has the form of one.
+pub(super) fn bare(text: &str, seen: Seen) -> Reading {
+    let header = Header { time: seen.time, precision: seen.precision, host: None, tag: "smtpd", pid: None, text };
+    let is_of_session = text.split_once(' ').is_some_and(|(id, _)| is_session(id));
+    if is_of_session || text.starts_with(SESSION_ERROR) { Reading::of(message(&header)) } else { Reading::default() }
+}
+
+fn is_session(id: &str) -> bool {
+    id.len() == NO_SESSION.len() && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The meaning of a message.
 pub fn message(header: &Header<'_>) -> Option<Line> {
-    if header.tag != "smtpd" {
+    if !is_own(header.tag) {
         return None;
+    }
+    if let Some(rest) = header.text.strip_prefix(SESSION_ERROR) {
+        return error(header, rest);
     }
     let (session, text) = header.text.split_once(" mta ")?;
-    if session.len() != NO_SESSION.len() || !session.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !is_session(session) {
         return None;
     }
+    // Version 6.0 writes `event=connecting`.
+    let text = text.strip_prefix("event=").unwrap_or(text);
     let mut line = if let Some(rest) = text.strip_prefix("connecting address=") {
         connecting(header, rest)?
     } else if text == "connected" {
         Line::new(Kind::OpenSmtpd, header, Status::Trying)
     } else if let Some(words) = text.strip_prefix("error reason=") {
-        let mut line = Line::new(Kind::OpenSmtpd, header, Status::Failed);
-        line.said = said(words);
-        line.words = redacted(words, &[]);
-        line
+        failed(header, words)
+    } else if text.starts_with("closing reason=tls-") {
+        failed(header, text.strip_prefix("closing reason=").unwrap_or(text))
+    } else if text == "host-rejects-all-mails" {
+        failed(header, text)
     } else {
         delivery(header, text.strip_prefix("delivery ")?, session == NO_SESSION)?
     };
     line.session = (session != NO_SESSION).then(|| session.to_owned());
+    Some(line)
+}
+
+/// Why a session ended.
+fn failed(header: &Header<'_>, words: &str) -> Line {
+    let mut line = Line::new(Kind::OpenSmtpd, header, Status::Failed);
+    line.said = said(words);
+    line.words = redacted_unknown(words);
+    line
+}
+
+/// `5bd4e1f2a3b4c5d6 after 1 message sent: Connection closed unexpectedly`, or without the number.
+fn error(header: &Header<'_>, rest: &str) -> Option<Line> {
+    let (named, words) = rest.split_once(": ")?;
+    let session = named.split(' ').next().filter(|id| is_session(id))?;
+    let mut line = failed(header, words);
+    line.session = Some(session.to_owned());
     Some(line)
 }
 
@@ -106,6 +148,26 @@ fn name(text: &str) -> Option<String> {
 }
 
 fn said(words: &str) -> Said {
+    // Of mta_session.c, and of libtls behind "IO Error".
+    const TLS: [&str; 11] = [
+        "tls-failure",
+        "tls-connect-failed",
+        "opportunistic TLS failed",
+        "TLS required but not supported",
+        "STARTTLS rejected: ",
+        "IO Error: handshake failed",
+        "IO Error: TLS",
+        "IO Error: SSL",
+        "IO Error: certificate ",
+        "IO Error: ssl",
+        "IO Error: tls",
+    ];
+    if TLS.iter().any(|begin| words.starts_with(begin)) || words.contains("not present in server certificate") {
+        return Said::TlsFailed;
+    }
+    if words == "host-rejects-all-mails" {
+        return Said::Answered;
+    }
     if words.starts_with("Connection timeout") {
         return Said::TimedOut;
     }

@@ -20,6 +20,44 @@ fn is_delivering(tag: &str) -> bool {
     let program = tag.rsplit_once('/').map_or(tag, |(_, program)| program);
     tag.contains("postfix") && matches!(program, "smtp" | "relay" | "qmgr" | "error" | "retry")
         || matches!(program, "smtp" | "qmgr") && tag.contains('/')
+        || tag.starts_with("postfix") && tag.ends_with(".service")
+}
+
+/// Programs of Postfix, by which it is known under another `syslog_name`.
+const PROGRAMS: [&str; 16] = [
+    "anvil",
+    "bounce",
+    "cleanup",
+    "error",
+    "lmtp",
+    "local",
+    "master",
+    "pickup",
+    "pipe",
+    "postscreen",
+    "qmgr",
+    "scache",
+    "smtp",
+    "smtpd",
+    "trivial-rewrite",
+    "virtual",
+];
+/// Beginnings of lines that have no queue id.
+const NO_IDS: [&str; 5] = ["warning", "error", "fatal", "panic", "statistics"];
+/// Of what smtp_proto.c says where TLS could not be agreed on.
+const TLS_FAILED: [&str; 6] = [
+    "Cannot start TLS: ",
+    "TLS is required, but ",
+    "Server certificate not ",
+    "client TLS configuration problem",
+    "Sender requested REQUIRETLS, ",
+    "TLS handshake failed",
+];
+
+/// True for a tag of Postfix; `journalctl -o with-unit` has the unit in its place.
+pub(super) fn is_own(tag: &str) -> bool {
+    let program = tag.rsplit_once('/').map(|(_, program)| program);
+    tag.contains("postfix") || program.is_some_and(|program| PROGRAMS.contains(&program))
 }
 
 /// The meaning of a message.
@@ -30,9 +68,11 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
     if let Some(rest) = header.text.strip_prefix("connect to ") {
         return connect(header, rest);
     }
+    if let Some(rest) = header.text.strip_prefix("SSL_connect error to ") {
+        return handshake(header, rest);
+    }
     let (queue_id, text) = header.text.split_once(": ")?;
-    let is_id = (5..=20).contains(&queue_id.len()) && queue_id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_id {
+    if !is_queue_id(queue_id) {
         return None;
     }
     let mut line = match text.strip_prefix("to=<") {
@@ -40,6 +80,24 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
         None => session(header, text)?,
     };
     line.queue_id = Some(queue_id.to_owned());
+    Some(line)
+}
+
+/// Short ids are five hexadecimal digits of microseconds and the inode, up to 21 in all; long ones at
+/// least six of seconds, four of microseconds, a `z` and the inode, up to 29 (`mail_queue.h`).
+fn is_queue_id(text: &str) -> bool {
+    let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (5..=32).contains(&text.len()) && text.bytes().all(is_of_id) && !NO_IDS.contains(&text)
+}
+
+/// `mx.example.net[203.0.113.5]:25: lost connection`, of tls_client.c: what follows on the message
+/// does not name the host.
+fn handshake(header: &Header<'_>, rest: &str) -> Option<Line> {
+    let (relay, words) = relay(rest)?;
+    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    line.relay = Some(relay);
+    line.said = Said::TlsFailed;
+    line.words = redacted_unknown(&format!("SSL_connect error{words}"));
     Some(line)
 }
 
@@ -78,6 +136,18 @@ fn of_session(words: &str) -> Option<(Relay, Said)> {
         let said = if rest.ends_with(GREETING) { Said::NoGreeting } else { Said::LostInSession };
         return rest.starts_with(" timed out while ").then_some((relay, said));
     }
+    if let Some(rest) = TLS_FAILED.iter().find_map(|begin| words.strip_prefix(begin)) {
+        let (_, host) = rest.split_once("host ").or_else(|| rest.split_once("server was "))?;
+        return relay(host).map(|(relay, _)| (relay, Said::TlsFailed));
+    }
+    if let Some(rest) = words.strip_prefix("local data error while talking to ") {
+        return relay(rest).map(|(relay, _)| (relay, Said::Other));
+    }
+    let words = words.strip_prefix("Protocol error: ").unwrap_or(words);
+    if let Some((_, server)) = words.strip_prefix("SASL ").and_then(|rest| rest.split_once("server ")) {
+        let (relay, rest) = relay(server)?;
+        return Some((relay, if rest.starts_with(" said: ") { Said::Answered } else { Said::Other }));
+    }
     let (relay, rest) = relay(words.strip_prefix("host ")?)?;
     (rest.starts_with(" said: ") || rest.starts_with(" refused to talk to me: ")).then_some((relay, Said::Answered))
 }
@@ -96,12 +166,7 @@ fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
     let (named, rest) = rest.split_once(", ")?;
     let (fields, status) = rest.split_once("status=")?;
     let (status, words) = status.split_once(" (")?;
-    let status = match status {
-        "sent" => Status::Sent,
-        "deferred" => Status::Deferred,
-        "bounced" | "softbounce" | "expired" => Status::Bounced,
-        _ => return None,
-    };
+    let status = self::status(status, fields)?;
     let mut line = Line::new(Kind::Postfix, header, status);
     line.recipient_domain = domain_of(recipient);
     line.is_reused = fields.contains("conn_use=");
@@ -112,6 +177,19 @@ fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
     }
     words_of(&mut line, whole(words), &recipients);
     Some(line)
+}
+
+/// What becomes of the message, or would become of one where an address is only verified.
+fn status(word: &str, fields: &str) -> Option<Status> {
+    Some(match word {
+        "sent" | "deliverable" => Status::Sent,
+        // With `soft_bounce` the message stays in the queue.
+        "deferred" | "SOFTBOUNCE" | "softbounce" => Status::Deferred,
+        "bounced" | "expired" => Status::Bounced,
+        "undeliverable" | "undeliverable-but-not-cached" if fields.contains("dsn=5.") => Status::Bounced,
+        "undeliverable" | "undeliverable-but-not-cached" => Status::Deferred,
+        _ => return None,
+    })
 }
 
 /// What is in the parentheses; where Postfix cut the line, without the last word.
@@ -131,8 +209,13 @@ fn words_of(line: &mut Line, words: &str, recipients: &[&str]) {
         Some((named, rest)) => Some((named, Said::of_errno(rest).unwrap_or(Said::Other))),
         None => of_session(reason),
     };
-    let of_relay =
-        line.relay.as_ref().map(|_| if line.status == Status::Sent { Said::Nothing } else { Said::Answered });
+    let of_relay = line.relay.as_ref().map(|_| match line.status {
+        Status::Sent => Said::Nothing,
+        _ if TLS_FAILED.iter().any(|begin| reason.starts_with(begin)) => Said::TlsFailed,
+        _ if reason.contains(" said: ") => Said::Answered,
+        // Postfix itself ended the session, for want of something.
+        _ => Said::Other,
+    });
     line.said = if is_suspended {
         Said::Suspended
     } else {

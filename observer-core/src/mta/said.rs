@@ -16,7 +16,7 @@ pub enum Said {
     NetworkUnreachable,
     /// No route to host.
     NoRoute,
-    /// This host did not let it out, or had no address or port for it.
+    /// This host did not let it out, or had no address, port or memory for it.
     NotPermitted,
     /// Connected, and lost before the greeting was read, or while it was.
     LostBeforeGreeting,
@@ -24,6 +24,8 @@ pub enum Said {
     NoGreeting,
     /// Lost, or silent for too long, later in the session.
     LostInSession,
+    /// Connected, and TLS could not be agreed on.
+    TlsFailed,
     /// The other side spoke, and its answer is in the words.
     Answered,
     /// There was no connect: an earlier failure stands in for it.
@@ -31,6 +33,37 @@ pub enum Said {
     /// Something else.
     Other,
 }
+
+const ERRNOS: [(&str, Said); 27] = [
+    ("Connection refused", Said::Refused),
+    // What ICMP's rejections become.
+    ("Protocol not available", Said::Refused),
+    ("Connection timed out", Said::TimedOut),
+    ("Operation timed out", Said::TimedOut),
+    ("Network is unreachable", Said::NetworkUnreachable),
+    ("Network unreachable", Said::NetworkUnreachable),
+    ("Network is down", Said::NetworkUnreachable),
+    ("No route to host", Said::NoRoute),
+    ("Host is unreachable", Said::NoRoute),
+    ("Host is down", Said::NoRoute),
+    ("Machine is not on the network", Said::NoRoute),
+    ("Permission denied", Said::NotPermitted),
+    ("Operation not permitted", Said::NotPermitted),
+    ("Cannot assign requested address", Said::NotPermitted),
+    ("Address not available", Said::NotPermitted),
+    ("Address already in use", Said::NotPermitted),
+    ("Address in use", Said::NotPermitted),
+    ("Address family not supported by protocol", Said::NotPermitted),
+    ("Address family not supported", Said::NotPermitted),
+    ("Invalid argument", Said::NotPermitted),
+    ("No buffer space available", Said::NotPermitted),
+    ("Cannot allocate memory", Said::NotPermitted),
+    ("Out of memory", Said::NotPermitted),
+    ("Too many open files", Said::NotPermitted),
+    ("No file descriptors available", Said::NotPermitted),
+    ("Resource temporarily unavailable", Said::NotPermitted),
+    ("Connection reset by peer", Said::LostBeforeGreeting),
+];
 
 impl Said {
     /// As events write it.
@@ -45,6 +78,7 @@ impl Said {
             Self::LostBeforeGreeting => "lost-before-greeting",
             Self::NoGreeting => "no-greeting",
             Self::LostInSession => "lost-in-session",
+            Self::TlsFailed => "tls-failed",
             Self::Answered => "answered",
             Self::Suspended => "suspended",
             Self::Other => "other",
@@ -56,25 +90,13 @@ impl Said {
         matches!(self, Self::Refused | Self::TimedOut | Self::NetworkUnreachable | Self::NoRoute | Self::NotPermitted)
     }
 
-    /// Understands the words of Linux's C library, which every server passes on.
+    /// Understands the words of glibc and musl for an errno, which every server passes on.
     pub(super) fn of_errno(words: &str) -> Option<Self> {
-        const ERRNOS: [(&str, Said); 14] = [
-            ("Connection refused", Said::Refused),
-            // What ICMP's rejections become.
-            ("Protocol not available", Said::Refused),
-            ("Connection timed out", Said::TimedOut),
-            ("Operation timed out", Said::TimedOut),
-            ("Network is unreachable", Said::NetworkUnreachable),
-            ("No route to host", Said::NoRoute),
-            ("Host is unreachable", Said::NoRoute),
-            ("Host is down", Said::NoRoute),
-            ("Permission denied", Said::NotPermitted),
-            ("Operation not permitted", Said::NotPermitted),
-            ("Cannot assign requested address", Said::NotPermitted),
-            ("Address family not supported by protocol", Said::NotPermitted),
-            ("Invalid argument", Said::NotPermitted),
-            ("Connection reset by peer", Said::LostBeforeGreeting),
-        ];
         ERRNOS.iter().find(|(name, _)| words.contains(name)).map(|(_, said)| *said)
+    }
+
+    /// As [`Said::of_errno`], of words that are nothing else.
+    pub(super) fn of_errno_alone(words: &str) -> Option<Self> {
+        ERRNOS.iter().find(|(name, _)| words == *name).map(|(_, said)| *said)
     }
 }

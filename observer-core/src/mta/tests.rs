@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::stamp::Clock;
-use super::{Kind, LINE_MAX, Line, Said, Status, parse};
+use super::{Kind, LINE_MAX, Line, Said, Status, Writer, parse, read_entry};
 
 fn clock() -> Clock {
     Clock { now: "2026-11-26T17:00:00Z".parse().unwrap(), zone: TimeZone::UTC }
@@ -96,6 +96,92 @@ const POSTFIX: &[(&str, Option<&str>)] = &[
         Some("Sent Nothing 4BF2A1C0D3 example.net mx.example.net[203.0.113.5]:25 250 2.0.0 Ok for *, cut"),
     ),
     ("4BF2A1C0D3: to=<a@example.net>, relay=local, delay=0, status=sent (delivered)", None),
+    (
+        "ED06590130AA1C9D6D862: to=<a@example.net>, relay=none, delay=1, delays=0/0/1/0, dsn=4.4.1, status=deferred \
+                 (connect to mx.example.net[203.0.113.5]:25: Operation timed out)",
+        Some(
+            "Deferred TimedOut ED06590130AA1C9D6D862 example.net mx.example.net[203.0.113.5]:25 connect to \
+                     mx.example.net[203.0.113.5]:25: Operation timed out",
+        ),
+    ),
+    (
+        "4bXyZ12Qz9zAbCbZyX12345678901: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=5.7.1, \
+                 status=SOFTBOUNCE (host mx[203.0.113.5] said: 501 5.7.1 no)",
+        Some(
+            "Deferred Answered 4bXyZ12Qz9zAbCbZyX12345678901 example.net mx[203.0.113.5]:25 host mx[203.0.113.5] said: 501 \
+                     5.7.1 no",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=none, delay=1, delays=0/0/1/0, dsn=4.4.1, status=undeliverable (connect to \
+                 mx[203.0.113.5]:25: Network unreachable)",
+        Some(
+            "Deferred NetworkUnreachable 4BF2A1C0D3 example.net mx[203.0.113.5]:25 connect to mx[203.0.113.5]:25: Network \
+                     unreachable",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=5.1.1, \
+                 status=undeliverable-but-not-cached (host mx[203.0.113.5] said: 550 5.1.1 no)",
+        Some("Bounced Answered 4BF2A1C0D3 example.net mx[203.0.113.5]:25 host mx[203.0.113.5] said: 550 5.1.1 no"),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=2.1.5, status=deliverable \
+                 (250 2.1.5 Ok)",
+        Some("Sent Nothing 4BF2A1C0D3 example.net mx[203.0.113.5]:25 250 2.1.5 Ok"),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=4.7.5, status=deferred \
+                 (Cannot start TLS: handshake failure)",
+        Some("Deferred TlsFailed 4BF2A1C0D3 example.net mx[203.0.113.5]:25 Cannot start TLS: handshake failure"),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=4.7.5, status=deferred \
+                 (Server certificate not trusted)",
+        Some("Deferred TlsFailed 4BF2A1C0D3 example.net mx[203.0.113.5]:25 Server certificate not trusted"),
+    ),
+    (
+        "4BF2A1C0D3: TLS is required, but was not offered by host mx[203.0.113.5]",
+        Some(
+            "Failed TlsFailed 4BF2A1C0D3 - mx[203.0.113.5] TLS is required, but was not offered by host mx[203.0.113.5]",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: TLS is required, but host mx[203.0.113.5] refused to start TLS: 454 4.7.0 not now",
+        Some(
+            "Failed TlsFailed 4BF2A1C0D3 - mx[203.0.113.5] TLS is required, but host mx[203.0.113.5] refused to start \
+                     TLS: 454 4.7.0 not now",
+        ),
+    ),
+    (
+        "SSL_connect error to mx.example.net[203.0.113.5]:25: lost connection",
+        Some("Failed TlsFailed - - mx.example.net[203.0.113.5]:25 SSL_connect error: lost connection"),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=5.3.4, status=bounced \
+                 (message size 5 exceeds size limit 4 of server mx[203.0.113.5])",
+        Some(
+            "Bounced Other 4BF2A1C0D3 example.net mx[203.0.113.5]:25 message size 5 exceeds size limit 4 of server \
+                     mx[203.0.113.5]",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=mx[203.0.113.5]:25, delay=1, delays=0/0/1/0, dsn=4.7.8, status=deferred \
+                 (SASL authentication failed; server mx[203.0.113.5] said: 535 5.7.8 no)",
+        Some(
+            "Deferred Answered 4BF2A1C0D3 example.net mx[203.0.113.5]:25 SASL authentication failed; server \
+                     mx[203.0.113.5] said: 535 5.7.8 no",
+        ),
+    ),
+    (
+        "4BF2A1C0D3: to=<a@example.net>, relay=none, delay=1, delays=0/0/1/0, dsn=4.4.1, status=deferred (connect to \
+                 mx[203.0.113.5]:25: Address in use)",
+        Some(
+            "Deferred NotPermitted 4BF2A1C0D3 example.net mx[203.0.113.5]:25 connect to mx[203.0.113.5]:25: Address in use",
+        ),
+    ),
+    ("warning: host mx[203.0.113.5] said: 450 what", None),
+    ("4BF2A1C0D3: Cannot start TLS: handshake failure", None),
     ("4BF2A1C0D3: removed", None),
     ("4BF2A1C0D3: to=<a@example.net", None),
     ("warning: no MX host for example.net has a valid address record", None),
@@ -204,6 +290,70 @@ const EXIM: &[(&str, Option<&str>)] = &[
         "1rAbCd-0001bQ-2x ** \"john doe\"@example.net: retry timeout exceeded",
         Some("Bounced Suspended 1rAbCd-0001bQ-2x example.net - retry timeout exceeded"),
     ),
+    (
+        "1rAbCd-0001bQ-2x H=mx.example.net [203.0.113.5] TLS error on connection (SSL_connect): error:0A000126:SSL \
+                 routines::unexpected eof while reading",
+        Some(
+            "Failed TlsFailed 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5] TLS error on connection (SSL_connect): \
+                     error:0A000126:SSL routines::unexpected eof while reading",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x TLS error on connection to mx.example.net [203.0.113.5] (gnutls_handshake): timed out",
+        Some(
+            "Failed TlsFailed 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5] TLS error on connection to mx.example.net \
+                     [203.0.113.5] (gnutls_handshake): timed out",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x TLS session: (SSL_connect): error: delivering unencrypted to H=mx.example.net [203.0.113.5] (not \
+                 in hosts_require_tls)",
+        Some(
+            "Failed TlsFailed 1rAbCd-0001bQ-2x - mx.example.net[203.0.113.5] TLS session: (SSL_connect): error: delivering \
+                     unencrypted to H=mx.example.net [203.0.113.5] (not in hosts_require_tls)",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x H=mx [203.0.113.5]:25: a TLS session is required, but the server did not offer TLS support",
+        Some(
+            "Failed TlsFailed 1rAbCd-0001bQ-2x - mx[203.0.113.5]:25 a TLS session is required, but the server did not offer \
+                     TLS support",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == a@example.net R=dnslookup T=remote_smtp defer (-37) H=mx [203.0.113.5]:25 DT=1s: TLS session: \
+                 (SSL_connect): error:0A000126",
+        Some(
+            "Deferred TlsFailed 1rAbCd-0001bQ-2x example.net mx[203.0.113.5]:25 defer (-37) H=mx [203.0.113.5]:25 DT=1s: TLS \
+                     session: (SSL_connect): error:0A000126",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x == a@example.net R=dnslookup T=remote_smtp defer (98): Address already in use H=mx [203.0.113.5]",
+        Some(
+            "Deferred NotPermitted 1rAbCd-0001bQ-2x example.net mx[203.0.113.5] defer (98): Address already in use H=mx \
+                     [203.0.113.5]",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x H=mx [203.0.113.5] SMTP error from remote mail server after RCPT TO:<a@example.net>: 450 4.2.0 later",
+        Some(
+            "Failed Answered 1rAbCd-0001bQ-2x - mx[203.0.113.5] SMTP error from remote mail server after RCPT TO 450 4.2.0",
+        ),
+    ),
+    (
+        "1rAbCd-0001bQ-2x H=mx DS [203.0.113.5]:25: mx [203.0.113.5]: No route to host",
+        Some("Failed NoRoute 1rAbCd-0001bQ-2x - mx[203.0.113.5]:25 mx [203.0.113.5]: No route to host"),
+    ),
+    (
+        "1rAbCd-0001bQ-2x ** john@example.net R=dnslookup T=remote_smtp: all hosts for 'example.net' have been failing for a \
+                 long time and were last tried after this message arrived",
+        Some(
+            "Bounced Suspended 1rAbCd-0001bQ-2x example.net - all hosts for 'example.net' have been failing for a long \
+                     time and were last tried after this message arrived",
+        ),
+    ),
+    ("1rAbCd-0001bQ-2x H=client.example [192.0.2.99]:1234: rejected: x=<a>: Connection refused by policy", None),
     ("1rAbCd-0001bQ-2x => john <john@mx1> R=local_user T=mail_spool", None),
     ("1rAbCd-0001bQ-2x => john@mx1 R=local_user T=mail_spool", None),
     ("1rAbCd-0001bQ-2x <= john@example.net H=client.example [192.0.2.99] P=esmtps S=500", None),
@@ -227,6 +377,100 @@ fn exim() {
 }
 
 #[test]
+fn exim_logs_a_kept_connection_with_or_without_its_port() {
+    for (host, is_reused) in [
+        ("H=mx [203.0.113.5]*", true),
+        ("H=mx [203.0.113.5]:25* TFO*", true),
+        ("H=mx DS [2001:db8::5]:25* I=[2001:db8::10]:40000", true),
+        ("H=mx [203.0.113.5]:25 TFO*", false),
+        ("H=mx [203.0.113.5] X=TLS1.3:TLS_AES_256_GCM_SHA384:256*", false),
+    ] {
+        let line =
+            format!("2026-11-26 16:07:01.123 +0000 [7] 1rAbCd-000000001bQ-2xYz => a@example.net R=r T=t {host} QT=1s");
+        let read = read(Kind::Exim, &line).unwrap();
+        assert_eq!((read.is_reused, read.pid, read.precision.as_millis()), (is_reused, Some(7), 1), "{line}");
+        assert_eq!(read.source.is_some(), host.contains("I="), "{line}");
+    }
+}
+
+#[test]
+fn exim_behind_any_daemon() {
+    const TEXT: &str = "1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
+    for prefix in [
+        "2026-11-26 16:07:01 mx1.example exim[7]: ",
+        "2026-11-26 16:07:01 info exim[7]: [7] ",
+        "Nov 26 16:07:01 mx1 exim[7]: 2026-11-26 16:07:01 [7] ",
+        "2026-11-26T16:07:01+00:00 mx1 exim4[7]: 2026-11-26 16:07:01 +0000 ",
+        "Nov 26 16:07:01 mx1 exim[7]: [1/2] [7] ",
+        "Nov 26 16:07:01 mx1 exim[9]: [1\\12] 2026-11-26 16:07:01 [7] ",
+        "<22>1 2026-11-26T16:07:01Z mx1 exim 7 - - ",
+    ] {
+        let read = read(Kind::Exim, &format!("{prefix}{TEXT}")).unwrap_or_else(|| panic!("{prefix}"));
+        let time = read.time.to_string();
+        assert_eq!((read.said, read.pid, time.as_str()), (Said::NoRoute, Some(7), "2026-11-26T16:07:01Z"), "{prefix}");
+    }
+}
+
+#[test]
+fn a_line_comes_through_every_wrapper() {
+    const TEXT: &str =
+        "Nov 26 16:07:01 3f91e5fdd654 postfix/smtp[7]: connect to mx[203.0.113.5]:25: Connection refused";
+    for line in [
+        TEXT.to_owned(),
+        format!("<22>{TEXT}"),
+        format!("mail-1  | {TEXT}"),
+        format!("2026-11-26T16:07:01.5Z stdout F {TEXT}"),
+        format!("{{\"log\":\"{TEXT}\\n\",\"stream\":\"stdout\",\"time\":\"2026-11-26T16:07:01.5Z\"}}"),
+        TEXT.replace("smtp[7]: connect", "smtp[7]: message repeated 2 times: [ connect") + "]",
+        TEXT.replace("3f91e5fdd654", "backup mail.info"),
+        format!("{{\"__REALTIME_TIMESTAMP\":\"1795709221500000\",\"MESSAGE\":\"{TEXT}\",\"CONTAINER_ID\":\"3f91\"}}"),
+        "{\"__REALTIME_TIMESTAMP\":\"1795709221500000\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\",\"_PID\":\"7\",\
+         \"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\"}"
+            .to_owned(),
+    ] {
+        let read = read(Kind::Postfix, &line).unwrap_or_else(|| panic!("{line}"));
+        assert_eq!((read.said, read.pid), (Said::Refused, Some(7)), "{line}");
+        assert_eq!(read.time.as_second(), 1_795_709_221, "{line}");
+    }
+}
+
+#[test]
+fn of_a_container_the_message_alone_counts() {
+    let entry = |message: &str, rest: &str| {
+        let line =
+            format!("{{\"__REALTIME_TIMESTAMP\":\"1795709221500000\",\"MESSAGE\":\"{message}\",\"_PID\":\"1\"{rest}}}");
+        read_entry(Kind::OpenSmtpd, line.as_bytes(), &clock())
+    };
+    let error = "5bd4e1f2a3b4c5d6 mta error reason=IO Error: Connection refused";
+    let container = ",\"CONTAINER_ID\":\"3f91\",\"SYSLOG_IDENTIFIER\":\"3f91e5fdd654\"";
+    let reading = entry(error, container);
+    assert_eq!((reading.writer, reading.lines.len()), (Writer::Server, 1));
+    assert_eq!((reading.lines[0].pid, reading.lines[0].said), (None, Said::Refused));
+    assert_eq!(entry("listening on port 80", container).writer, Writer::Other);
+    assert_eq!(entry(error, ",\"SYSLOG_IDENTIFIER\":\"dovecot\"").writer, Writer::Other);
+}
+
+#[test]
+fn a_line_tells_who_wrote_it() {
+    for (kind, line, expected) in [
+        (Kind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Server),
+        (Kind::Postfix, "Nov 26 16:07:01 mx1 out/cleanup[7]: 4BF2A1C0D3: message-id=<>", Writer::Server),
+        (Kind::Postfix, "Nov 26 16:07:01 mx1 dovecot: imap-login: x", Writer::Other),
+        (Kind::Postfix, "Nov 26 16:07:01 mx1 exim[7]: 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
+        (Kind::Postfix, "2026-11-26 16:07:01 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
+        (Kind::Postfix, "16:07:01.000 postfix/smtp[7]: x", Writer::Unknown),
+        (Kind::Exim, "2026-11-26 16:07:01 Start queue run: pid=7", Writer::Server),
+        (Kind::Exim, "Nov 26 16:07:01 mx1 exim[7]: Start queue run: pid=7", Writer::Server),
+        (Kind::Exim, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Unknown),
+        (Kind::OpenSmtpd, "Nov 26 16:07:01 mx1 smtpd[7]: info: OpenSMTPD 7.4.0p1 starting", Writer::Server),
+        (Kind::KumoMta, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: x", Writer::Unknown),
+        (Kind::KumoMta, "(\u{fffd}/\u{fffd}", Writer::Unknown),
+    ] {
+        assert_eq!(super::read(kind, line.as_bytes(), &clock()).writer, expected, "{line}");
+    }
+}
+
+#[test]
 fn opensmtpd() {
     check(
         Kind::OpenSmtpd,
@@ -246,10 +490,38 @@ fn opensmtpd() {
                     "Deferred Answered 0123456789abcdef example.net mx.example.net[203.0.113.5] 450 4.2.1 *: try later",
                 ),
             ),
+            ("event=connecting address=smtp://203.0.113.5:25 host=mx", Some("Trying Nothing - - mx[203.0.113.5]:25 ")),
             ("connected", Some("Trying Nothing - - - ")),
+            ("closing reason=tls-connect-failed", Some("Failed TlsFailed - - - tls-connect-failed")),
+            ("closing reason=tls-failure", Some("Failed TlsFailed - - - tls-failure")),
+            (
+                "error reason=TLS required but not supported by remote host",
+                Some("Failed TlsFailed - - - TLS required but not supported by remote host"),
+            ),
+            (
+                "error reason=IO Error: handshake failed: error:0A000126",
+                Some("Failed TlsFailed - - - IO Error: handshake failed: error:0A000126"),
+            ),
+            (
+                "error reason=Connection closed unexpectedly",
+                Some("Failed LostInSession - - - Connection closed unexpectedly"),
+            ),
+            ("error reason=BANNER rejected: 554 no", Some("Failed Answered - - - BANNER rejected: 554 no")),
+            ("host-rejects-all-mails", Some("Failed Answered - - - host-rejects-all-mails")),
+            ("disconnected reason=quit messages=1", None),
             ("delivery evpid=x from=<> to=<", None),
         ],
     );
+    for (words, said) in [
+        ("after 1 message sent: Connection closed unexpectedly", Said::LostInSession),
+        ("after 2 messages sent: IO Error: Connection reset by peer", Said::LostBeforeGreeting),
+        ("opportunistic TLS failed, downgrading to plain", Said::TlsFailed),
+    ] {
+        let colon = if words.starts_with("after") { " " } else { ": " };
+        let line = format!("Nov 26 16:07:01 mx1 smtpd[88]: smtp-out: Error on session 5bd4e1f2a3b4c5d6{colon}{words}");
+        let read = read(Kind::OpenSmtpd, &line).unwrap();
+        assert_eq!((read.session.as_deref(), read.said), (Some("5bd4e1f2a3b4c5d6"), said), "{words}");
+    }
     let without_session = |words: &str| {
         let line = format!(
             "Nov 26 16:07:01 mx1 smtpd[88]: 0000000000000000 mta delivery evpid=0123456789abcdef from=<> to=<a@example.net> \
@@ -347,6 +619,79 @@ fn answers_in_every_log_keep_their_meaning() {
     }
 }
 
+#[test]
+fn kumomta_names_the_hosts_that_failed_in_its_words() {
+    let record = |hosts: &str| {
+        let line = format!(
+            "{{\"type\":\"TransientFailure\",\"id\":\"1d98076abbbc11ed940250ebf67f93bd\",\"recipient\":[\"john@example.net\"],\
+             \"peer_address\":null,\"source_address\":null,\"timestamp\":1795709221,\"delivery_protocol\":\"ESMTP\",\
+             \"response\":{{\"code\":400,\"content\":\"KumoMTA internal: failed to connect to any candidate hosts: {hosts}\"}}}}"
+        );
+        super::read(Kind::KumoMta, line.as_bytes(), &clock()).lines
+    };
+    let hosts = |lines: &[Line]| {
+        let host = |line: &Line| {
+            let relay = line.relay.clone().unwrap();
+            let port = relay.port.map_or(String::new(), |port| port.to_string());
+            let ago = 1_795_709_221 - line.time.as_second();
+            format!(
+                "{:?} {:?} {}|{port}|{} {ago}s",
+                line.status,
+                line.said,
+                relay.ip.unwrap(),
+                relay.host.unwrap_or_default()
+            )
+        };
+        lines.iter().map(host).collect::<Vec<_>>()
+    };
+    let connect = |address: &str, words: &str| format!("connect to {address} and read initial banner: {words}");
+    let refused = |address: &str| {
+        connect(address, &format!("failed to connect to {address} SmtpProxy: Connection refused (os error 111)"))
+    };
+    assert_eq!(hosts(&record(&refused("203.0.113.5:25"))), ["Deferred Refused 203.0.113.5|25| 0s"]);
+    let timed_out = connect("[2001:db8::5]:25", "timeout after 60s while connecting to [2001:db8::5]:25 Direct");
+    let all = format!("{timed_out}, {}, {timed_out}, {}", refused("203.0.113.6:2525"), refused("203.0.113.7:25"));
+    assert_eq!(
+        hosts(&record(&all)),
+        [
+            "Failed TimedOut 2001:db8::5|25| 64s",
+            "Failed Refused 203.0.113.6|2525| 62s",
+            "Failed TimedOut 2001:db8::5|25| 2s",
+            "Deferred Refused 203.0.113.7|25| 0s",
+        ]
+    );
+    for (words, expected) in [
+        (connect("203.0.113.5:25", "reading banner: Timed Out waiting 60s for response to cmd="), "NoGreeting 203.0.113.5|25|"),
+        (
+            connect("203.0.113.5:25", "reading banner: Error EOF, reading response to cmd="),
+            "LostBeforeGreeting 203.0.113.5|25|",
+        ),
+        (
+            connect("203.0.113.5:25", "Command rejected Response { code: 554, content: \\\"no, connect to x\\\" }"),
+            "Answered 203.0.113.5|25|",
+        ),
+        ("203.0.113.5:25: EHLO after banner: Not connected".to_owned(), "LostInSession 203.0.113.5|25|"),
+        (
+            "TLS handshake with ResolvedAddress { name: \\\"mx.example.net.\\\", addr: 203.0.113.5, is_secure: true }:25 failed: x"
+                .to_owned(),
+            "TlsFailed 203.0.113.5|25|mx.example.net",
+        ),
+        (
+            "tls policy is Required but STARTTLS is not advertised by ResolvedAddress { name: \\\"mx.\\\", addr: 203.0.113.5 }:25"
+                .to_owned(),
+            "TlsFailed 203.0.113.5|25|mx",
+        ),
+        (
+            format!("All failures are related to having an unplumbed source address. x {}", connect("203.0.113.5:25", "Cannot assign requested address (os error 99)")),
+            "NotPermitted 203.0.113.5|25|",
+        ),
+    ] {
+        assert_eq!(hosts(&record(&words)), [format!("Deferred {expected} 0s")], "{words}");
+    }
+    let [nobody] = &record("DANE TLSA lookup for mx.example.net. could not be securely resolved")[..] else { panic!() };
+    assert_eq!((nobody.said, nobody.relay.clone()), (Said::TlsFailed, None));
+}
+
 const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
 
 #[test]
@@ -359,6 +704,24 @@ fn a_line_may_be_long_and_no_text() {
 }
 
 proptest! {
+    #[test]
+    fn any_words_of_kumomta_are_words(
+        pieces in prop::collection::vec(
+            prop::sample::select(&[
+                "connect to ", "203.0.113.5:25", ", ", ": ", "timeout after ", "1e9s", "60s", "9999999999999999999999999", "ms ", "é",
+                "ResolvedAddress { name: \\\"", "\\\", addr: ", " }", "}:25", " ",
+            ][..]),
+            0..40,
+        ),
+    ) {
+        let line = format!(
+            "{{\"type\":\"Bounce\",\"id\":\"1\",\"recipient\":\"john@example.net\",\"timestamp\":1795709221,\"response\":{{\"code\":400,\
+             \"content\":\"KumoMTA internal: failed to connect to any candidate hosts: {}\"}}}}",
+            pieces.concat(),
+        );
+        prop_assert!(!super::read(Kind::KumoMta, line.as_bytes(), &clock()).lines.is_empty());
+    }
+
     #[test]
     fn any_bytes_are_a_line(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in prop::sample::select(&KINDS[..])) {
         parse(kind, &bytes, &clock());

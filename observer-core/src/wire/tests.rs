@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -102,6 +103,30 @@ proptest! {
             ensure_v0_line(&Line::Delivery(Box::new(Delivery { id, time, dst, mta })));
         }
     }
+}
+
+#[test]
+fn readers_of_protocol_0_are_not_told_what_a_mail_server_said_in_a_later_word() {
+    use crate::event::Mta;
+    use crate::label::{Label, Reason};
+    use crate::mta::{Kind, Said, Status};
+    let mta = Mta {
+        kind: Kind::Postfix,
+        queue_id: None,
+        recipient_domain: None,
+        host: None,
+        status: Some(Status::Deferred),
+        said: Some(Said::TlsFailed),
+        words: None,
+        unlogged: false,
+        candidates: None,
+    };
+    let event = Event { mta: Some(mta), ..event(Label::Refused, Some(Reason::Rst)) };
+    let line = Line::Event(Box::new(event));
+    ensure_v0_line(&line);
+    let Some(Line::Event(told)) = v0::line(&line).map(Cow::into_owned) else { panic!("it is not told") };
+    let told = told.mta.unwrap();
+    assert_eq!((told.said, told.status), (None, Some(Status::Deferred)));
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn mta(mta: &Mta) -> Option<Cow<'_, Mta>> {
         | Said::Answered
         | Said::Suspended
         | Said::Other => true,
+        Said::TlsFailed => false,
     });
     if is_status && is_said {
         return Some(Cow::Borrowed(mta));

@@ -32,6 +32,10 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 const CHUNKS: usize = 64;
 /// A line is in the log so long after its time, at most: a syslog daemon is between.
 const ARRIVES_WITHIN: SignedDuration = SignedDuration::from_secs(2);
+/// A log of which nothing is understood is said to be so after this time: a line or two can be of anybody.
+const SAYS_AFTER: Duration = Duration::from_secs(2);
+/// So many connects that would fit but for their process ids are no coincidence, where none fits.
+const OTHER_PIDS: u64 = 10;
 /// Events wait so long for a log that is not read.
 const WAITS_FOR_LOG: SignedDuration = SignedDuration::from_secs(3);
 
@@ -50,11 +54,29 @@ struct State {
     trouble: Option<String>,
     /// Why files of it can come and go unnoticed.
     unnoticed: Option<String>,
+    /// Since when nothing in it is understood.
+    not_understood: Option<NotUnderstood>,
+}
+
+/// A log that has lines, of which none is understood.
+struct NotUnderstood {
+    since: Instant,
+    lines: u64,
+    first: String,
+}
+
+impl State {
+    /// True if it has been so for long enough to say it.
+    fn is_not_understood(&self) -> bool {
+        self.not_understood.as_ref().is_some_and(|state| state.since.elapsed() >= SAYS_AFTER)
+    }
 }
 
 /// The log, and the events that wait for it.
 pub(super) struct MtaLog {
     attacher: Attacher,
+    /// What hides names.
+    key: Option<DomainKey>,
     heard: Receiver<Heard>,
     clock: Steady,
     /// By the steady clock, as the next.
@@ -65,6 +87,10 @@ pub(super) struct MtaLog {
     /// The trouble that was said.
     said: Option<String>,
     said_unnoticed: Option<String>,
+    /// It was said that nothing is understood.
+    said_not_understood: bool,
+    /// It was said that process ids do not fit.
+    said_other_pids: bool,
     /// Of what may not have been read, so much was said.
     said_unread: u64,
 }
@@ -76,13 +102,7 @@ impl MtaLog {
     /// If the key for domains cannot be read, or no thread can be started. That the log
     /// cannot be read is said, and tried again.
     pub(super) fn start(config: &config::MtaLog) -> Result<Self, Failure> {
-        let key =
-            config.domain_key.as_deref().map(|path| File::open(path).and_then(DomainKey::read)).transpose().map_err(
-                |error| {
-                    let file = config.domain_key.clone().unwrap_or_default();
-                    Failure::new(&format!("cannot read the key for domains, {}", file.display()), error)
-                },
-            )?;
+        let key = domain_key(config)?;
         let (tell, heard) = sync_channel(CHUNKS);
         let state = Arc::new(Mutex::new(State::default()));
         let reader = Reader { kind: config.kind, place: config.log.clone(), tell, state: Arc::clone(&state) };
@@ -92,10 +112,11 @@ impl MtaLog {
             .map_err(|error| Failure::new("cannot start a thread", error))?;
         let settings = Settings { are_pids_ours: !config.has_own_process_ids, ..Settings::default() };
         let clock = clock::steady();
-        let mut attacher = Attacher::new(settings).hiding(key);
+        let mut attacher = Attacher::new(settings).hiding(key.clone());
         attacher.set_clock(clock);
         Ok(Self {
             attacher,
+            key,
             heard,
             read_until: clock.now().steady,
             clock,
@@ -104,6 +125,8 @@ impl MtaLog {
             place: named(config.kind, &config.log),
             said: None,
             said_unnoticed: None,
+            said_not_understood: false,
+            said_other_pids: false,
             said_unread: 0,
         })
     }
@@ -121,6 +144,8 @@ impl MtaLog {
         self.hear();
         self.say_trouble();
         self.say_unread();
+        self.say_not_understood();
+        self.say_other_pids();
         let until = self.read_until.max(before(now, WAITS_FOR_LOG));
         if is_drained {
             self.settled_until = self.settled_until.max(before(until, ARRIVES_WITHIN));
@@ -140,6 +165,7 @@ impl MtaLog {
         let state = lock(&self.state);
         MtaMetrics {
             is_read: state.trouble.is_none(),
+            is_not_understood: state.is_not_understood(),
             counts: state.counts,
             tallies: self.attacher.tallies(),
             waiting: self.attacher.waiting(),
@@ -171,6 +197,37 @@ impl MtaLog {
         self.said = trouble;
     }
 
+    /// Says that nothing in the log is understood, with its first line, and when that is over.
+    fn say_not_understood(&mut self) {
+        let state = lock(&self.state);
+        let is_over = self.said_not_understood && state.not_understood.is_none();
+        let text = match &state.not_understood {
+            Some(NotUnderstood { lines, first, .. }) if !self.said_not_understood && state.is_not_understood() => {
+                let first = self.key.as_ref().map_or_else(|| first.clone(), |key| key.hide_line(first));
+                not_understood(&self.place, *lines, &first)
+            }
+            None if is_over => format!("{}: its lines are understood now", self.place),
+            _ => return,
+        };
+        drop(state);
+        self.said_not_understood = !is_over;
+        say(&text);
+    }
+
+    /// Says once that the process ids in the log are not those of this host.
+    fn say_other_pids(&mut self) {
+        let others = self.attacher.waiting().other_pids;
+        if self.said_other_pids || others < OTHER_PIDS || self.attacher.tallies().joined > 0 {
+            return;
+        }
+        self.said_other_pids = true;
+        say(&format!(
+            "{}: {others} connects fit attempts in all but their process ids, and none fits in those: if the mail server runs in a \
+             container, set own_process_ids = true in [mta]",
+            self.place
+        ));
+    }
+
     /// Says what may be missing, once.
     fn say_unread(&mut self) {
         let state = lock(&self.state);
@@ -191,6 +248,24 @@ impl MtaLog {
         }
         self.said_unread = unread;
     }
+}
+
+/// That of so many lines none is understood, and what to do about it.
+fn not_understood(place: &str, lines: u64, first: &str) -> String {
+    format!(
+        "cannot understand {place}: none of {lines} lines so far is of a form that observer knows, and no event gets its delivery: \
+         check kind and log in [mta]; the first line: {first}"
+    )
+}
+
+/// The key that names are hidden by, if they are.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn domain_key(config: &config::MtaLog) -> Result<Option<DomainKey>, Failure> {
+    let Some(path) = config.domain_key.as_deref() else { return Ok(None) };
+    let key = File::open(path).and_then(DomainKey::read);
+    key.map(Some).map_err(|error| Failure::new(&format!("cannot read the key for domains, {}", path.display()), error))
 }
 
 fn before(time: Timestamp, by: SignedDuration) -> Timestamp {
@@ -254,6 +329,9 @@ impl Reader {
         let mut state = lock(&self.state);
         state.counts = follower.counts();
         state.unnoticed = follower.trouble();
+        let since = state.not_understood.as_ref().map_or_else(Instant::now, |state| state.since);
+        state.not_understood =
+            follower.not_understood().map(|(lines, first)| NotUnderstood { since, lines, first: first.to_owned() });
         state.trouble = read.as_ref().err().map(|error| self.cause(error));
         let is_more = matches!(read, Ok(true));
         (Heard { lines, until: matches!(read, Ok(false)).then_some(now) }, is_more)

@@ -117,8 +117,9 @@ const SECTIONS: &[Section] = &[
             key(
                 "log",
                 "\"journal\"",
-                "journal, or a file such as /var/log/mail.log, which may be rotated. Needed with `kind`. The service's user \
-                 must be allowed to read it: SupplementaryGroups=adm (files) or systemd-journal in the unit. No default.",
+                "journal, or a file such as /var/log/mail.log, which may be rotated, or have a date in its name as Exim's \
+                 (mainlog-%D). Needed with `kind`. The service's user must be allowed to read it: SupplementaryGroups=adm \
+                 (files) or systemd-journal in the unit. No default.",
             ),
             key(
                 "domain_key_file",

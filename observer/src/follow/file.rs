@@ -80,6 +80,16 @@ impl LogFile {
         })
     }
 
+    /// The log has another name from now on, as one for each day has. The file of the old one is read until there is one of
+    /// the new, and for a while after that.
+    pub(super) fn go_to(&mut self, path: PathBuf) {
+        if path != self.path {
+            self.directory = Directory::of(&path);
+            self.path = path;
+            self.unfound = 0;
+        }
+    }
+
     /// Why files can come and go unnoticed.
     pub(super) fn trouble(&self) -> Option<String> {
         self.directory.trouble()

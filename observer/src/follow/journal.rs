@@ -11,9 +11,6 @@ use serde::Deserialize;
 
 use super::lines::Lines;
 use super::{Counts, From};
-use crate::mta::header::Header;
-use crate::mta::stamp::Clock;
-use crate::mta::{Kind, Line, parse_entry};
 
 const CHUNK: usize = 64 << 10;
 /// Bytes of a line, to say how many entries so many bytes are.
@@ -25,7 +22,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A clock that is behind by less was not set.
 const SLEWED: SignedDuration = SignedDuration::from_secs(1);
 /// All that is asked of an entry.
-const FIELDS: &str = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,_SOURCE_REALTIME_TIMESTAMP";
+const FIELDS: &str = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID,_HOSTNAME,_SOURCE_REALTIME_TIMESTAMP,CONTAINER_ID";
+/// What the facility `mail` has, 2 by RFC 5424, section 6.2.1, or came from a container: the drivers of
+/// docker and podman give it no facility.
+const MATCHES: [&str; 5] = ["SYSLOG_FACILITY=2", "+", "_COMM=dockerd", "+", "_COMM=conmon"];
 
 /// A journalctl that follows.
 #[derive(Debug)]
@@ -119,8 +119,7 @@ fn end(child: &mut Child) {
 
 fn follow(program: &Path, from: &str) -> io::Result<(Child, ChildStdout)> {
     let mut command = Command::new(program);
-    // 2 is the facility `mail`, by RFC 5424, section 6.2.1.
-    command.args(["--follow", "--quiet", "--output=json", "--output-fields", FIELDS, from, "SYSLOG_FACILITY=2"]);
+    command.args(["--follow", "--quiet", "--output=json", "--output-fields", FIELDS, from]).args(MATCHES);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     let Some(output) = child.stdout.take() else { return Err(io::Error::other("journalctl has no output")) };
@@ -133,60 +132,4 @@ fn follow(program: &Path, from: &str) -> io::Result<(Child, ChildStdout)> {
 struct Place<'a> {
     #[serde(rename = "__CURSOR", borrow)]
     cursor: Option<Cow<'a, str>>,
-}
-
-/// Fields, of which each can be a text, a list of bytes, or a list of several values.
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(rename = "MESSAGE", borrow)]
-    message: Field<'a>,
-    #[serde(rename = "SYSLOG_IDENTIFIER", borrow)]
-    identifier: Field<'a>,
-    #[serde(rename = "SYSLOG_PID", default, borrow)]
-    said_pid: Option<Field<'a>>,
-    #[serde(rename = "_PID", default, borrow)]
-    pid: Option<Field<'a>>,
-    #[serde(rename = "_HOSTNAME", default, borrow)]
-    host: Option<Field<'a>>,
-    #[serde(rename = "_SOURCE_REALTIME_TIMESTAMP", default, borrow)]
-    written: Option<Field<'a>>,
-    #[serde(rename = "__REALTIME_TIMESTAMP", borrow)]
-    received: Field<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Field<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Bytes(Vec<u8>),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Field<'_> {
-    fn text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Bytes(bytes) => Some(String::from_utf8_lossy(bytes)),
-            Self::Other(_) => None,
-        }
-    }
-
-    fn number<T: std::str::FromStr>(&self) -> Option<T> {
-        self.text()?.parse().ok()
-    }
-}
-
-/// The meaning of an entry, as journalctl writes it with `--output=json`.
-pub(super) fn entry(kind: Kind, line: &[u8], clock: &Clock) -> Option<Line> {
-    let entry: Entry<'_> = serde_json::from_slice(line).ok()?;
-    let written = entry.written.as_ref().and_then(Field::number::<i64>);
-    let time = Timestamp::from_microsecond(written.or_else(|| entry.received.number())?).ok()?;
-    let (message, tag) = (entry.message.text()?, entry.identifier.text()?);
-    let host = entry.host.as_ref().and_then(Field::text);
-    // Journald sees processes as they are here; what a process says of itself may be
-    // of a namespace of its own.
-    let pid = entry.pid.as_ref().or(entry.said_pid.as_ref()).and_then(Field::number);
-    let header =
-        Header { time, precision: Duration::from_micros(1), host: host.as_deref(), tag: &tag, pid, text: &message };
-    parse_entry(kind, &header, clock)
 }

@@ -11,9 +11,9 @@ use tempfile::tempdir;
 
 use super::journal::Journal;
 use super::lines::Lines;
-use super::{Counts, Follower, From, Place, journal};
+use super::{Counts, Follower, From, Place, named_at};
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, LINE_MAX, Line, Said};
+use crate::mta::{Kind, LINE_MAX, Line, Said, read_entry};
 
 fn now() -> Timestamp {
     "2026-11-26T17:00:00Z".parse().unwrap()
@@ -281,7 +281,7 @@ fn the_journal_is_asked_for_mail_alone_and_its_reader_ends() {
     drop(journal);
     let asked = fs::read_to_string(asked).unwrap();
     let (pid, arguments) = asked.trim().split_once(' ').unwrap();
-    assert!(arguments.ends_with("--lines=5 SYSLOG_FACILITY=2"), "{arguments}");
+    assert!(arguments.ends_with("--lines=5 SYSLOG_FACILITY=2 + _COMM=dockerd + _COMM=conmon"), "{arguments}");
     assert!(!Path::new("/proc").join(pid).exists(), "it is still there");
 }
 
@@ -290,7 +290,7 @@ fn an_entry_has_its_time_and_its_writer_beside_it() {
     let clock = Clock { now: now(), zone: TimeZone::UTC };
     let entry = |fields: &str| {
         let text = format!("{{\"__REALTIME_TIMESTAMP\":\"1764173221500000\",\"_HOSTNAME\":\"mx1\"{fields}}}");
-        journal::entry(Kind::Postfix, text.as_bytes(), &clock)
+        read_entry(Kind::Postfix, text.as_bytes(), &clock).lines.pop()
     };
     let message =
         "\"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"";
@@ -306,4 +306,53 @@ fn an_entry_has_its_time_and_its_writer_beside_it() {
     for nothing in ["", ",\"MESSAGE\":null,\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"", ",\"MESSAGE\":7"] {
         assert_eq!(entry(nothing), None, "{nothing}");
     }
+}
+
+#[test]
+fn a_log_may_have_the_date_in_its_name() {
+    let zone = TimeZone::fixed(jiff::tz::offset(9));
+    for (path, expected) in [
+        ("/var/log/exim/mainlog-%D", "/var/log/exim/mainlog-20261127"),
+        ("/var/log/exim/%slog-%D", "/var/log/exim/mainlog-20261127"),
+        ("/var/log/exim/mainlog.%M", "/var/log/exim/mainlog.202611"),
+        ("/var/log/%D/mainlog", "/var/log/%D/mainlog"),
+    ] {
+        assert_eq!(named_at(Path::new(path), now(), &zone), Path::new(expected));
+    }
+    let directory = tempdir().unwrap();
+    let day = |number: i8| now() + jiff::SignedDuration::from_hours(24 * i64::from(number));
+    let file = |number: i8| {
+        let date = TimeZone::system().to_datetime(day(number)).strftime("%Y%m%d").to_string();
+        directory.path().join(format!("log-{date}"))
+    };
+    let place = Place::File(directory.path().join("log-%D"));
+    let mut follower = Follower::open(Kind::Postfix, &place, From::End).unwrap();
+    let mut read = |number: i8| {
+        let mut lines = Vec::new();
+        while follower.poll(day(number), |line| lines.push(line)).unwrap() {}
+        (lines.len(), follower.counts())
+    };
+    append(&file(1), &line(1));
+    assert_eq!(read(1).0, 1);
+    // The first day's file is read on until the second one's is there, and after that.
+    append(&file(1), &line(2));
+    assert_eq!(read(2).0, 1);
+    append(&file(2), &line(3));
+    append(&file(1), &line(4));
+    assert_eq!(read(2).0, 2);
+    let (count, counts) = read(2);
+    assert_eq!((count, counts.rotations, counts.unread_files, counts.unread_ends), (0, 1, 0, 0));
+}
+
+#[test]
+fn a_log_of_which_nothing_is_understood_says_so() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("mail.log");
+    let mut follower = follow(&path, From::End);
+    append(&path, "\n16:07:01 mx1 postfix: to=<john.doe@example.net>\x1b[1m\nsecond\n");
+    assert_eq!(numbers(&mut follower), [0; 0]);
+    assert_eq!(follower.not_understood(), Some((2, "16:07:01 mx1 postfix: to=<*@example.net> [1m")));
+    append(&path, &line(1));
+    assert_eq!(numbers(&mut follower), [1]);
+    assert_eq!((follower.not_understood(), follower.counts().understood), (None, 1));
 }

@@ -27,8 +27,44 @@ pub fn text(environment: &Environment, reports: &[HookReport]) -> String {
     text
 }
 
+/// What was found in the end of the mail server's log.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MailLog {
+    /// Which log.
+    pub log: String,
+    /// Lines that were read.
+    pub lines: u64,
+    /// Those that have the form of the mail server's own.
+    pub understood: u64,
+    /// Those on deliveries.
+    pub deliveries: u64,
+    /// The first line, where none is understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// The same for a person.
+pub fn mail_log(found: &MailLog) -> String {
+    let MailLog { log, lines, understood, deliveries, first, trouble } = found;
+    let log = sanitize(log);
+    match (trouble, first) {
+        (Some(trouble), _) => format!("\nmail log: cannot read {log}: {}\n", sanitize(trouble)),
+        (None, Some(first)) => format!(
+            "\nmail log: cannot understand {log}: none of {lines} lines is of a form that observer knows: check kind and log in \
+             [mta]; the first line: {}\n",
+            sanitize(first)
+        ),
+        (None, None) => {
+            format!("\nmail log: {log}: {lines} lines read, {understood} understood, {deliveries} on deliveries\n")
+        }
+    }
+}
+
 /// The findings for a program: one JSON object, newline included.
-pub fn json(environment: &Environment, reports: &[HookReport]) -> String {
+pub fn json(environment: &Environment, reports: &[HookReport], mail_log: Option<&MailLog>) -> String {
     let findings = Findings {
         kernel: &environment.release,
         btf: environment.has_btf,
@@ -39,6 +75,7 @@ pub fn json(environment: &Environment, reports: &[HookReport]) -> String {
         tracefs: environment.tracefs,
         memlock_bytes: environment.memlock,
         hooks: reports.iter().map(|report| Finding::new(report, environment, reports)).collect(),
+        mail_log,
     };
     // Serialising plain structs of strings cannot fail.
     serde_json::to_string(&findings).unwrap_or_default() + "\n"
@@ -58,6 +95,8 @@ struct Findings<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memlock_bytes: Option<u64>,
     hooks: Vec<Finding<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mail_log: Option<&'a MailLog>,
 }
 
 #[derive(Serialize)]

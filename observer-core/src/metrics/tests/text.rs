@@ -35,8 +35,10 @@ fn everything_that_is_told() {
     });
     reading.mta = Some(MtaMetrics {
         is_read: true,
+        is_not_understood: false,
         counts: LogCounts {
             lines: 900,
+            understood: 850,
             deliveries: 60,
             too_long: 1,
             rotations: 2,
@@ -44,7 +46,7 @@ fn everything_that_is_told() {
             ..LogCounts::default()
         },
         tallies: Tallies { joined: 20, unlogged: 4, ambiguous: 2, nothing: 3, unsought: 1 },
-        waiting: Waiting { attempts: 5, mentions: 6, deliveries: 7, early_attempts: 1, early_lines: 8 },
+        waiting: Waiting { attempts: 5, mentions: 6, deliveries: 7, early_attempts: 1, early_lines: 8, other_pids: 0 },
     });
     let text = metrics.render(&reading).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::{json, text};
+use super::{MailLog, json, mail_log, text};
 use crate::kernel::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
 use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::is_visible;
@@ -208,7 +208,7 @@ fn causes_cannot_break_out() {
 
 #[test]
 fn json_says_the_same() {
-    let findings: Value = serde_json::from_str(&json(&environment(), &partial())).unwrap();
+    let findings: Value = serde_json::from_str(&json(&environment(), &partial(), None)).unwrap();
     assert_eq!(findings["kernel"], "6.12.1");
     assert_eq!(findings["can_load"], true);
     assert_eq!(findings["capabilities"], serde_json::json!(["CAP_BPF", "CAP_PERFMON"]));
@@ -217,4 +217,21 @@ fn json_says_the_same() {
     assert_eq!(seen, [("attached", false), ("failed", true), ("failed", false), ("attached", false)]);
     assert_eq!(hooks[1]["cause"], "Operation not permitted\nverifier log");
     assert_eq!(hooks[0].get("cause"), None);
+}
+
+#[test]
+fn a_mail_log_of_which_nothing_is_understood_shows_its_first_line() {
+    let found = MailLog { log: "the log of postfix, /var/log/x".to_owned(), lines: 12, ..MailLog::default() };
+    assert_eq!(
+        mail_log(&MailLog { understood: 11, deliveries: 3, ..found.clone() }),
+        "\nmail log: the log of postfix, /var/log/x: 12 lines read, 11 understood, 3 on deliveries\n"
+    );
+    let lost = MailLog { first: Some("what\x1b[2J".to_owned()), ..found.clone() };
+    let text = mail_log(&lost);
+    assert!(text.contains("none of 12 lines") && text.contains("the first line: what"), "{text}");
+    assert!(text.lines().all(|line| line.chars().all(is_visible)), "{text:?}");
+    let findings: Value = serde_json::from_str(&json(&environment(), &partial(), Some(&lost))).unwrap();
+    assert_eq!((&findings["mail_log"]["lines"], &findings["mail_log"]["first"]), (&12.into(), &"what\x1b[2J".into()));
+    let unread = MailLog { trouble: Some("Permission denied".to_owned()), ..found };
+    assert_eq!(mail_log(&unread), "\nmail log: cannot read the log of postfix, /var/log/x: Permission denied\n");
 }
