@@ -196,7 +196,8 @@ pub(super) const RULES: &[Rule] = &[
         source: "the rules of this host's firewall as they are now, with the verdict that comes first",
         holds: |e| {
             let walked = &e.firewall.as_ref()?.walked;
-            let is_stopped = walked.answer == Answer::Stopped && !(is_answered(e) && e.subject.count(local_firewall) == 0);
+            let is_stopped =
+                walked.answer == Answer::Stopped && !(is_answered(e) && e.subject.count(local_firewall) == 0);
             walked.findings.first().filter(|_| is_stopped).map(ToString::to_string)
         },
     },
