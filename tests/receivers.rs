@@ -52,6 +52,8 @@ mod receiver;
 mod reload;
 #[path = "receivers/rsyslog.rs"]
 mod rsyslog;
+#[path = "receivers/spooled.rs"]
+mod spooled;
 #[path = "receivers/stream.rs"]
 mod stream;
 #[path = "receivers/syslog_ng.rs"]

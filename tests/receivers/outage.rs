@@ -16,6 +16,7 @@ use crate::journal::Journald;
 use crate::nats::{Nats, Security};
 use crate::receiver::{Received, Receiver, distinct, event};
 use crate::rsyslog::{Input, Output, Rsyslog};
+use crate::spooled::spooled;
 use crate::syslog_ng::{self, SyslogNg};
 
 /// Refused connections of one blast, and blasts.
@@ -44,10 +45,11 @@ impl Away {
 /// behind a relay that cuts connections in mid-record.
 pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
     let place = Place::new()?;
-    let cut = free_port()?;
+    let [cut, metrics] = [free_port()?, free_port()?];
     let cutter = Cutter::start(cut, 5, 50_000)?;
     let mut receivers = receivers(&place, cut, &cutter)?;
-    place.configure(&receivers.iter().map(|away| away.sink.as_str()).collect::<String>())?;
+    let sinks: String = receivers.iter().map(|away| away.sink.as_str()).collect();
+    place.configure(&format!("[metrics]\nlisten = '127.0.0.1:{metrics}'\n{sinks}"))?;
     let mut daemon = Daemon::start(&place)?;
     let lab = Lab::up(LabConfig::default())?;
     let blast = || lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2).map(drop);
@@ -62,8 +64,8 @@ pub(crate) fn nothing_is_lost_by_an_outage() -> Result<()> {
             away_since = Some(Instant::now());
         }
         if nth == BLASTS / 2 {
-            // What has come is in the spool by now; what is under way dies with it.
-            std::thread::sleep(Duration::from_millis(500));
+            // What is in a spool outlives it; what is on the way there dies with it.
+            spooled(metrics).with_context(|| daemon.said())?;
             daemon.kill()?;
             daemon = Daemon::start(&place)?;
         }

@@ -12,6 +12,7 @@ use crate::daemon::{Daemon, Place, free_port, id, wait};
 use crate::delivery::{certificate_keys, issue_certificates};
 use crate::nats::{Nats, Security};
 use crate::receiver::{Receiver as _, distinct};
+use crate::spooled::{of_sinks, spooled};
 
 const BLAST: u32 = 2_000;
 const BLASTS: u32 = 6;
@@ -65,13 +66,16 @@ fn send_again(place: &Place, nats: &mut Nats, daemon: Daemon, lab: &Lab, metrics
     nats.kill()?;
     lab.blast(BLAST, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 2)?;
     daemon.wait_for("sink nats cannot deliver", Duration::from_secs(30))?;
-    std::thread::sleep(Duration::from_millis(500));
+    spooled(metrics).with_context(|| daemon.said())?;
     daemon.kill()?;
     copy(&place.path("spool"), &place.path("spool.before"))?;
     nats.restart()?;
     for _ in 0..2 {
         let daemon = Daemon::start(place)?;
-        let delivered = || Ok(delivered(metrics)? >= u64::from(BLAST));
+        let delivered = || {
+            let delivered = of_sinks(metrics, "observer_sink_messages_delivered_total")?;
+            Ok(delivered.get("nats").is_some_and(|&count| count >= BLAST.into()))
+        };
         wait(CAUGHT_UP_WITHIN, delivered).with_context(|| daemon.said())?;
         daemon.end()?;
         std::fs::remove_dir_all(place.path("spool"))?;
@@ -95,14 +99,6 @@ fn each_once(nats: &Nats, place: &Place, count: usize) -> Result<()> {
     found.sort_by(|a, b| a.0.cmp(&b.0));
     ensure!(sent == found, "the stream has other events than were sent");
     Ok(())
-}
-
-/// Messages that the receiver has acknowledged since the daemon started.
-fn delivered(metrics: u16) -> Result<u64> {
-    let text = ureq::get(format!("http://127.0.0.1:{metrics}/metrics")).call()?.body_mut().read_to_string()?;
-    let line = text.lines().find(|line| line.starts_with("observer_sink_messages_delivered_total{sink=\"nats\"}"));
-    let value = line.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-    Ok(value.with_context(|| text.clone())? as u64)
 }
 
 /// A directory with all that is in it.
