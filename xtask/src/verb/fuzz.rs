@@ -75,9 +75,7 @@ fn cargo_fuzz() -> Command {
         .current_dir(cargo::root())
         .arg("fuzz")
         // The sanitizer's flags are unstable; the toolchain is a stable one.
-        .env("RUSTC_BOOTSTRAP", "1")
-        // No target loads kernel programs.
-        .env("AYA_BUILD_SKIP", "1");
+        .env("RUSTC_BOOTSTRAP", "1");
     command
 }
 
