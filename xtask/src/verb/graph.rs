@@ -312,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn the_ring_thread_takes_no_lock_and_opens_nothing() {
+        const WAITS: [&str; 7] =
+            ["Mutex", "RwLock", "Condvar", "OnceLock", "std::fs", "std::process", "aya::maps::HashMap"];
+        for name in ["reader.rs", "ring.rs"] {
+            let text = fs::read_to_string(cargo::root().join("observer/src/kernel").join(name)).unwrap();
+            for wait in WAITS {
+                assert!(!text.contains(wait), "{name} has {wait}");
+            }
+            // Of this crate, the one knows the other and nothing else.
+            let ours = text.lines().filter(|line| line.starts_with("use crate::") || line.starts_with("use super::"));
+            assert_eq!(
+                ours.collect::<Vec<_>>(),
+                if name == "reader.rs" { vec!["use super::ring::Ring;"] } else { vec![] }
+            );
+        }
+    }
+
+    #[test]
     fn the_core_asks_no_clock_and_opens_nothing() {
         const IO: [&str; 9] = [
             "std::fs",
