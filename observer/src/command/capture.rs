@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Failure;
-use super::live::{Live, Sink, Stop, say, settings};
-use super::remote::{Reads, Remote};
+use super::live::{Consumer, Live, Stop, say, settings};
+use super::remote::Remote;
 use crate::cli::{KernelArgs, SourceArgs, or_smtp};
 use crate::wire::{Request, Summary};
 
@@ -53,7 +53,7 @@ impl Capture {
     }
 
     /// Hands over all that is captured until it ends.
-    pub(super) async fn finish(mut self, into: &mut (impl Sink + Reads)) -> Result<Ended, Failure> {
+    pub(super) async fn finish(mut self, into: &mut impl Consumer) -> Result<Ended, Failure> {
         match self.origin {
             Origin::Run(mut remote) => {
                 remote.until(&mut self.stop, into).await?;

@@ -1,6 +1,8 @@
 //! What every command that attaches has in common: from the kernel's records to
 //! events, until something ends it.
 
+mod consumer;
+
 use std::fmt;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anstream::ColorChoice;
+use jiff::Timestamp;
 use observer_common::stat;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,8 +21,8 @@ use super::clock::clocks;
 use super::naming::Naming;
 use crate::cli::KernelArgs;
 use crate::config::Kernel;
-use crate::count::{Drain, Ended, Totals};
-use crate::event::{Event, Host};
+use crate::count::{Drain, Totals};
+use crate::event::Host;
 use crate::kernel::counting::{Counting, Counts};
 use crate::kernel::hooks::HookReport;
 use crate::kernel::reader::{Batch, Reader};
@@ -30,6 +33,8 @@ use crate::pipeline::Pipeline;
 use crate::surroundings::host;
 use crate::ui::summary;
 use crate::wire::Account;
+
+pub(super) use self::consumer::Consumer;
 
 /// Destinations whose failures in a row are remembered for events, some 10 MB.
 const REMEMBERED: usize = 32_768;
@@ -121,28 +126,6 @@ impl Stop {
     }
 }
 
-/// Where events go.
-pub(super) trait Sink {
-    /// Takes an event. `Break` ends it at once.
-    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
-    /// Called after each batch, however small. `Break` ends it.
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
-    /// Takes attempts that the kernel counted and of which no event came.
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
-        let _ = missing;
-        Ok(())
-    }
-    /// Takes what the kernel counted in an epoch, whether events came of it or not.
-    fn drained(&mut self, drain: &Drain) {
-        let _ = drain;
-    }
-    /// Called after each look at the kernel.
-    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        let _ = live;
-        Ok(())
-    }
-}
-
 /// Attached kernel programs, and what makes events of their records.
 pub(super) struct Live {
     session: Session,
@@ -226,8 +209,8 @@ impl Live {
         format!("to {}, {} hooks attached", list(ports), self.hooks())
     }
 
-    /// Hands events to `sink` until one of both has enough.
-    pub(super) async fn until(&mut self, stop: &mut Stop, sink: &mut impl Sink) -> Result<(), Failure> {
+    /// Hands events to `consumer` until one of both has enough.
+    pub(super) async fn until(&mut self, stop: &mut Stop, consumer: &mut impl Consumer) -> Result<(), Failure> {
         self.start()?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -244,22 +227,22 @@ impl Live {
             }
             // All that wait: events must not overtake them.
             while let Some(next) = drain.take() {
-                self.drained(next.map_err(unreadable)?, sink);
+                self.drained(next.map_err(unreadable)?, consumer);
                 if let Flow::Runs(running) = &mut self.flow {
                     drain = running.counting.try_next();
                 }
             }
-            if self.take(batch, sink)?.is_break() || is_last {
+            if self.take(batch, consumer)?.is_break() || is_last {
                 return Ok(());
             }
-            sink.tick(self)?;
+            consumer.tick(self)?;
             // In a flood too, what else runs on this thread has its turn.
             tokio::task::yield_now().await;
         }
     }
 
     /// Takes the hooks off and hands over what they have left.
-    pub(super) async fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+    pub(super) async fn finish(&mut self, consumer: &mut impl Consumer) -> Result<(), Failure> {
         self.start()?;
         self.session.detach().map_err(|error| Failure::new("cannot detach from the kernel", error))?;
         let Flow::Runs(mut running) = std::mem::replace(&mut self.flow, Flow::Ended) else { return Ok(()) };
@@ -267,53 +250,53 @@ impl Live {
         let mut is_wanted = true;
         while let Some(batch) = running.reader.next().await {
             if is_wanted {
-                is_wanted = self.records(&batch, sink)?.is_continue();
+                is_wanted = self.records(&batch, consumer)?.is_continue();
                 tokio::task::yield_now().await;
             }
         }
         while is_wanted && !self.are_all_named() {
             naming(&mut self.naming).await;
-            is_wanted = self.named(sink)?.is_continue();
+            is_wanted = self.named(consumer)?.is_continue();
         }
         let last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
         let has_answered = last.is_some();
         self.last = last.or_else(|| Some(running.counts.latest()));
         while let Some(drain) = running.counting.try_next() {
-            self.drained(drain.map_err(unreadable)?, sink);
+            self.drained(drain.map_err(unreadable)?, consumer);
         }
         self.is_drained = true;
         if is_wanted {
-            self.tell_missing(sink)?;
-            let _ = sink.batch_end()?;
+            self.tell_missing(consumer)?;
+            let _ = consumer.batch_end()?;
         }
         if has_answered { Ok(()) } else { Err(unreadable("no answer")) }
     }
 
     /// Hands over this batch, or one that waits.
-    fn take(&mut self, batch: Option<Batch>, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+    fn take(&mut self, batch: Option<Batch>, consumer: &mut impl Consumer) -> Result<ControlFlow<()>, Failure> {
         self.session.flush_log();
         let batch = match &mut self.flow {
             Flow::Runs(running) => batch.or_else(|| running.reader.try_next()),
             Flow::Waits(_) | Flow::Ended => batch,
         };
         if let Some(batch) = batch
-            && self.records(&batch, sink)?.is_break()
+            && self.records(&batch, consumer)?.is_break()
         {
             return Ok(ControlFlow::Break(()));
         }
-        if self.named(sink)?.is_break() {
+        if self.named(consumer)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         if let Flow::Runs(running) = &self.flow {
             self.is_drained = running.reader.is_drained() && self.are_all_named();
         }
-        self.tell_missing(sink)?;
-        sink.batch_end()
+        self.tell_missing(consumer)?;
+        consumer.batch_end()
     }
 
     /// Judges a batch, and hands over the events that need not wait for names. `Break` if
     /// nothing more is wanted.
-    fn records(&mut self, batch: &Batch, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+    fn records(&mut self, batch: &Batch, consumer: &mut impl Consumer) -> Result<ControlFlow<()>, Failure> {
         let (_, clock) = clocks();
         let now = Instant::now();
         for record in records(batch) {
@@ -323,14 +306,14 @@ impl Live {
                 _ => self.malformed += 1,
             }
         }
-        self.named(sink)
+        self.named(consumer)
     }
 
     /// Hands over, in their order, the events that have their names or wait no longer.
-    fn named(&mut self, sink: &mut impl Sink) -> Result<ControlFlow<()>, Failure> {
+    fn named(&mut self, consumer: &mut impl Consumer) -> Result<ControlFlow<()>, Failure> {
         let now = Instant::now();
         while let Some((judged, around)) = self.naming.as_mut().and_then(|naming| naming.next(now)) {
-            if sink.event(&Arc::new(self.pipeline.event(judged, around)))?.is_break() {
+            if consumer.event(&Arc::new(self.pipeline.event(judged, around)))?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -341,17 +324,17 @@ impl Live {
         self.naming.as_ref().is_none_or(Naming::is_empty)
     }
 
-    fn drained(&mut self, drain: Drain, sink: &mut impl Sink) {
-        sink.drained(&drain);
+    fn drained(&mut self, drain: Drain, consumer: &mut impl Consumer) {
+        consumer.drained(&drain);
         self.pipeline.drained(drain);
     }
 
-    fn tell_missing(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
+    fn tell_missing(&mut self, consumer: &mut impl Consumer) -> Result<(), Failure> {
         let missing = self.pipeline.missing();
         if let Flow::Runs(running) = &self.flow {
             running.counting.holds(self.pipeline.waiting());
         }
-        if missing.is_empty() { Ok(()) } else { sink.missing(&missing) }
+        if missing.is_empty() { Ok(()) } else { consumer.missing(&missing, Timestamp::now()) }
     }
 
     /// This host.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Failure;
-use super::live::{Live, Sink, say};
+use super::live::{Consumer, Live, say};
 use crate::alert::Alert;
 use crate::config::History;
 use crate::count::Ended;
@@ -110,7 +110,7 @@ impl Record {
     }
 }
 
-impl Sink for Record {
+impl Consumer for Record {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if !self.writer.offer(Arc::clone(event)) {
             self.owe(MinuteKey { minute: 0, ..MinuteKey::of_event(event) }, 1);
@@ -118,11 +118,7 @@ impl Sink for Record {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+    fn missing(&mut self, missing: &[(Ended, u64)], _: Timestamp) -> Result<(), Failure> {
         for (ended, count) in missing {
             let &Ended { src_ip, dst_ip, dst_port, label, reason } = ended;
             self.owe(MinuteKey { minute: 0, src_ip, dst_ip: Some(dst_ip), dst_port, label, reason }, *count);

@@ -12,14 +12,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::live::{Stop, list, say};
-use crate::alert::Alert;
+use super::live::{Consumer, Stop, list, say};
 use crate::cli::SourceArgs;
-use crate::event::Event;
 use crate::exit::Exit;
-use crate::wire::{
-    Account, Delivery, Hello, Known, LaterAlert, Line, Missing, PROTOCOL, Refusal, Request, Summary, event_as_it_came,
-};
+use crate::wire::{Hello, Line, PROTOCOL, Refusal, Request, Summary, event_as_it_came};
 
 /// Between two looks at the terminal and the clock when nothing comes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -35,41 +31,6 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What to do about two versions that do not understand each other.
 const RESTART: &str = "restart the daemon, or use --standalone";
-
-/// What a command does with what it reads.
-pub(super) trait Reads {
-    /// Takes an event. `Break` ends it.
-    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure>;
-    /// Takes an event of another version, and how that wrote it.
-    fn event_as_it_came(&mut self, event: &Arc<Event>, json: &str) -> Result<ControlFlow<()>, Failure> {
-        let _ = json;
-        self.event(event)
-    }
-    /// Takes attempts of which no event came.
-    fn missing(&mut self, _: &Missing) {}
-    /// Takes a part of what was counted before, if it was asked for.
-    fn known(&mut self, _: Known) {}
-    /// Takes an alert.
-    fn alert(&mut self, _: &Alert) -> Result<(), Failure> {
-        Ok(())
-    }
-    /// Takes an alert of which only the sentence can be read.
-    fn later_alert(&mut self, _: &LaterAlert) -> Result<(), Failure> {
-        Ok(())
-    }
-    /// Takes what the mail server's log says of an attempt.
-    fn delivery(&mut self, _: &Delivery) -> Result<(), Failure> {
-        Ok(())
-    }
-    /// Takes the ledger in numbers.
-    fn account(&mut self, _: Account) {}
-    /// This reader was too slow for so many events.
-    fn lost(&mut self, events: u64) {
-        say(&format!("{events} events were not read fast enough, and are lost to this reader"));
-    }
-    /// Called when nothing waits any more, and every now and then. `Break` ends it.
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure>;
-}
 
 /// A connection to `observer run`.
 pub(super) struct Remote {
@@ -136,7 +97,7 @@ impl Remote {
     }
 
     /// Hands over what comes in until one of both has enough.
-    pub(super) async fn until(&mut self, stop: &mut Stop, reads: &mut impl Reads) -> Result<(), Failure> {
+    pub(super) async fn until(&mut self, stop: &mut Stop, consumer: &mut impl Consumer) -> Result<(), Failure> {
         loop {
             let line = tokio::select! {
                 biased;
@@ -147,39 +108,43 @@ impl Remote {
             let flow = match line {
                 Ok(line) => {
                     let Some(line) = line.map_err(|error| self.failed(error))?.filter(|line| *line != Line::End) else {
-                        let _ = reads.batch_end()?;
+                        let _ = consumer.batch_end()?;
                         return Err(ended());
                     };
-                    self.take(line, reads)?
+                    self.take(line, consumer)?
                 }
-                Err(_) => reads.batch_end()?,
+                Err(_) => consumer.batch_end()?,
             };
             let is_quiet = self.read.buffer().is_empty();
-            if flow.is_break() || (is_quiet && reads.batch_end()?.is_break()) {
+            if flow.is_break() || (is_quiet && consumer.batch_end()?.is_break()) {
                 return Ok(());
             }
         }
     }
 
     /// Hands over a line that has come whole.
-    fn take(&mut self, line: Line, reads: &mut impl Reads) -> Result<ControlFlow<()>, Failure> {
+    fn take(&mut self, line: Line, consumer: &mut impl Consumer) -> Result<ControlFlow<()>, Failure> {
         let text = std::mem::take(&mut self.text);
         match line {
             Line::Event(event) => {
                 let event = Arc::from(event);
                 let is_other = self.hello.version != VERSION;
                 return match event_as_it_came(&text).filter(|_| is_other) {
-                    Some(json) => reads.event_as_it_came(&event, json),
-                    None => reads.event(&event),
+                    Some(json) => consumer.event_as_it_came(&event, json),
+                    None => consumer.event(&event),
                 };
             }
-            Line::Missing(missing) => reads.missing(&missing),
-            Line::Known(known) => reads.known(known),
-            Line::Alert(alert) => reads.alert(&alert)?,
-            Line::LaterAlert(alert) => reads.later_alert(&alert)?,
-            Line::Delivery(delivery) => reads.delivery(&delivery)?,
-            Line::Account(account) => reads.account(account),
-            Line::Lost(lost) => reads.lost(lost.events),
+            Line::Missing(missing) => {
+                if let Some(ended) = missing.ended() {
+                    consumer.missing(&[ended], missing.time)?;
+                }
+            }
+            Line::Known(known) => consumer.known(known),
+            Line::Alert(alert) => consumer.alert(&alert)?,
+            Line::LaterAlert(alert) => consumer.later_alert(&alert)?,
+            Line::Delivery(delivery) => consumer.delivery(&delivery)?,
+            Line::Account(account) => consumer.account(account),
+            Line::Lost(lost) => consumer.lost(lost.events),
             Line::Hello(_) | Line::Probing(_) | Line::Refusal(_) | Line::End | Line::Summary(_) => {}
         }
         Ok(ControlFlow::Continue(()))
@@ -196,7 +161,7 @@ impl Remote {
 
     /// Hands over what was told until now, and returns the summary of the time that
     /// was read; `None` if `observer run` sent none.
-    pub(super) async fn finish(mut self, reads: &mut impl Reads) -> Result<Option<Summary>, Failure> {
+    pub(super) async fn finish(mut self, consumer: &mut impl Consumer) -> Result<Option<Summary>, Failure> {
         let _ = self.write.shutdown().await;
         let deadline = Instant::now() + SUMMARY_WITHIN;
         let mut is_enough = false;
@@ -207,18 +172,18 @@ impl Remote {
             };
             match line {
                 Line::Summary(summary) => {
-                    let _ = reads.batch_end()?;
+                    let _ = consumer.batch_end()?;
                     return Ok(Some(summary));
                 }
-                line if !is_enough => is_enough = self.take(line, reads)?.is_break(),
+                line if !is_enough => is_enough = self.take(line, consumer)?.is_break(),
                 _ => {}
             }
         }
     }
 
     /// As [`Self::finish`], and writes the summary to stderr.
-    pub(super) async fn conclude(self, reads: &mut impl Reads) -> Result<(), Failure> {
-        match self.finish(reads).await? {
+    pub(super) async fn conclude(self, consumer: &mut impl Consumer) -> Result<(), Failure> {
+        match self.finish(consumer).await? {
             Some(summary) => drop(io::stderr().write_all(summary.text.as_bytes())),
             None => say("no summary: observer run did not send one"),
         }

@@ -12,7 +12,7 @@ use super::Failure;
 use super::alerts::Alerts;
 use super::configuration;
 use super::confinement::Confinement;
-use super::live::{Live, Sink, Stop, list, runtime, say, settings_of};
+use super::live::{Consumer, Live, Stop, list, runtime, say, settings_of};
 use super::metrics::MetricsServer;
 use super::minutes::MinuteCounts;
 use super::mta_log::{self, MtaLog};
@@ -313,7 +313,7 @@ fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
     Ok(Some(server))
 }
 
-impl Sink for Daemon<'_> {
+impl Consumer for Daemon<'_> {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.alerts.add(event);
         let minutes = self.minutes.add(event);
@@ -339,14 +339,14 @@ impl Sink for Daemon<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+    fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
         self.alerts.missing(missing);
         if let Some(readers) = &mut self.readers {
             readers.missing(missing);
         }
         let minutes = self.minutes.missing(missing);
         self.tell_minutes(minutes);
-        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing))
+        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing, time))
     }
 
     fn drained(&mut self, drain: &Drain) {

@@ -12,15 +12,15 @@ use ratatui::DefaultTerminal;
 use tokio::time::Instant;
 
 use super::Failure;
-use super::live::{Live, Sink, Stop, is_coloured, list, runtime, say, settings};
-use super::remote::{Reads, Remote};
+use super::live::{Consumer, Live, Stop, is_coloured, list, runtime, say, settings};
+use super::remote::Remote;
 use crate::cli::TopArgs;
 use crate::count::Ended;
 use crate::event::Event;
 use crate::tally::{Budget, Loader, Prefixes};
 use crate::ui::top::input;
 use crate::ui::top::{Look, Model, Next, draw};
-use crate::wire::{Account, Known, Missing, Request};
+use crate::wire::{Account, Known, Request};
 
 /// Between two screens, if nobody types.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -153,29 +153,7 @@ impl Screen {
     }
 }
 
-impl Sink for Screen {
-    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        self.model.add(event, self.now);
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        self.now = Timestamp::now();
-        Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
-        self.model.make_up(missing, Timestamp::now());
-        Ok(())
-    }
-
-    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
-        self.settle(live);
-        self.show()
-    }
-}
-
-impl Reads for Screen {
+impl Consumer for Screen {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if event.dst.port.is_some_and(|port| self.ports.contains(&port)) {
             self.model.add(event, self.now);
@@ -183,10 +161,22 @@ impl Reads for Screen {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn missing(&mut self, missing: &Missing) {
-        if missing.dst.port.is_some_and(|port| self.ports.contains(&port)) {
-            self.model.missing(missing, self.now);
+    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        self.now = Timestamp::now();
+        self.show()?;
+        Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
+        for ended in missing.iter().filter(|(ended, _)| self.ports.contains(&ended.dst_port)) {
+            self.model.make_up(std::slice::from_ref(ended), time);
         }
+        Ok(())
+    }
+
+    fn tick(&mut self, live: &Live) -> Result<(), Failure> {
+        self.settle(live);
+        Ok(())
     }
 
     fn known(&mut self, known: Known) {
@@ -219,12 +209,6 @@ impl Reads for Screen {
     fn lost(&mut self, events: u64) {
         self.unread += events;
     }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        let flow = Sink::batch_end(self)?;
-        self.show()?;
-        Ok(flow)
-    }
 }
 
 impl Screen {
@@ -243,22 +227,8 @@ impl Screen {
 /// Takes what is left when the screen has gone: the summary rests on counters.
 struct Nothing;
 
-impl Sink for Nothing {
+impl Consumer for Nothing {
     fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        Ok(ControlFlow::Continue(()))
-    }
-}
-
-impl Reads for Nothing {
-    fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -12,9 +12,9 @@ use lru::LruCache;
 
 use super::Failure;
 use super::alerts::Alerts;
-use super::live::{Live, Sink, Stop, is_coloured, runtime, say, settings};
+use super::live::{Consumer, Live, Stop, is_coloured, runtime, say, settings};
 use super::record::Record;
-use super::remote::{Reads, Remote};
+use super::remote::Remote;
 use crate::alert::Alert;
 use crate::cli::WatchArgs;
 use crate::config::History;
@@ -153,7 +153,7 @@ impl<W: io::Write> Screen<W> {
     }
 }
 
-impl<W: io::Write> Reads for Screen<W> {
+impl<W: io::Write> Consumer for Screen<W> {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.show(event, None)
     }
@@ -234,7 +234,7 @@ impl<W: io::Write> Watch<W> {
     }
 }
 
-impl<W: io::Write> Sink for Watch<W> {
+impl<W: io::Write> Consumer for Watch<W> {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if let Some(record) = &mut self.record {
             let _ = record.event(event)?;
@@ -249,11 +249,11 @@ impl<W: io::Write> Sink for Watch<W> {
         self.screen.batch_end()
     }
 
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
+    fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
         if let Some(alerts) = &mut self.alerts {
             alerts.missing(missing);
         }
-        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing))
+        self.record.as_mut().map_or(Ok(()), |record| record.missing(missing, time))
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {

@@ -11,8 +11,7 @@ use tempfile::TempDir;
 
 use super::super::Failure;
 use super::super::capture::Capture;
-use super::super::live::{Sink, runtime};
-use super::super::remote::Reads;
+use super::super::live::{Consumer, runtime};
 use crate::cli::DiagnoseArgs;
 use crate::event::Event;
 use crate::history::{Delivery, Entry, Recorder, Retention};
@@ -81,23 +80,7 @@ fn failed(error: &dyn std::fmt::Display) -> Failure {
     Failure::new("cannot keep what is captured", error)
 }
 
-impl Reads for Record {
-    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        Sink::event(self, event)
-    }
-
-    fn delivery(&mut self, delivery: &wire::Delivery) -> Result<(), Failure> {
-        let wire::Delivery { id, time, dst, mta } = delivery;
-        self.deliveries.push(Delivery::of_attempt(id, *time, *dst, mta));
-        Ok(())
-    }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        Sink::batch_end(self)
-    }
-}
-
-impl Sink for Record {
+impl Consumer for Record {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.entries.push(Entry::from(&**event));
         Ok(ControlFlow::Continue(()))
@@ -106,5 +89,11 @@ impl Sink for Record {
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
         self.write(BATCH)?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn delivery(&mut self, delivery: &wire::Delivery) -> Result<(), Failure> {
+        let wire::Delivery { id, time, dst, mta } = delivery;
+        self.deliveries.push(Delivery::of_attempt(id, *time, *dst, mta));
+        Ok(())
     }
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::alert::Alert;
+use crate::event::Event;
+use crate::wire::Delivery;
 
 const V0: &str = include_str!("../../../../tests/fixtures/wire-v0/daemon.jsonl");
 const V0_REFUSAL: &str = include_str!("../../../../tests/fixtures/wire-v0/refusal.jsonl");
@@ -41,7 +44,7 @@ struct Notes {
     as_they_came: Vec<String>,
 }
 
-impl Reads for Notes {
+impl Consumer for Notes {
     fn event(&mut self, _: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.events += 1;
         Ok(ControlFlow::Continue(()))

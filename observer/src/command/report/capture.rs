@@ -8,15 +8,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::capture::{self, Capture};
-use super::super::live::{Live, Sink, runtime};
-use super::super::remote::Reads;
+use super::super::live::{Consumer, Live, runtime};
 use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
 use crate::count::Ended;
 use crate::event::Event;
 use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
 use crate::tally::Seen;
-use crate::wire::Missing;
 
 pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     runtime()?.block_on(captured(args, duration, tz))
@@ -66,24 +64,7 @@ impl Draft {
     }
 }
 
-impl Reads for Draft {
-    fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
-        Sink::event(self, event)
-    }
-
-    fn missing(&mut self, missing: &Missing) {
-        if let Some(ended) = missing.ended() {
-            self.builder.make_up(&[ended], missing.time.min(self.until));
-        }
-    }
-
-    fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
-        self.advance();
-        Ok(ControlFlow::Continue(()))
-    }
-}
-
-impl Sink for Draft {
+impl Consumer for Draft {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if let Some(seen) = Seen::from_event(event) {
             self.builder.add(&seen, event.process.as_ref().map(|process| process.comm.as_str()));
@@ -92,11 +73,12 @@ impl Sink for Draft {
     }
 
     fn batch_end(&mut self) -> Result<ControlFlow<()>, Failure> {
+        self.advance();
         Ok(ControlFlow::Continue(()))
     }
 
-    fn missing(&mut self, missing: &[(Ended, u64)]) -> Result<(), Failure> {
-        self.builder.make_up(missing, Timestamp::now().min(self.until));
+    fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
+        self.builder.make_up(missing, time.min(self.until));
         Ok(())
     }
 
@@ -109,7 +91,6 @@ impl Sink for Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Endpoint;
     use crate::label::{Label, Reason};
     use crate::sample;
 
@@ -124,17 +105,14 @@ mod tests {
         };
         let (builder, progress) = (Builder::new(frame), Progress::new(1, "capturing"));
         let mut draft = Draft { builder, progress, begun: Instant::now(), until: sample::time() };
-        Reads::missing(
-            &mut draft,
-            &Missing {
-                time: sample::time(),
-                src: Endpoint::default(),
-                dst: Endpoint { ip: Some(sample::ip("203.0.113.5")), port: Some(25) },
-                label: Label::Refused,
-                reason: Some(Reason::Rst),
-                count: 7,
-            },
-        );
+        let ended = Ended {
+            src_ip: None,
+            dst_ip: sample::ip("203.0.113.5"),
+            dst_port: 25,
+            label: Label::Refused,
+            reason: Some(Reason::Rst),
+        };
+        draft.missing(&[(ended, 7)], sample::time()).unwrap();
         assert_eq!(draft.builder.attempts(), 7);
     }
 }

@@ -10,7 +10,7 @@ use crate::count::Ended;
 use crate::event::Event;
 use crate::sanitize::is_visible;
 use crate::tally::{Prefixes, Seen, Tallies, Window};
-use crate::wire::{Account, Missing};
+use crate::wire::Account;
 
 /// Letters that a filter can have.
 const MAX_FILTER: usize = 64;
@@ -94,13 +94,6 @@ impl Model {
     /// Counts attempts of which no event came.
     pub fn make_up(&mut self, missing: &[(Ended, u64)], at: Timestamp) {
         self.tallies.make_up(missing, at);
-    }
-
-    /// Counts what an [`observer run`](crate::wire::Missing) found missing.
-    pub fn missing(&mut self, missing: &Missing, now: Timestamp) {
-        if let Some(ended) = missing.ended() {
-            self.make_up(&[ended], now);
-        }
     }
 
     /// Goes on from what was counted elsewhere; what was counted here is in it.
