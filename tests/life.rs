@@ -17,6 +17,8 @@ mod disk;
 mod frozen;
 #[path = "life/mail_log.rs"]
 mod mail_log;
+#[path = "life/minutes.rs"]
+mod minutes;
 #[path = "privileged.rs"]
 mod privileged;
 #[path = "life/privileges.rs"]
@@ -54,6 +56,7 @@ fn all() -> Vec<LifeTrial> {
         mail_log::TRIALS,
         probes::TRIALS,
         reports::TRIALS,
+        minutes::TRIALS,
         sinks::TRIALS,
         frozen::TRIALS,
     ]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -20,11 +20,6 @@ use crate::frozen::Receiver;
 
 /// Every trial of this file.
 pub(crate) const TRIALS: &[LifeTrial] = &[
-    LifeTrial {
-        promise: "a minute of 20,000 destinations reaches every sink whole",
-        name: "life_large_minute",
-        trial: a_minute_of_many_destinations_reaches_every_sink,
-    },
     LifeTrial {
         promise: "no receiver gets what was written for another kind",
         name: "life_reload_framing",
@@ -62,38 +57,8 @@ pub(crate) const TRIALS: &[LifeTrial] = &[
     },
 ];
 
-/// More than the 8,192 that fitted into a queue once, whatever their size.
-const DESTINATIONS: u32 = 20_000;
 const EVENTS: u32 = 500;
 const SOON: Duration = Duration::from_secs(60);
-
-fn a_minute_of_many_destinations_reaches_every_sink() -> Result<()> {
-    let place = Place::new()?;
-    write(&place, &place.path("spool"), &file_sink(&place.path("minutes.json"), "['minutes']"))?;
-    let daemon = Daemon::start(&place)?;
-    let lab = Lab::up(LabConfig::default())?;
-    lab.client().inside(|| {
-        for nth in 0..DESTINATIONS {
-            let address = SocketAddr::new(Ipv4Addr::from_bits(0x7f01_0000 + nth).into(), observer_lab::port());
-            ensure!(TcpStream::connect(address).is_err(), "something listens at {address}");
-        }
-        Ok(())
-    })?;
-    let counted = || -> Result<(u64, usize)> {
-        // The last line may be on its way.
-        let minutes: Vec<Value> =
-            place.lines("minutes.json")?.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let attempts = minutes.iter().filter_map(|minute| minute["count"].as_u64()).sum();
-        let destinations: BTreeSet<_> = minutes.iter().filter_map(|minute| minute["dst"]["ip"].as_str()).collect();
-        Ok((attempts, destinations.len()))
-    };
-    // They come when the minute is over.
-    wait(3 * SOON, || Ok(counted()? == (DESTINATIONS.into(), DESTINATIONS as usize)))
-        .with_context(|| format!("{:?} attempts and destinations: {}", counted(), daemon.said()))?;
-    let said = daemon.end()?;
-    ensure!(!said.contains("queue full"), "{said}");
-    Ok(())
-}
 
 /// A sink of the same name and format goes from syslog to Elasticsearch while messages wait.
 fn no_receiver_gets_what_was_written_for_another_kind() -> Result<()> {
@@ -296,7 +261,7 @@ fn the_directory_of_a_spool_is_synced() -> Result<()> {
     daemon.end().map(drop)
 }
 
-fn write(place: &Place, spools: &Path, sinks: &str) -> Result<()> {
+pub(crate) fn write(place: &Place, spools: &Path, sinks: &str) -> Result<()> {
     let text = format!(
         "[watch]\nports = [{}]\n[history]\nenabled = false\n[socket]\nenabled = false\n[spool]\ndirectory = '{}'\n{sinks}",
         observer_lab::port(),
@@ -305,7 +270,7 @@ fn write(place: &Place, spools: &Path, sinks: &str) -> Result<()> {
     Ok(std::fs::write(place.path("observer.toml"), text)?)
 }
 
-fn file_sink(path: &Path, send: &str) -> String {
+pub(crate) fn file_sink(path: &Path, send: &str) -> String {
     format!("[sink.file]\ntype = 'file'\npath = '{}'\nsend = {send}\n", path.display())
 }
 
