@@ -13,12 +13,14 @@ use crate::condition::root;
 use crate::watcher::{Watcher, number, text};
 
 /// Rounds for cases of which only the time differs: on a busy machine a client
-/// can be woken late; and for those whose event says which evidence it lacks: a hook can miss
-/// a call while another program attaches to the same function. What differs in every round is
-/// wrong.
+/// can be woken late; and for those that lack evidence, as their event says or as hooks were
+/// left out: a hook can miss a call while another program attaches to the same function. What
+/// differs in every round is wrong.
 const ROUNDS: usize = 4;
 /// So few cases may lack evidence in a round: one in a hundred.
 const FEW: usize = 100;
+/// Leaves hooks out.
+const WITHOUT_HOOK: &str = "OBSERVER_WITHOUT_HOOK";
 
 pub(crate) fn every_outcome_is_named_rightly() -> Result<()> {
     ensure!(
@@ -34,44 +36,34 @@ pub(crate) fn a_socket_tells_of_answers_that_no_hook_saw() -> Result<()> {
     const ANSWERS: &str = "tcp_receive_reset,inet_sk_error_report";
     let observer = || {
         let mut command = root();
-        command.env("OBSERVER_WITHOUT_HOOK", ANSWERS);
+        command.env(WITHOUT_HOOK, ANSWERS);
         command
     };
     let is_answered =
         |case: &Case| ["refused", "reset", "blocked", "unreachable"].contains(&case.scenario.truth().label);
-    judge_without(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_answered).collect())
+    judge(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_answered).collect())
 }
 
 /// The same for SYNs that never left, of which only some sockets tell.
 pub(crate) fn a_socket_tells_of_syns_that_never_left() -> Result<()> {
     let observer = || {
         let mut command = root();
-        command.env("OBSERVER_WITHOUT_HOOK", "kfree_skb,kfree_skb_classic");
+        command.env(WITHOUT_HOOK, "kfree_skb,kfree_skb_classic");
         command
     };
     let is_told = |case: &Case| match case.scenario {
         Scenario::LocalFirewall(_, verdict) => matches!(verdict, Verdict::Reset | Verdict::DropAbandoned),
         _ => matches!(case.scenario.truth().reason, Some("rst" | "abandoned" | "early")),
     };
-    judge_without(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_told).collect())
+    judge(&Lab::up(LabConfig::default())?, &observer, matrix().into_iter().filter(is_told).collect())
 }
 
 /// Runs the cases that this kernel can run, seen by `observer`, and fails unless
 /// all are named rightly.
 pub(crate) fn judge(lab: &Lab, observer: &dyn Fn() -> Command, cases: Vec<Case>) -> Result<()> {
-    judge_in(lab, observer, cases, Table::default())
-}
-
-/// The same where `observer` lacks hooks. What other hooks see is all there is then, and the
-/// kernel may skip one of those too: an event cannot say so, as it does not know.
-fn judge_without(lab: &Lab, observer: &dyn Fn() -> Command, cases: Vec<Case>) -> Result<()> {
-    judge_in(lab, observer, cases, Table { lacks_hooks: true, ..Table::default() })
-}
-
-fn judge_in(lab: &Lab, observer: &dyn Fn() -> Command, cases: Vec<Case>, mut table: Table) -> Result<()> {
     let able = Able::by(observer)?;
     let mut cases: Vec<Case> = cases.into_iter().filter(|case| case.since() <= able.release).collect();
-    table.cases = cases.len();
+    let mut table = Table { cases: cases.len(), ..Table::default() };
     for round in 1..=ROUNDS {
         cases = run_round(lab, &able, &cases, &mut table, round == ROUNDS)?;
         if cases.is_empty() {
@@ -125,6 +117,9 @@ pub(crate) struct Able<'a> {
     icmp_v4: bool,
     icmp_v6: bool,
     syn_drops: bool,
+    /// Hooks are left out on purpose. What the others see is all there is then, and the kernel
+    /// may skip one of those too: an event cannot say so, as it does not know.
+    lacks_hooks: bool,
 }
 
 impl Able<'_> {
@@ -158,6 +153,7 @@ impl<'a> Able<'a> {
             // Since then the socket keeps what it was told.
             icmp_v4: has("tcp_v4_err") || release >= (5, 18),
             syn_drops: has("kfree_skb"),
+            lacks_hooks: observer().get_envs().any(|(name, _)| name == WITHOUT_HOOK),
             icmp_v6: has("tcp_v6_err"),
         })
     }
@@ -204,10 +200,8 @@ struct Table {
     rows: BTreeMap<String, Row>,
     wrong: Vec<String>,
     unseen: Vec<String>,
-    /// Those of this round that were wrong and said which evidence they lacked.
+    /// Those of this round that were wrong and lacked evidence.
     blind: Vec<String>,
-    /// Evidence may be missing in any of them.
-    lacks_hooks: bool,
     cases: usize,
 }
 
@@ -232,7 +226,7 @@ impl Table {
             return true;
         };
         let mut wrong = differences(case, &truth, saw, event, able);
-        if !wrong.is_empty() && (self.lacks_hooks || missing(event).next().is_some()) && !is_last {
+        if !wrong.is_empty() && (able.lacks_hooks || missing(event).next().is_some()) && !is_last {
             self.blind.push(case.name());
             return false;
         }
