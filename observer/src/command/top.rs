@@ -167,10 +167,10 @@ impl Consumer for Screen {
         Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
-        for ended in missing.iter().filter(|(ended, _)| self.ports.contains(&ended.dst_port)) {
-            self.model.make_up(std::slice::from_ref(ended), time);
-        }
+    fn missing(&mut self, missing: &[(Ended, u64)], _: Timestamp) -> Result<(), Failure> {
+        let shown: Vec<_> = missing.iter().filter(|(ended, _)| self.ports.contains(&ended.dst_port)).copied().collect();
+        // As events are counted.
+        self.model.make_up(&shown, self.now);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::capture::{self, Capture};
-use super::super::live::{Consumer, Live, runtime};
+use super::super::live::{Consumer, runtime};
 use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
 use crate::count::Ended;
@@ -79,11 +79,6 @@ impl Consumer for Draft {
 
     fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
         self.builder.make_up(missing, time.min(self.until));
-        Ok(())
-    }
-
-    fn tick(&mut self, _: &Live) -> Result<(), Failure> {
-        self.advance();
         Ok(())
     }
 }
