@@ -311,15 +311,19 @@ mod tests {
         assert_eq!(forbidden, Vec::<&str>::new());
     }
 
+    fn assert_free_of(text: &str, names: &[&str], place: &str) {
+        for name in names {
+            assert!(!text.contains(name), "{place} has {name}");
+        }
+    }
+
     #[test]
     fn the_ring_thread_takes_no_lock_and_opens_nothing() {
         const WAITS: [&str; 7] =
             ["Mutex", "RwLock", "Condvar", "OnceLock", "std::fs", "std::process", "aya::maps::HashMap"];
         for name in ["reader.rs", "ring.rs"] {
             let text = fs::read_to_string(cargo::root().join("observer/src/kernel").join(name)).unwrap();
-            for wait in WAITS {
-                assert!(!text.contains(wait), "{name} has {wait}");
-            }
+            assert_free_of(&text, &WAITS, name);
             // Of this crate, the one knows the other and nothing else.
             let ours = text.lines().filter(|line| line.starts_with("use crate::") || line.starts_with("use super::"));
             assert_eq!(
@@ -344,9 +348,7 @@ mod tests {
         ];
         let sources = Sources::read(&cargo::root().join("observer-core/src")).unwrap();
         for (module, text) in &sources.modules {
-            for name in IO {
-                assert!(!text.contains(name), "observer_core::{} has {name}", module.join("::"));
-            }
+            assert_free_of(text, &IO, &format!("observer_core::{}", module.join("::")));
         }
     }
 }
