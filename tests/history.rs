@@ -28,6 +28,11 @@ const PATH: &str = "OBSERVER_TEST_HISTORY";
 const FIRST: &str = "OBSERVER_TEST_FIRST_BATCH";
 /// Entries of a batch.
 const BATCH: u64 = 500;
+/// Entries that retention keeps at least: one takes 200 bytes or less, and a step of it
+/// deletes 10,000 of them.
+const KEPT: usize = (RETENTION >> 20) as usize * 5_000 - 10_000;
+/// Bytes. Small enough that retention and its vacuum run in between, on a fast machine at least.
+const RETENTION: u64 = 16 << 20;
 const KILLS: u32 = 20;
 
 fn time() -> Timestamp {
@@ -37,7 +42,7 @@ fn time() -> Timestamp {
 fn entry(batch: u64, number: u64) -> Entry {
     Entry {
         id: format!("mx1-6f0c2d9e-{batch:x}.{number:x}"),
-        time: time() + SignedDuration::from_millis(i64::try_from(batch).unwrap()),
+        time: time() + SignedDuration::from_mins(i64::try_from(batch).unwrap()),
         label: Label::Connected,
         reason: None,
         origin: None,
@@ -57,9 +62,8 @@ fn batch(number: u64) -> Vec<Entry> {
     (0..BATCH).map(|entry_number| entry(number, entry_number)).collect()
 }
 
-/// Small enough that retention and its vacuum run in between.
 fn retention() -> Retention {
-    Retention { bytes: 64 << 20, ..Retention::default() }
+    Retention { bytes: RETENTION, ..Retention::default() }
 }
 
 #[test]
@@ -127,6 +131,7 @@ fn killed_writers_lose_nothing_committed() {
     let path = directory.path().join("history.sqlite");
     let mut claimed: Vec<u64> = Vec::new();
     let mut next = 0;
+    let mut left = 0;
     for _ in 0..KILLS {
         let after = Duration::from_micros(fastrand::u64(0..400_000));
         let committed = write_and_kill(&path, next, after);
@@ -141,17 +146,21 @@ fn killed_writers_lose_nothing_committed() {
             ControlFlow::Continue(())
         };
         history.attempts(&Question::default(), &mut take).unwrap();
-        for &number in &claimed {
-            let whole = (0..BATCH).all(|entry_number| found.contains(&entry(number, entry_number).id));
-            assert!(whole, "batch {number} of {claimed:?} is not whole after a kill");
+        let is_whole = |number: u64| (0..BATCH).all(|entry_number| found.contains(&entry(number, entry_number).id));
+        // What retention has deleted was the oldest, and no more than it had to.
+        let kept = claimed.iter().position(|&number| is_whole(number)).expect("a whole batch after a kill");
+        for &number in &claimed[kept..] {
+            assert!(is_whole(number), "batch {number} of {} to {next} is not whole after a kill", claimed[kept]);
         }
+        assert!(kept == 0 || found.len() >= KEPT, "retention kept {} of {kept} batches more", found.len());
         let counted: u64 = history.outcomes(&Question::default()).unwrap().values().map(|tally| tally.count).sum();
         assert_eq!(counted, found.len() as u64, "counts and attempts differ");
         assert_eq!(found.len() as u64 % BATCH, 0, "a part of a batch was committed");
+        left = found.len();
         drop(history);
         check(&path);
     }
-    println!("{KILLS} kills, {} batches of {BATCH} committed, none lost", claimed.len());
+    println!("{KILLS} kills, {} batches of {BATCH} committed, none lost; {left} entries kept", claimed.len());
 }
 
 #[test]
