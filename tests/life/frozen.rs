@@ -59,23 +59,24 @@ fn freeze_for(time: Duration) -> Result<()> {
     let socket = socket.to_str().context("no UTF-8")?;
     let reader = Watcher::read_as(std::process::Command::new(crate::watcher::OBSERVER), socket, &["--successes"])?;
     // What it writes, also when nobody else may read the file.
-    let output = std::path::PathBuf::from(format!("/proc/{}/fd/1", reader.pid()));
-    let had =
-        || -> Result<u32> { Ok(u32::try_from(std::fs::read(&output)?.iter().filter(|&&byte| byte == b'\n').count())?) };
+    let had = Lines::of(Path::new(&format!("/proc/{}/fd/1", reader.pid())))?;
 
     // Some before, so that every file is open and not new.
-    let (before, _) = flood(&lab, Duration::from_secs(1))?;
+    let before = flood(&lab, Duration::from_secs(1))?.made();
     let frozen = disk.freeze()?;
     let start = Instant::now();
-    let (during, took) = flood(&lab, time)?;
-    let made = before + during;
+    let during = flood(&lab, time)?;
+    let made = before + during.made();
     // It thaws when a reader has what was made meanwhile: it does not wait for the disk. In a
     // flood on a busy machine it can lose some, which is its own affair.
-    let _ = wait(Duration::from_secs(5), || Ok(had()? >= made));
-    let seen = had()?;
+    let _ = wait(Duration::from_secs(5), || Ok(had.count() >= made));
+    let seen = had.count();
     ensure!(seen > before, "a reader got nothing while the disk stood still: {seen} of {made}");
     let held = start.elapsed();
     drop(frozen);
+    let behind = during.parts.iter().map(|part| had.behind(before + part.made, part.at));
+    // One that never came makes it `None`.
+    let behind = behind.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
 
     let thawed = Instant::now();
     while receiver.count() < made as usize && thawed.elapsed() < CAUGHT_UP_WITHIN {
@@ -92,10 +93,11 @@ fn freeze_for(time: Duration) -> Result<()> {
     same("the receiver", &ids, &receiver.ids())?;
     same("history", &ids, &ids_in_history(&disk.path().join("history/history.sqlite"))?)?;
     ensure!(!said.contains("dropped ("), "{said}");
+    let behind = behind.map_or("not all".to_owned(), |behind| format!("each within {:.2} s", behind.as_secs_f64()));
     println!(
-        "{made} attempts, {:.0} a second; frozen for {:.1} s, a reader had {seen} before the thaw; the receiver had all \
-         {:.1} s after it",
-        f64::from(during) / took.as_secs_f64(),
+        "{made} attempts, {:.0} a second; frozen for {:.1} s, a reader had {seen} before the thaw, {behind}; the receiver \
+         had all {:.1} s after it",
+        f64::from(during.made()) / during.took.as_secs_f64(),
         held.as_secs_f64(),
         caught_up.as_secs_f64(),
     );
@@ -115,19 +117,76 @@ fn configuration(disk: &Path, socket: &Path, queue: u64, port: u16) -> String {
     )
 }
 
-/// Refused attempts at [`RATE`], or as near to it as this machine comes: how many, and how
-/// long it took.
-fn flood(lab: &Lab, time: Duration) -> Result<(u32, Duration)> {
+/// Attempts made at [`RATE`], or as near to it as this machine comes.
+struct Flood {
+    parts: Vec<Part>,
+    took: Duration,
+}
+
+/// So many were made by then, all refused.
+struct Part {
+    made: u32,
+    at: Instant,
+}
+
+impl Flood {
+    fn made(&self) -> u32 {
+        self.parts.last().map_or(0, |part| part.made)
+    }
+}
+
+fn flood(lab: &Lab, time: Duration) -> Result<Flood> {
     let start = Instant::now();
     let part = RATE / 1_000 * u32::try_from(EVERY.as_millis())?;
-    let (mut made, mut part_at) = (0, start);
+    let (mut made, mut part_at, mut parts) = (0, start, Vec::new());
     while start.elapsed() < time {
         lab.blast(part, Ipv4Addr::LOCALHOST.into(), observer_lab::port(), 1)?;
         made += part;
+        parts.push(Part { made, at: Instant::now() });
         part_at += EVERY;
         thread::sleep(part_at.saturating_duration_since(Instant::now()));
     }
-    Ok((made, start.elapsed()))
+    Ok(Flood { parts, took: start.elapsed() })
+}
+
+/// How many lines a file had, and when, while it grows.
+struct Lines {
+    counted: Arc<Mutex<Vec<(Instant, u32)>>>,
+}
+
+impl Lines {
+    /// Looks until the `Lines` are dropped.
+    fn of(path: &Path) -> Result<Self> {
+        let mut file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+        let counted = Arc::new(Mutex::new(vec![(Instant::now(), 0)]));
+        let seen = Arc::downgrade(&counted);
+        thread::spawn(move || {
+            let (mut lines, mut bytes) = (0, Vec::new());
+            while let Some(counted) = seen.upgrade() {
+                bytes.clear();
+                if file.read_to_end(&mut bytes).is_err() {
+                    return;
+                }
+                lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
+                let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+                counted.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), lines));
+                drop(counted);
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Ok(Self { counted })
+    }
+
+    fn count(&self) -> u32 {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).last().map_or(0, |&(_, lines)| lines)
+    }
+
+    /// How long after `since` there were so many lines; `None` if there never were.
+    fn behind(&self, lines: u32, since: Instant) -> Option<Duration> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let &(at, _) = counted.get(counted.partition_point(|&(_, count)| count < lines))?;
+        Some(at.saturating_duration_since(since))
+    }
 }
 
 fn ids_in_file(path: &Path) -> Result<Vec<String>> {
