@@ -95,18 +95,30 @@ pub(super) fn list(ports: &[u16]) -> String {
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// `None`: it means something else, or whoever started this wants it ignored, as nohup(1) does.
+    hangup: Option<Signal>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
-    /// SIGINT, SIGTERM, and the end of `duration`; heard from now on.
+    /// SIGINT, SIGTERM, SIGHUP when the terminal is closed, and the end of `duration`; heard from
+    /// now on. SIGUSR1 and SIGUSR2 mean nothing, and end nothing.
     pub(super) fn new(duration: Option<Duration>) -> Result<Self, Failure> {
-        let handle = |kind| signal(kind).map_err(|error| Failure::new("cannot handle signals", error));
-        Ok(Self {
-            interrupt: handle(SignalKind::interrupt())?,
-            terminate: handle(SignalKind::terminate())?,
-            deadline: duration.and_then(|duration| Instant::now().checked_add(duration)),
-        })
+        let hangup = SignalKind::hangup();
+        let hangup = if is_ignored(hangup) { None } else { Some(handle(hangup)?) };
+        let deadline = duration.and_then(|duration| Instant::now().checked_add(duration));
+        Ok(Self { hangup, deadline, ..Self::of_service()? })
+    }
+
+    /// The same for a service, to which SIGHUP means something else.
+    pub(super) fn of_service() -> Result<Self, Failure> {
+        for kind in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            if !is_ignored(kind) {
+                drop(handle(kind)?);
+            }
+        }
+        let (interrupt, terminate) = (handle(SignalKind::interrupt())?, handle(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup: None, deadline: None })
     }
 
     /// Returns when it is time to end.
@@ -121,9 +133,30 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = hung_up(&mut self.hangup) => {}
             () = timeout => {}
         }
     }
+}
+
+fn handle(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new("cannot handle signals", error))
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with the signal ignored: proc_pid_status(5).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let bit = u32::try_from(kind.as_raw_value() - 1).unwrap_or_default();
+    mask >> bit & 1 == 1
 }
 
 /// Attached kernel programs, and what makes events of their records.
