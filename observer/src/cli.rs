@@ -1,6 +1,7 @@
 //! What was typed. Values are checked here, so that whatever comes out of
 //! [`Cli::from_args`] makes sense; clap ends with code 2 otherwise.
 
+mod destination;
 mod diagnose;
 mod report;
 mod source;
@@ -15,16 +16,16 @@ use anstream::ColorChoice;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_mangen::roff::{Roff, roman};
-use ipnet::IpNet;
 use observer_common::MAX_PORTS;
 
+pub use self::destination::{Destination, Host};
 pub use self::diagnose::DiagnoseArgs;
 pub use self::report::{ReportArgs, ReportFormat};
 pub use self::source::{GROUP, SOCKET, SourceArgs};
-use crate::config::{Config, History, Kernel, Socket, keys};
+use crate::config::{Config, History, Kernel, Places, Socket, keys};
 use crate::filter::Filter;
 use crate::format::Format;
-use crate::history::{DEFAULT_PATH, Retention};
+use crate::history::Retention;
 use crate::label::Label;
 
 /// See who refuses your mail, and how.
@@ -51,7 +52,7 @@ const EXAMPLES: &str = "Exit codes: 0 ended as asked, 1 something failed while r
     69 the kernel lacks what is needed, 77 the privileges do not suffice, 78 the configuration is wrong.\n\n\
     Examples:\n  \
     observer watch                                    every failing attempt to port 25\n  \
-    observer watch -d 203.0.113.0/24 --label refused  who in that network refuses us\n  \
+    observer watch 203.0.113.0/24 --label refused     who in that network refuses us\n  \
     observer run                                      record everything, for later questions\n  \
     observer top                                      destinations live, those that fail most first\n  \
     observer diagnose                                 why they fail, and what to do about it\n  \
@@ -108,10 +109,19 @@ pub enum Page {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Say what is wrong with it, each with its place and its cure, or what it means
+    ///
+    /// Files, directories, sockets and certificates that it names are looked at too, as the service's user would, and
+    /// nothing is changed. `observer run` looks at the same before it starts.
     Check {
-        /// The file, as for `observer run`
+        /// The file [default: /etc/observer/observer.toml, if it exists]
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        /// The same, as for `observer run`
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Look as this user; takes root [default for root: observer, if there is one]
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
     },
     /// Print a configuration file with every key, its meaning and its default
     Default,
@@ -219,7 +229,7 @@ const WATCH_ABOUT: &str = "Show failing connection attempts as they happen, one 
 const WATCH_EXAMPLES: &str = "An attempt is shown if it passes every kind of filter that is given; of one kind given \
     twice, either will do. Filters decide what is shown; the summary counts everything.\n\n\
     Examples:\n  \
-    observer watch --successes -d 203.0.113.5        all that happens with one host\n  \
+    observer watch --successes mx.example.net        all that happens with one host\n  \
     observer watch --label timeout --label silent    who lets us wait\n  \
     observer watch --cgroup system.slice/postfix.service --duration 10m\n  \
     observer watch --format json | jq .dst.ip        for programs";
@@ -266,13 +276,17 @@ pub struct FilterArgs {
     /// Show only attempts with this outcome; may be repeated
     #[arg(long, value_name = "LABEL", value_delimiter = ',', value_parser = value::one_of::<Label>())]
     pub label: Vec<Label>,
-    /// Show only attempts to this address or network; may be repeated
+    /// Show only attempts to this destination; may be repeated
     ///
-    /// An address (203.0.113.5, 2001:db8::1) or a prefix (203.0.113.0/24). Names are not looked up.
-    #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = value::destination)]
-    pub destination: Vec<IpNet>,
+    /// An address (203.0.113.5, 2001:db8::1), a network (203.0.113.0/24) or a name, which is looked up once, at the
+    /// beginning; a port behind it (203.0.113.5:25, [2001:db8::1]:25) is added to --port. The option letter can be left out.
+    #[arg(short, long, value_name = "DEST", value_delimiter = ',')]
+    pub destination: Vec<Destination>,
+    /// The same as --destination
+    #[arg(value_name = "DEST")]
+    pub host: Vec<Destination>,
     /// Show only attempts by this process id; may be repeated
-    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = value::pid)]
     pub pid: Vec<u32>,
     /// Show only attempts by processes of exactly this name, such as `smtp`; may be repeated
     ///
@@ -280,7 +294,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub comm: Vec<String>,
     /// Show only attempts by this numeric user id; may be repeated
-    #[arg(long, value_name = "UID", value_delimiter = ',')]
+    #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = value::uid)]
     pub uid: Vec<u32>,
     /// Show only attempts by processes in this cgroup or below it; may be repeated
     ///
@@ -308,8 +322,8 @@ pub struct OutputArgs {
     /// Record everything as well, whatever the filters show
     ///
     /// As `observer run` does, to its file unless another one is named.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = DEFAULT_PATH)]
-    pub record: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    pub record: Option<Option<PathBuf>>,
     /// Also say when failures begin, widen or end
     ///
     /// For a destination, a prefix, a source address of this host, IPv4 or IPv6, or everything: from the attempts of the
@@ -384,11 +398,14 @@ impl Cli {
     /// print itself and ends with code 2, or 0 for `--help` and `--version`.
     pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(args)?;
+        cli.command.arrange().map_err(|text| Self::command().error(ErrorKind::ValueValidation, text))?;
         if let Some(ports) = cli.command.ports() {
             *ports = distinct(ports);
             if ports.len() > MAX_PORTS {
                 let given = ports.len();
-                let text = format!("{given} ports given, and at most {MAX_PORTS} can be watched: leave some out");
+                let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+                let text =
+                    format!("--port {list}: {given} ports, and at most {MAX_PORTS} can be watched: leave some out");
                 return Err(Self::command().error(ErrorKind::TooManyValues, text));
             }
         }
@@ -440,6 +457,27 @@ impl Page {
 }
 
 impl Command {
+    /// Puts destinations together, and their ports with the others.
+    fn arrange(&mut self) -> Result<(), String> {
+        let ports = |destinations: &[Destination]| destinations.iter().filter_map(|to| to.port).collect::<Vec<_>>();
+        match self {
+            Self::Watch(args) => {
+                args.filter.destination.append(&mut args.filter.host);
+                args.port.extend(ports(&args.filter.destination));
+            }
+            Self::Report(args) => args.port.extend(ports(&args.destination)),
+            Self::Diagnose(args) => {
+                let Some(typed) = &args.destination else { return Ok(()) };
+                let destination: Destination =
+                    typed.parse::<Destination>().map_err(|error| format!("invalid destination {typed:?}: {error}"))?;
+                args.port = destination.port.unwrap_or(args.port);
+                args.destination = Some(destination.to_string());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn ports(&mut self) -> Option<&mut Vec<u16>> {
         match self {
             Self::Watch(args) => Some(&mut args.port),
@@ -502,7 +540,7 @@ impl WatchArgs {
         let typed = &self.filter;
         Filter {
             labels: typed.label.clone(),
-            destinations: typed.destination.clone(),
+            destinations: typed.destination.iter().filter_map(Destination::net).collect(),
             ports: Vec::new(),
             pids: typed.pid.clone(),
             comms: typed.comm.clone(),
@@ -546,6 +584,16 @@ fn distinct(ports: &[u16]) -> Vec<u16> {
 }
 
 impl RunArgs {
+    /// Says where what was typed came from.
+    pub fn place(&self, places: &mut Places) {
+        let typed = [
+            ("history.path", "--history", self.history.path.is_some()),
+            ("socket.path", "--socket", self.socket.is_some()),
+            ("socket.group", "--socket-group", self.socket_group.is_some()),
+        ];
+        typed.into_iter().filter(|(.., is_typed)| *is_typed).for_each(|(key, option, _)| places.typed(key, option));
+    }
+
     /// A configuration with what was typed laid over it.
     pub fn over(&self, mut config: Config) -> Config {
         if !self.port.is_empty() {

@@ -12,12 +12,11 @@ pub(crate) mod value;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::document::Problem;
 use self::document::{Document, Documents};
+pub use self::document::{Places, Problem};
 pub use self::read::Surroundings;
 use self::target::Target;
 use crate::filter::Filter;
@@ -89,8 +88,8 @@ impl Default for Config {
 pub struct Loaded {
     /// The meaning of all files together.
     pub config: Config,
-    /// What is allowed and yet worth a word.
-    pub warnings: Vec<Problem>,
+    /// Where its values came from.
+    pub places: Places,
     /// The files, in the order in which they were read.
     pub files: Vec<PathBuf>,
 }
@@ -101,6 +100,10 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong in any of them.
 pub fn parse(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
+    parse_with_places(files, surroundings).map(|(config, _)| config)
+}
+
+fn parse_with_places(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<(Config, Places), Vec<Problem>> {
     let mut problems = Vec::new();
     let mut parsed = Vec::new();
     for (name, text) in files {
@@ -111,8 +114,9 @@ pub fn parse(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<Conf
     }
     let documents = Documents::new(parsed);
     let config = read::config(&documents, surroundings);
-    problems.extend(documents.into_problems());
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    let (more, places) = documents.into_problems();
+    problems.extend(more);
+    if problems.is_empty() { Ok((config, places)) } else { Err(problems) }
 }
 
 impl Config {
@@ -125,39 +129,9 @@ impl Config {
         let (files, texts) = read_all(file).map_err(|problem| vec![problem])?;
         let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
         let texts: Vec<_> = names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let config = parse(&texts, surroundings)?;
-        let warnings = config.warnings();
-        Ok(Loaded { config, warnings, files })
+        let (config, places) = parse_with_places(&texts, surroundings)?;
+        Ok(Loaded { config, places, files })
     }
-
-    /// Files that sinks read later: secrets, certificates.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        let of_log = self.mta.iter().filter_map(|mta| mta.domain_key.as_deref());
-        self.sinks.iter().flat_map(|sink| sink.target.files()).chain(of_log)
-    }
-
-    /// Secrets that others can read, or that are not there.
-    fn warnings(&self) -> Vec<Problem> {
-        let of_sink = |sink: &SinkConfig| {
-            let owner = format!("sink {}", sink.name);
-            sink.target.secrets().into_iter().map(|path| (owner.clone(), path.to_owned())).collect::<Vec<_>>()
-        };
-        let of_log = self.mta.iter().filter_map(|mta| Some(("[mta]".to_owned(), mta.domain_key.clone()?)));
-        let secrets = self.sinks.iter().flat_map(of_sink).chain(of_log);
-        secrets.filter_map(|(owner, path)| warning(&owner, &path)).collect()
-    }
-}
-
-fn warning(owner: &str, secret: &Path) -> Option<Problem> {
-    let place = secret.display().to_string();
-    let text = match secret.metadata() {
-        Err(error) => format!("{owner} cannot read it: {error}"),
-        Ok(file) if file.permissions().mode() & 0o007 != 0 => {
-            format!("the secret of {owner} can be read by everyone: chmod o= {place}")
-        }
-        Ok(_) => return None,
-    };
-    Some(Problem { place, text })
 }
 
 fn read_all(file: Option<&Path>) -> Result<(Vec<PathBuf>, Vec<String>), Problem> {
@@ -206,6 +180,13 @@ fn read_file(path: &Path) -> io::Result<String> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    if error.kind() == io::ErrorKind::NotFound
+        && let Ok(target) = std::fs::read_link(path)
+    {
+        let text =
+            format!("it is a symbolic link to {}, which is not there: make that, or remove the link", target.display());
+        return Problem { place: path.display().to_string(), text };
+    }
     let cure = match error.kind() {
         io::ErrorKind::NotFound => ": name another one with --config",
         io::ErrorKind::PermissionDenied => ": let this user read it",

@@ -8,7 +8,7 @@ use jiff::{Span, Timestamp, ZonedDateTime};
 use serde::Serialize;
 
 /// What [`Moment`] understands, for its errors and the help.
-const UNDERSTOOD: &str = "give a time ago (1h, 30 min ago), a day (today, yesterday, monday, 2026-11-23), a day with a \
+const UNDERSTOOD: &str = "expected a time ago (1h, 30 min ago), a day (today, yesterday, monday, 2026-11-23), a day with a \
                           time (yesterday 14:00), or RFC 3339 (2026-11-23T14:00:00Z)";
 
 /// Without `--since`.
@@ -47,7 +47,7 @@ impl FromStr for Moment {
         let exact = || text.parse().map(Self::At).ok();
         let local = || text.parse().map(Self::Local).ok();
         let moment = exact().or_else(local).or_else(|| named(&lower)).or_else(|| ago(&lower));
-        moment.ok_or_else(|| format!("no time that is understood: {UNDERSTOOD}"))
+        moment.ok_or_else(|| UNDERSTOOD.to_owned())
     }
 }
 
@@ -155,9 +155,11 @@ impl fmt::Display for PeriodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Backwards(Period { since, until }) => {
-                write!(f, "--since ({since:.0}) is not before --until ({until:.0}): exchange them, or leave one out")
+                write!(f, "--since ({since:.0}) is not before --until ({until:.0}): swap them, or leave one out")
             }
-            Self::Future(since) => write!(f, "--since ({since:.0}) lies in the future: give an earlier time"),
+            Self::Future(since) => {
+                write!(f, "--since ({since:.0}) is not in the past: name an earlier time, such as 1h")
+            }
             Self::OutOfRange => f.write_str("a time beyond the calendar: give one between the years 1 and 9999"),
         }
     }

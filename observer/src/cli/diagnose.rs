@@ -28,7 +28,7 @@ pub(super) const EXAMPLES: &str = "Times are those of `observer report`. Without
 /// Say why connections fail.
 #[derive(Debug, Args)]
 pub struct DiagnoseArgs {
-    /// A destination: an address, a network, or the name of a mail server [default: all that fail]
+    /// A destination: an address, a network, or the name of a mail server, perhaps with a port [default: all that fail]
     #[arg(value_name = "DEST")]
     pub destination: Option<String>,
     /// Look back so far: a time ago, a day, or RFC 3339 [default: 24 hours, without DEST 1 hour]
@@ -40,9 +40,6 @@ pub struct DiagnoseArgs {
     /// History to read [default: that of the configuration]
     #[arg(long, value_name = "PATH")]
     pub history: Option<PathBuf>,
-    /// Configuration of `observer run`, for its sections history and diagnose [default: /etc/observer/observer.toml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Capture for so long instead, such as 60s; needs the privileges of `observer watch`
     #[arg(long, value_name = "TIME", value_parser = value::duration, conflicts_with_all = ["since", "history"])]
     pub live: Option<Duration>,
@@ -70,7 +67,7 @@ pub struct DiagnoseArgs {
     /// Name the operators of the destinations, from this MaxMind DB file, such as GeoLite2-ASN.mmdb
     #[arg(long, value_name = "FILE", requires = "destination")]
     pub asn_file: Option<PathBuf>,
-    /// Where events come from, with --live.
+    /// Where events come from, with --live, and what `observer run` is configured to do.
     #[command(flatten)]
     pub source: SourceArgs,
     /// What to ask of the kernel, with --live.

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use ipnet::IpNet;
 
-use super::{KernelArgs, SourceArgs, value};
-use crate::history::DEFAULT_PATH;
+use super::destination::without_name;
+use super::{Destination, KernelArgs, SourceArgs, value};
 use crate::label::Label;
 use crate::report::{Moment, Selection};
 
@@ -34,9 +33,9 @@ pub struct ReportArgs {
     /// End then, likewise [default: now]
     #[arg(long, value_name = "TIME", help_heading = "Period", conflicts_with = "live")]
     pub until: Option<Moment>,
-    /// History to read
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_PATH, help_heading = "Period", conflicts_with = "live")]
-    pub history: PathBuf,
+    /// History to read [default: that of the configuration, else /var/lib/observer/history.sqlite]
+    #[arg(long, value_name = "PATH", help_heading = "Period", conflicts_with = "live")]
+    pub history: Option<PathBuf>,
     /// Capture for so long instead, such as 30s; needs the privileges of `observer watch`
     #[arg(long, value_name = "TIME", value_parser = value::duration, help_heading = "Period")]
     pub live: Option<Duration>,
@@ -44,8 +43,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "LABEL", value_delimiter = ',', value_parser = value::one_of::<Label>(), help_heading = "Filters")]
     pub label: Vec<Label>,
     /// Only attempts to this address or network; may be repeated
-    #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = value::destination, help_heading = "Filters")]
-    pub destination: Vec<IpNet>,
+    ///
+    /// A port behind it (203.0.113.5:25, [2001:db8::1]:25) is added to --port.
+    #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = without_name, help_heading = "Filters")]
+    pub destination: Vec<Destination>,
     /// Only attempts to this port; may be repeated [default: all that were recorded; with --live, 25]
     #[arg(short, long, value_name = "PORT", value_delimiter = ',', value_parser = value::port, help_heading = "Filters")]
     pub port: Vec<u16>,
@@ -81,7 +82,11 @@ pub enum ReportFormat {
 impl ReportArgs {
     /// Which attempts to cover.
     pub fn selection(&self) -> Selection {
-        Selection { labels: self.label.clone(), destinations: self.destination.clone(), ports: self.port.clone() }
+        Selection {
+            labels: self.label.clone(),
+            destinations: self.destination.iter().filter_map(Destination::net).collect(),
+            ports: self.port.clone(),
+        }
     }
 
     /// Entries of a list.

@@ -48,10 +48,10 @@ fn defaults() {
 fn ports_are_merged_and_bounded() {
     assert_eq!(watch(&["-p", "25", "--port", "587,25", "-p", "465"]).port, [25, 587, 465]);
     assert_eq!(watch(&["-p", "1,2,3,4,5,6,7,8,8,8"]).port.len(), 8);
-    insta::assert_snapshot!(watch_error(&["-p", "1,2,3,4,5,6,7,8,9"]), @"error: 9 ports given, and at most 8 can be watched: leave some out");
-    insta::assert_snapshot!(watch_error(&["-p", "0"]), @"error: invalid value '0' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
-    insta::assert_snapshot!(watch_error(&["-p", "65536"]), @"error: invalid value '65536' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
-    insta::assert_snapshot!(watch_error(&["-p", "smtp"]), @"error: invalid value 'smtp' for '--port <PORT>': no TCP port: give a number from 1 to 65535, such as 25");
+    insta::assert_snapshot!(watch_error(&["-p", "1,2,3,4,5,6,7,8,9"]), @"error: --port 1,2,3,4,5,6,7,8,9: 9 ports, and at most 8 can be watched: leave some out");
+    insta::assert_snapshot!(watch_error(&["-p", "0"]), @"error: invalid value '0' for '--port <PORT>': expected a port from 1 to 65535, such as 25");
+    insta::assert_snapshot!(watch_error(&["-p", "65536"]), @"error: invalid value '65536' for '--port <PORT>': expected a port from 1 to 65535, such as 25");
+    insta::assert_snapshot!(watch_error(&["-p", "smtp"]), @"error: invalid value 'smtp' for '--port <PORT>': expected a port from 1 to 65535, such as 25");
 }
 
 #[test]
@@ -66,16 +66,39 @@ fn destinations_are_prefixes() {
         ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
         ("::/0", "::/0"),
     ] {
-        assert_eq!(watch(&["-d", typed]).filter.destination, [meant.parse().unwrap()], "{typed}");
+        assert_eq!(watch(&["-d", typed]).filter().destinations, [meant.parse().unwrap()], "{typed}");
+        assert_eq!(watch(&[typed]).filter().destinations, [meant.parse().unwrap()], "{typed}");
     }
 }
 
 #[test]
 fn bad_destinations_say_what_to_do() {
-    insta::assert_snapshot!(watch_error(&["-d", "203.0.113.0/33"]), @"error: invalid value '203.0.113.0/33' for '--destination <ADDR|CIDR>': prefix length '33' is not a number from 0 to 32");
-    insta::assert_snapshot!(watch_error(&["-d", "2001:db8::/x"]), @"error: invalid value '2001:db8::/x' for '--destination <ADDR|CIDR>': prefix length 'x' is not a number from 0 to 128");
-    insta::assert_snapshot!(watch_error(&["-d", "203.0.113.5:25"]), @"error: invalid value '203.0.113.5:25' for '--destination <ADDR|CIDR>': an address with a port: leave the port out and use --port");
-    insta::assert_snapshot!(watch_error(&["-d", "mx.example.net"]), @"error: invalid value 'mx.example.net' for '--destination <ADDR|CIDR>': no IP address or prefix: give one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/32; names are not looked up");
+    insta::assert_snapshot!(watch_error(&["-d", "203.0.113.0/33"]), @r#"error: invalid value '203.0.113.0/33' for '--destination <DEST>': expected a prefix length from 0 to 32, not "33""#);
+    insta::assert_snapshot!(watch_error(&["-d", "2001:db8::/x"]), @r#"error: invalid value '2001:db8::/x' for '--destination <DEST>': expected a prefix length from 0 to 128, not "x""#);
+    let all = [
+        watch_error(&["-d", "203.0.113.999"]),
+        watch_error(&["2001:db8:::1"]),
+        parse(&["report", "-d", "mx.example.net"]).unwrap_err(),
+        parse(&["diagnose", "203.0.113.999"]).unwrap_err(),
+        watch_error(&["--uid", "root"]),
+        watch_error(&["--pid", "smtp"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn a_port_behind_a_destination_is_a_port_to_watch() {
+    let typed = watch(&["203.0.113.5:587", "-d", "[2001:db8::1]:465", "mx.example.net", "-p", "25"]);
+    assert_eq!(typed.port, [25, 465, 587]);
+    assert_eq!(typed.filter().destinations.len(), 2);
+    assert!(typed.filter.destination.iter().any(|to| to.name() == Some("mx.example.net")));
+    assert_eq!(report(&["-d", "203.0.113.5:587"]).unwrap().port, [587]);
+    let diagnose = |args: &[&str]| match parse(&[&["diagnose"], args].concat()).unwrap().command {
+        Command::Diagnose(args) => (args.destination.unwrap(), args.port),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(diagnose(&["mx.example.net:587"]), ("mx.example.net".to_owned(), 587));
+    assert_eq!(diagnose(&["203.0.113.0/24", "-p", "465"]), ("203.0.113.0/24".to_owned(), 465));
 }
 
 fn run(args: &[&str]) -> super::RunArgs {
@@ -97,12 +120,11 @@ fn history_has_a_place_and_a_size() {
     let crate::config::History { path, retention, .. } = history.unwrap();
     assert_eq!((typed.port, path.to_str()), (vec![25, 587], Some("h")));
     assert_eq!((retention.age, retention.bytes), (Duration::from_hours(90 * 24), 500 << 20));
-    insta::assert_snapshot!(parse(&["run", "--retain-size", "1M"]).unwrap_err(), @"error: invalid value '1M' for '--retain-size <BYTES>': no size of a file: give one from 16M to 1024G, such as 1G");
+    insta::assert_snapshot!(parse(&["run", "--retain-size", "1M"]).unwrap_err(), @"error: invalid value '1M' for '--retain-size <BYTES>': expected a size from 16M to 1024G, such as 1G");
     insta::assert_snapshot!(parse(&["run", "--retain-days", "0"]).unwrap_err(), @"error: invalid value '0' for '--retain-days <DAYS>': 0 is not in 1..=36500");
     assert_eq!(watch(&[]).output.record, None);
-    for (args, path) in [(vec!["--record"], "/var/lib/observer/history.sqlite"), (vec!["--record", "h"], "h")] {
-        assert_eq!(watch(&args).output.record.unwrap().to_str(), Some(path));
-    }
+    assert_eq!(watch(&["--record"]).output.record, Some(None));
+    assert_eq!(watch(&["--record", "h"]).output.record, Some(Some("h".into())));
 }
 
 #[test]
@@ -148,9 +170,9 @@ fn durations() {
     for (typed, seconds) in [("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("2 min", 120), ("PT30S", 30)] {
         assert_eq!(watch(&["--duration", typed]).output.duration, Some(Duration::from_secs(seconds)), "{typed}");
     }
-    insta::assert_snapshot!(watch_error(&["--duration", "0s"]), @"error: invalid value '0s' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
-    insta::assert_snapshot!(watch_error(&["--duration=-5s"]), @"error: invalid value '-5s' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
-    insta::assert_snapshot!(watch_error(&["--duration", "30"]), @"error: invalid value '30' for '--duration <TIME>': no span of time: give one such as 30s, 5m or 1h30m, longer than zero");
+    insta::assert_snapshot!(watch_error(&["--duration", "0s"]), @"error: invalid value '0s' for '--duration <TIME>': expected a time longer than zero, such as 30s, 5m or 1h30m");
+    insta::assert_snapshot!(watch_error(&["--duration=-5s"]), @"error: invalid value '-5s' for '--duration <TIME>': expected a time longer than zero, such as 30s, 5m or 1h30m");
+    insta::assert_snapshot!(watch_error(&["--duration", "30"]), @"error: invalid value '30' for '--duration <TIME>': expected a time longer than zero, such as 30s, 5m or 1h30m");
 }
 
 #[test]
@@ -158,14 +180,14 @@ fn sizes() {
     for (typed, bytes) in [("65536", 1 << 16), ("64K", 1 << 16), ("4M", 1 << 22), ("8MiB", 1 << 23), ("1G", 1 << 30)] {
         assert_eq!(watch(&["--ring-size", typed]).kernel.ring_size, Some(bytes), "{typed}");
     }
-    insta::assert_snapshot!(watch_error(&["--ring-size", "5M"]), @"error: invalid value '5M' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M or 8M");
-    insta::assert_snapshot!(watch_error(&["--ring-size", "4096"]), @"error: invalid value '4096' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
-    insta::assert_snapshot!(watch_error(&["--ring-size", "2G"]), @"error: invalid value '2G' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
-    insta::assert_snapshot!(watch_error(&["--ring-size", "18446744073709551615G"]), @"error: invalid value '18446744073709551615G' for '--ring-size <BYTES>': no buffer size: give a power of two from 64K to 1G, such as 4M");
-    insta::assert_snapshot!(watch_error(&["--max-in-flight", "0"]), @"error: invalid value '0' for '--max-in-flight <N>': no table size: give a whole number from 1 to 4194304");
-    insta::assert_snapshot!(watch_error(&["--max-destinations", "5000000"]), @"error: invalid value '5000000' for '--max-destinations <N>': no table size: give a whole number from 1 to 4194304");
-    insta::assert_snapshot!(watch_error(&["-n", "0"]), @"error: invalid value '0' for '--count <N>': no count: give a whole number from 1");
-    insta::assert_snapshot!(watch_error(&["--cgroup", "../system.slice"]), @"error: invalid value '../system.slice' for '--cgroup <PATH>': no cgroup path: '..' has no meaning in one; give it in full");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "5M"]), @"error: invalid value '5M' for '--ring-size <BYTES>': expected a power of two from 64K to 1G, such as 4M or 8M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "4096"]), @"error: invalid value '4096' for '--ring-size <BYTES>': expected a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "2G"]), @"error: invalid value '2G' for '--ring-size <BYTES>': expected a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--ring-size", "18446744073709551615G"]), @"error: invalid value '18446744073709551615G' for '--ring-size <BYTES>': expected a power of two from 64K to 1G, such as 4M");
+    insta::assert_snapshot!(watch_error(&["--max-in-flight", "0"]), @"error: invalid value '0' for '--max-in-flight <N>': expected a whole number from 1 to 4194304");
+    insta::assert_snapshot!(watch_error(&["--max-destinations", "5000000"]), @"error: invalid value '5000000' for '--max-destinations <N>': expected a whole number from 1 to 4194304");
+    insta::assert_snapshot!(watch_error(&["-n", "0"]), @"error: invalid value '0' for '--count <N>': expected a whole number from 1");
+    insta::assert_snapshot!(watch_error(&["--cgroup", "../system.slice"]), @"error: invalid value '../system.slice' for '--cgroup <PATH>': expected a cgroup's path in full, without '..'");
 }
 
 #[test]
@@ -223,7 +245,7 @@ fn report(args: &[&str]) -> Result<ReportArgs, String> {
 #[test]
 fn a_report_is_of_history_unless_it_is_live() {
     let by_default = report(&[]).unwrap();
-    assert_eq!(by_default.history.to_str(), Some("/var/lib/observer/history.sqlite"));
+    assert_eq!(by_default.history, None);
     assert_eq!((by_default.format, by_default.top()), (ReportFormat::Table, 20));
     assert!(by_default.selection().is_all() && by_default.since.is_none() && by_default.live.is_none());
     assert_eq!(report(&["--live", "30s"]).unwrap().live, Some(Duration::from_secs(30)));
@@ -238,6 +260,6 @@ fn report_values_are_checked() {
     assert_eq!(report(&["--top", "0"]).unwrap().top(), usize::MAX);
     // The kernel watches eight ports; history has any number.
     assert_eq!(report(&["-p", "1,2,3,4,5,6,7,8,9"]).unwrap().port.len(), 9);
-    insta::assert_snapshot!(report(&["--live", "1s", "-p", "1,2,3,4,5,6,7,8,9"]).unwrap_err(), @"error: 9 ports given, and at most 8 can be watched: leave some out");
-    insta::assert_snapshot!(report(&["--since", "soon"]).unwrap_err(), @"error: invalid value 'soon' for '--since <TIME>': no time that is understood: give a time ago (1h, 30 min ago), a day (today, yesterday, monday, 2026-11-23), a day with a time (yesterday 14:00), or RFC 3339 (2026-11-23T14:00:00Z)");
+    insta::assert_snapshot!(report(&["--live", "1s", "-p", "1,2,3,4,5,6,7,8,9"]).unwrap_err(), @"error: --port 1,2,3,4,5,6,7,8,9: 9 ports, and at most 8 can be watched: leave some out");
+    insta::assert_snapshot!(report(&["--since", "soon"]).unwrap_err(), @"error: invalid value 'soon' for '--since <TIME>': expected a time ago (1h, 30 min ago), a day (today, yesterday, monday, 2026-11-23), a day with a time (yesterday 14:00), or RFC 3339 (2026-11-23T14:00:00Z)");
 }

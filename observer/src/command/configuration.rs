@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::live::{list, say};
 use super::mta_log;
+use super::startup::{Purpose, User, as_user, examine};
 use super::{Failure, print};
 use crate::cli::ConfigCommand;
 use crate::config::{Config, Listen, Loaded, Surroundings, keys};
@@ -12,23 +13,35 @@ use crate::surroundings::host;
 
 pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
     match command {
-        ConfigCommand::Check { config } => {
-            let loaded = read(config.as_deref())?;
-            print(meaning(&loaded).as_bytes())
-        }
+        ConfigCommand::Check { file, config, user } => check(file.as_deref().or(config.as_deref()), user.as_deref()),
         ConfigCommand::Default => print(keys::default_file().as_bytes()),
     }
 }
 
-/// Reads the configuration, and says what is worth a word.
-pub(super) fn load(file: Option<&Path>) -> Result<Config, Failure> {
-    read(file).map(|loaded| loaded.config)
+/// Reads and looks at all of it as the service's user does.
+fn check(file: Option<&Path>, user: Option<&str>) -> Result<(), Failure> {
+    let user = user.map(User::named).transpose()?.or_else(User::of_service);
+    let looked = as_user(user.as_ref(), || -> Result<_, Failure> {
+        let loaded = load(file)?;
+        let findings = examine(&loaded.config, &loaded.places, &loaded.files, Purpose::Check);
+        Ok((loaded, findings))
+    });
+    let (loaded, findings) = looked??;
+    findings.reject()?;
+    let mut text = meaning(&loaded);
+    let as_whom = user.map(|user| format!(", looked at as the user {}", user.name())).unwrap_or_default();
+    match findings.remarks.len() {
+        0 => text.push_str(&format!("the configuration is in order{as_whom}\n")),
+        1 => text.push_str(&format!("no errors, 1 warning{as_whom}\n")),
+        count => text.push_str(&format!("no errors, {count} warnings{as_whom}\n")),
+    }
+    print(text.as_bytes())
 }
 
 /// The configuration of a command that sends nothing. Secrets are not its matter, nor is
 /// what is wrong with a file that was not named: it does as built in then.
 pub(super) fn load_to_read(file: Option<&Path>) -> Result<Config, Failure> {
-    match parse(file) {
+    match load(file) {
         Ok(loaded) => Ok(loaded.config),
         Err(failure) if file.is_some() => Err(failure),
         Err(failure) => {
@@ -38,15 +51,8 @@ pub(super) fn load_to_read(file: Option<&Path>) -> Result<Config, Failure> {
     }
 }
 
-fn read(file: Option<&Path>) -> Result<Loaded, Failure> {
-    let loaded = parse(file)?;
-    for warning in &loaded.warnings {
-        say(&warning.to_string());
-    }
-    Ok(loaded)
-}
-
-fn parse(file: Option<&Path>) -> Result<Loaded, Failure> {
+/// Reads the configuration.
+pub(super) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
     let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into);
     Config::load(file, &Surroundings { host: host.name, credentials }).map_err(|problems| {
@@ -78,6 +84,5 @@ fn meaning(loaded: &Loaded) -> String {
     ];
     lines.extend(mta.iter().map(|mta| format!("mta      {}", mta_log::named(mta.kind, &mta.log))));
     lines.extend(sinks.iter().map(|sink| format!("sink     {}: {} to {}", sink.name, sink.format.name(), sink.target)));
-    lines.push("the configuration is in order".to_owned());
     lines.join("\n") + "\n"
 }

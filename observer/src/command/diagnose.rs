@@ -20,9 +20,8 @@ use self::dns::Dns;
 use self::recorded::{Recorded, is_in};
 use super::configuration;
 use super::report::unreadable;
-use super::{Failure, print};
+use super::{Failure, print, source};
 use crate::cli::DiagnoseArgs;
-use crate::config::Config;
 use crate::diagnose::{Cause, Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
@@ -47,7 +46,10 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port);
         return Err(Failure::usage(&text));
     }
-    let config = configuration::load_to_read(args.config.as_deref())?;
+    if args.probe {
+        source::ensure_served(&args.source)?;
+    }
+    let config = configuration::load_to_read(args.source.config.as_deref())?;
     let dns = Dns::begin(args, &config.diagnose)?;
     let of_domain = dns.as_ref().filter(|_| args.domain.is_none()).and_then(Dns::networks);
     let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port), Ok);
@@ -57,14 +59,14 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let captured = args.live.map(|duration| capture::capture(args, duration)).transpose()?;
     let path = match &captured {
         Some(captured) => captured.path.clone(),
-        None => history_path(args, &config),
+        None => source::history(args.history.as_ref(), &config),
     };
     let now = ZonedDateTime::now();
     let inquiry = Inquiry {
         port: args.port,
         is_probing: args.probe,
         is_forced: args.force,
-        socket: args.source.socket.clone(),
+        socket: source::socket(&args.source, &config),
         dns,
         operators: operators.map_err(|error| Failure::new("cannot name operators", error))?,
         since: captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?,
@@ -79,12 +81,6 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         None => history.snapshot(|history| inquiry.ask_of_all(history)),
     };
     put(args, &diagnosed.map_err(|error| unreadable(&error, &path))?, inquiry.since)
-}
-
-/// As typed, or as `observer run` has it.
-fn history_path(args: &DiagnoseArgs, config: &Config) -> PathBuf {
-    let configured = config.history.as_ref().map(|history| history.path.clone());
-    args.history.clone().or(configured).unwrap_or_else(|| history::DEFAULT_PATH.into())
 }
 
 fn put(args: &DiagnoseArgs, diagnoses: &[Diagnosis], since: Timestamp) -> Result<(), Failure> {
@@ -111,7 +107,9 @@ fn since(args: &DiagnoseArgs, now: &ZonedDateTime) -> Result<Timestamp, Failure>
         None => back(now.timestamp(), hours),
     };
     if resolved >= now.timestamp() {
-        return Err(Failure::usage(&format!("--since {resolved} is not in the past")));
+        return Err(Failure::usage(&format!(
+            "--since {resolved:.0} is not in the past: name an earlier time, such as 1h"
+        )));
     }
     Ok(resolved)
 }

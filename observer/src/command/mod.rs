@@ -21,6 +21,8 @@ mod report;
 mod run;
 mod service;
 mod socket;
+mod source;
+mod startup;
 mod top;
 mod watch;
 

@@ -148,7 +148,7 @@ impl Shared {
 
 /// Where the list can be: where this configuration keeps it, and where it was kept while
 /// there were no sinks.
-fn places(config: &Config) -> Vec<PathBuf> {
+pub(super) fn places(config: &Config) -> Vec<PathBuf> {
     let spools = (!config.sinks.is_empty()).then(|| config.spool.join(NAME));
     let history = config.history.as_ref().map(|history| history.path.with_file_name(NAME));
     let mut places: Vec<_> = spools.into_iter().chain(history).collect();

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
 use super::live::{Consumer, Stop, list, say};
+use super::source::{Source, nobody_listens};
 use crate::cli::SourceArgs;
 use crate::exit::Exit;
 use crate::wire::{Hello, Line, PROTOCOL, Refusal, Request, Summary, event_as_it_came};
@@ -46,14 +47,18 @@ impl Remote {
     ///
     /// # Errors
     /// If one is up that this user may not read from, that does not answer, or that is of a
-    /// version that cannot be understood.
+    /// version that cannot be understood; and if none is up at a socket that was named.
     pub(super) async fn connect(source: &SourceArgs, request: &Request) -> Result<Option<Self>, Failure> {
-        if source.standalone {
-            return Ok(None);
-        }
-        let path = &source.socket;
+        let (path, is_named) = match Source::of(source)? {
+            Source::Hooks => return Ok(None),
+            Source::Configured(path) => (path, false),
+            Source::Named(path) => (path, true),
+        };
+        let path = path.as_path();
         let request = Request { protocol: PROTOCOL, ..request.clone() };
-        let Some(stream) = open(path).await? else { return Ok(None) };
+        let Some(stream) = open(path).await? else {
+            return if is_named { Err(nobody_listens(path)) } else { Ok(None) };
+        };
         let greeted = match greet(path, stream, &request).await? {
             Greeted::Refused(Refusal { protocol: 0, .. }) => {
                 // Perhaps only because it does not know what it is asked for.

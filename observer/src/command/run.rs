@@ -21,9 +21,10 @@ use super::readers::Readers;
 use super::record::Record;
 use super::service::Service;
 use super::socket::Socket;
+use super::startup::{Purpose, as_user, examine};
 use crate::alert::Alert;
 use crate::cli::RunArgs;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::count::{Drain, Ended};
 use crate::event::Event;
 use crate::history::Delivery;
@@ -58,9 +59,9 @@ fn keep_memory_small() {
 
 async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     // Signals first: a SIGTERM while the programs load ends in order as well.
-    let mut stop = Stop::new(None)?;
+    let mut stop = Stop::of_service()?;
     let hangup = hangup()?;
-    let config = args.over(configuration::load(args.config.as_deref())?);
+    let config = startup(args)?;
     let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
     let confinement = Confinement::enter(&config, || live.is_readable())?;
     live.start()?;
@@ -70,6 +71,16 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     daemon.finish(&live).await;
     live.summarize(&[]);
     ended
+}
+
+/// What was configured and typed, once it was found to fit this host.
+fn startup(args: &RunArgs) -> Result<Config, Failure> {
+    let mut loaded = configuration::load(args.config.as_deref())?;
+    args.place(&mut loaded.places);
+    let config = args.over(loaded.config);
+    let findings = as_user(None, || examine(&config, &loaded.places, &loaded.files, Purpose::Start))?;
+    findings.refuse()?;
+    Ok(config)
 }
 
 /// Set when SIGHUP came.
@@ -143,8 +154,14 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// What was said of it, if it stays as it was.
     fn reload(&mut self) -> Result<(), String> {
-        let config = match configuration::load(self.args.config.as_deref()) {
-            Ok(config) => self.args.over(config),
+        let looked = configuration::load(self.args.config.as_deref()).and_then(|mut loaded| {
+            self.args.place(&mut loaded.places);
+            let config = self.args.over(loaded.config);
+            examine(&config, &loaded.places, &loaded.files, Purpose::Reload).refuse()?;
+            Ok(config)
+        });
+        let config = match looked {
+            Ok(config) => config,
             Err(failure) => {
                 say(&failure.text);
                 return Err("new configuration rejected, keeping the current one".to_owned());
@@ -282,7 +299,7 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
     let (listening, remark) = match Socket::listen(&socket.path, &socket.group) {
         Ok(listening) => listening,
         Err(error) => {
-            say(&format!("cannot listen on {}: {error}: readers cannot connect", socket.path.display()));
+            say(&format!("cannot listen on {}: {error}; readers cannot connect", socket.path.display()));
             return None;
         }
     };
@@ -306,7 +323,11 @@ fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
     let group = config.socket.clone().unwrap_or_default().group;
     let counting = Metrics::new(Timestamp::now(), metrics.destinations);
     let served = MetricsServer::serve(&metrics.listen, &group, counting);
-    let (server, remark) = served.map_err(|error| Failure::new("cannot serve metrics", error))?;
+    let place = match &metrics.listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => path.display().to_string(),
+    };
+    let (server, remark) = served.map_err(|error| Failure::new(&format!("cannot serve metrics at {place}"), error))?;
     if let Some(remark) = remark {
         say(&remark);
     }

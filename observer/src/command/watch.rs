@@ -1,26 +1,29 @@
 //! `observer watch`.
 
 use std::io;
+use std::net::ToSocketAddrs as _;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anstream::ColorChoice;
+use ipnet::IpNet;
 use jiff::Timestamp;
 use lru::LruCache;
 
-use super::Failure;
 use super::alerts::Alerts;
+use super::configuration::load_to_read;
 use super::live::{Consumer, Live, Stop, is_coloured, runtime, say, settings};
 use super::record::Record;
 use super::remote::Remote;
+use super::{Failure, source};
 use crate::alert::Alert;
-use crate::cli::WatchArgs;
+use crate::cli::{Destination, WatchArgs};
 use crate::config::History;
 use crate::count::Ended;
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::sanitize::sanitize;
 use crate::tally::{Budget, Loader, Prefixes, Tallies};
 use crate::ui::before::{self, SHOWN};
 use crate::ui::watch::{Shown, Writer};
@@ -36,7 +39,10 @@ pub(super) fn run(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
 async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
     // Signals first: a Ctrl-C while the programs load ends in order as well.
     let mut stop = Stop::new(args.output.duration)?;
-    let filter = args.filter();
+    let mut filter = args.filter();
+    for name in args.filter.destination.iter().filter_map(Destination::name) {
+        filter.destinations.extend(look_up(name)?);
+    }
     let request = Request {
         successes: filter.wants_successes(),
         alerts: args.output.alerts,
@@ -52,6 +58,16 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
         Some(remote) => follow(remote, screen, &mut stop, args).await,
         None => attach(screen, &mut stop, args).await,
     }
+}
+
+/// The addresses of a name.
+fn look_up(name: &str) -> Result<Vec<IpNet>, Failure> {
+    let failed = |cause: &dyn std::fmt::Display| {
+        Failure::new(&format!("cannot look up {}", sanitize(name)), format!("{cause}: name an address instead"))
+    };
+    let found = (name, 0).to_socket_addrs().map_err(|error| failed(&error))?;
+    let nets: Vec<_> = found.map(|address| IpNet::from(address.ip().to_canonical())).collect();
+    if nets.is_empty() { Err(failed(&"it has no address")) } else { Ok(nets) }
 }
 
 /// Reads from `observer run`.
@@ -87,8 +103,13 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     let ports = args.ports();
     let wants_successes = screen.filter.wants_successes() || args.output.record.is_some() || args.output.alerts;
     let mut live = Live::attach(&settings(&ports, wants_successes, &args.kernel))?;
-    let history = |path: &PathBuf| History { path: path.clone(), ..History::default() };
-    let record = args.output.record.as_ref().map(|path| Record::open(&history(path)));
+    let record = args.output.record.as_ref().map(|path| {
+        let path = match path {
+            Some(path) => path.clone(),
+            None => source::history(None, &load_to_read(args.source.config.as_deref())?),
+        };
+        Record::open(&History { path, ..History::default() })
+    });
     let record = record.transpose()?;
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
     let alerts = args.output.alerts.then(Alerts::new);

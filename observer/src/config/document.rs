@@ -2,11 +2,14 @@
 //! and any other is a problem.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::keys;
 
 /// Something wrong, or worth a word: where, what, and the cure, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,10 +44,27 @@ impl<'a> Document<'a> {
                 let place = place(name, text, error.span().unwrap_or_default().start);
                 // The library's own may have several lines.
                 let what = error.message().lines().collect::<Vec<_>>().join(": ");
-                Err(Problem { place, text: format!("this is not TOML: {what}") })
+                let at = error.span().and_then(|span| text.get(span)).map(literal).unwrap_or_default();
+                let text = match what.as_str() {
+                    "duplicate key" => format!("\"{at}\" is there twice: put both together, or remove one"),
+                    _ if at.is_empty() => format!("invalid TOML: {what}"),
+                    _ => format!("invalid TOML at {at}: {what}"),
+                };
+                Err(Problem { place, text })
             }
         }
     }
+}
+
+/// What was written, as far as a line has room for it; passwords in URLs are nobody's to read.
+fn literal(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let line = text.trim().lines().next().unwrap_or_default();
+    if let (Some((scheme, _)), Some((_, rest))) = (line.split_once("://"), line.rsplit_once('@')) {
+        return format!("{scheme}://***@{rest}");
+    }
+    let shown: String = line.chars().take(SHOWN).collect();
+    if shown.len() < text.trim().len() { format!("{shown}...") } else { shown }
 }
 
 fn place(name: &str, text: &str, offset: usize) -> String {
@@ -54,16 +74,37 @@ fn place(name: &str, text: &str, offset: usize) -> String {
     format!("{name}:{line}:{column}")
 }
 
+/// Where each value came from, by its key with its section, such as `sink.siem.path`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<String, String>);
+
+impl Places {
+    /// A value was typed, with this option.
+    pub fn typed(&mut self, key: &str, option: &str) {
+        self.0.insert(key.to_owned(), option.to_owned());
+    }
+
+    /// A problem with the value of a key of a section; `text` begins with the value.
+    pub fn problem(&self, section: &str, key: &str, text: &str) -> Problem {
+        let name = format!("{section}.{key}");
+        let text = format!("[{section}] {key} {text}");
+        // Nobody wrote it: the default, or what the section lacks.
+        let place = self.0.get(&name).or_else(|| self.0.get(section)).cloned();
+        Problem { place: place.unwrap_or_else(|| "built-in default".to_owned()), text }
+    }
+}
+
 /// All files; a key in a later one is stronger.
 pub(super) struct Documents<'a> {
     documents: Vec<Document<'a>>,
     /// With the file and the place in it.
     problems: RefCell<Vec<(usize, usize, Problem)>>,
+    places: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'a> Documents<'a> {
     pub(super) fn new(documents: Vec<Document<'a>>) -> Self {
-        Self { documents, problems: RefCell::default() }
+        Self { documents, problems: RefCell::default(), places: RefCell::default() }
     }
 
     /// The keys outside of any section.
@@ -78,11 +119,38 @@ impl<'a> Documents<'a> {
         self.problems.borrow_mut().push((file, span.start, problem));
     }
 
-    /// All that is wrong, in the order of the files.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    fn literal(&self, file: usize, value: &Spanned<DeValue<'_>>) -> String {
+        self.documents[file].text.get(value.span()).map(literal).unwrap_or_default()
+    }
+
+    /// What `parse` makes of a value; an error quotes it.
+    fn parsed<T>(
+        &self,
+        file: usize,
+        value: &Spanned<DeValue<'_>>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let given = self.literal(file, value);
+        match scalar(value.get_ref()) {
+            Some(text) => parse(text).map_err(|error| format!("{given}: {error}")),
+            // What would be wrong in quotes too is said of that.
+            None => Err(match parse(&given) {
+                Err(error) => format!("{given}: {error}"),
+                Ok(_) => format!("{given}: write it in quotes"),
+            }),
+        }
+    }
+
+    fn found(&self, name: String, file: usize, span: &Range<usize>) {
+        let Document { name: of_file, text, .. } = &self.documents[file];
+        self.places.borrow_mut().insert(name, place(of_file, text, span.start));
+    }
+
+    /// All that is wrong, in the order of the files, and where each value is.
+    pub(super) fn into_problems(self) -> (Vec<Problem>, Places) {
         let mut problems = self.problems.into_inner();
         problems.sort();
-        problems.into_iter().map(|(_, _, problem)| problem).collect()
+        (problems.into_iter().map(|(_, _, problem)| problem).collect(), Places(self.places.into_inner()))
     }
 }
 
@@ -103,7 +171,10 @@ impl<'s, 'a> Section<'s, 'a> {
         let mut tables = Vec::new();
         for (file, table) in &self.tables {
             match table.get(key).map(|value| (value, value.get_ref())) {
-                Some((_, DeValue::Table(inner))) => tables.push((*file, inner)),
+                Some((value, DeValue::Table(inner))) => {
+                    self.documents.found(self.named(key), *file, &value.span());
+                    tables.push((*file, inner));
+                }
                 Some((value, _)) => {
                     self.documents.problem(*file, &value.span(), format!("\"{key}\" is a section: [{key}]"))
                 }
@@ -121,7 +192,10 @@ impl<'s, 'a> Section<'s, 'a> {
                 if !matches!(value.get_ref(), DeValue::Table(_)) {
                     let text = format!("[{}] holds sections alone, such as [{}]", self.name, self.named("NAME"));
                     self.documents.problem(*file, &name.span(), text);
-                } else if !names.iter().any(|known| known == name.get_ref()) {
+                    continue;
+                }
+                self.documents.found(self.named(name.get_ref()), *file, &name.span());
+                if !names.iter().any(|known| known == name.get_ref()) {
                     names.push(name.get_ref().to_string());
                 }
             }
@@ -143,7 +217,11 @@ impl<'s, 'a> Section<'s, 'a> {
 
     fn find(&self, key: &'static str) -> Option<Found<'s, 'a>> {
         self.asked.borrow_mut().push(key);
-        self.tables.iter().rev().find_map(|(file, table)| Some((*file, table.get(key)?)))
+        let found = self.tables.iter().rev().find_map(|(file, table)| Some((*file, table.get(key)?)));
+        if let Some((file, value)) = &found {
+            self.documents.found(self.named(key), *file, &value.span());
+        }
+        found
     }
 
     /// Yes or no.
@@ -152,19 +230,27 @@ impl<'s, 'a> Section<'s, 'a> {
         if let DeValue::Boolean(is_set) = value.get_ref() {
             return *is_set;
         }
-        self.documents.problem(file, &value.span(), format!("\"{key}\" is true or false"));
+        let given = self.documents.literal(file, value);
+        self.documents.problem(file, &value.span(), format!("\"{key}\" is {given}: expected true or false"));
         default
     }
 
     /// What `parse` makes of a string or a number; its errors name the cure.
     pub(super) fn optional<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let (file, value) = self.find(key)?;
-        match scalar(value.get_ref()).map(parse) {
-            Some(Ok(parsed)) => return Some(parsed),
-            Some(Err(error)) => self.documents.problem(file, &value.span(), format!("\"{key}\" is {error}")),
-            None => self.documents.problem(file, &value.span(), format!("\"{key}\" is a string: write it in quotes")),
-        }
-        None
+        let parsed = self.documents.parsed(file, value, parse);
+        parsed.map_err(|error| self.documents.problem(file, &value.span(), format!("\"{key}\" is {error}"))).ok()
+    }
+
+    /// True if the key is there, whatever its value.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.tables.iter().any(|(_, table)| table.contains_key(key))
+    }
+
+    /// Values of a list as it was written, right or wrong; `None`: it is not there.
+    pub(super) fn length(&self, key: &'static str) -> Option<usize> {
+        let (_, value) = self.find(key)?;
+        Some(if let DeValue::Array(values) = value.get_ref() { values.len() } else { 1 })
     }
 
     /// As [`Self::optional`], where it has a default.
@@ -174,8 +260,7 @@ impl<'s, 'a> Section<'s, 'a> {
 
     /// As [`Self::optional`], where it has none.
     pub(super) fn required<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let is_there = self.tables.iter().any(|(_, table)| table.contains_key(key));
-        if !is_there {
+        if !self.has(key) {
             self.lacks(&format!("[{}] needs the key \"{key}\"", self.name));
         }
         self.optional(key, parse)
@@ -204,10 +289,9 @@ impl<'s, 'a> Section<'s, 'a> {
         };
         let mut list = Vec::new();
         for value in values.iter() {
-            match scalar(value.get_ref()).map(&parse) {
-                Some(Ok(parsed)) => list.push(parsed),
-                Some(Err(error)) => self.documents.problem(file, &value.span(), format!("in \"{key}\" is {error}")),
-                None => self.documents.problem(file, &value.span(), format!("\"{key}\" is a list of strings")),
+            match self.documents.parsed(file, value, &parse) {
+                Ok(parsed) => list.push(parsed),
+                Err(error) => self.documents.problem(file, &value.span(), format!("\"{key}\" has {error}")),
             }
         }
         Some(list)
@@ -217,13 +301,39 @@ impl<'s, 'a> Section<'s, 'a> {
     pub(super) fn finish(self, what: &str) {
         let asked = self.asked.into_inner();
         for (file, table) in &self.tables {
-            for key in table.keys().filter(|key| !asked.contains(&key.get_ref().as_ref())) {
+            for (key, value) in table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
                 let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };
-                let text = format!("unknown key \"{}\"{place}{what}{}", key.get_ref(), cure(key.get_ref(), &asked));
+                let name = key.get_ref();
+                let is_loose = self.name.is_empty() && !matches!(value.get_ref(), DeValue::Table(_));
+                let text = match homes(name).filter(|_| is_loose) {
+                    Some(homes) => format!("\"{name}\" stands before any section: write it below {homes}"),
+                    None => format!("unknown key \"{name}\"{place}{what}{}", cure(name, &asked)),
+                };
                 self.documents.problem(*file, &key.span(), text);
             }
         }
     }
+}
+
+/// The sections that have a key of this name, or nearly so: `[socket] or [history]`.
+fn homes(key: &str) -> Option<String> {
+    let with = |is_it: &dyn Fn(&str) -> bool| {
+        let sections = keys::names().into_iter().filter(|(_, names)| names.iter().any(|name| is_it(name)));
+        sections.map(|(section, _)| section).collect::<Vec<_>>()
+    };
+    let exact = with(&|name| name == key);
+    let (sections, other) = if exact.is_empty() {
+        let nearest = keys::names().into_iter().flat_map(|(_, names)| names).find(|name| is_near(key, name))?;
+        (with(&|name| name == nearest), format!(", as \"{nearest}\""))
+    } else {
+        (exact, String::new())
+    };
+    let sections: Vec<_> = sections.iter().map(|section| format!("[{section}]")).collect();
+    Some(sections.join(" or ") + &other)
+}
+
+fn is_near(a: &str, b: &str) -> bool {
+    strsim::normalized_damerau_levenshtein(a, b) >= 0.75
 }
 
 fn scalar<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {

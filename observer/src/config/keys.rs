@@ -448,9 +448,15 @@ format = \"cef\"
 send = [\"failures\", \"alerts\"]
 ";
 
-/// The names of all keys of a section; of sinks, those of a type and those that all have.
-#[cfg(test)]
+/// The names of the keys of each section, as its brackets have it.
 pub(super) fn names() -> Vec<(&'static str, Vec<&'static str>)> {
+    let all = SECTIONS.iter().chain(std::iter::once(&SINK));
+    all.map(|section| (section.name, section.keys.iter().map(|key| key.name).collect())).collect()
+}
+
+/// The same; of sinks, those of a type and those that all have.
+#[cfg(test)]
+pub(super) fn names_by_type() -> Vec<(&'static str, Vec<&'static str>)> {
     let names = |section: &'static Section| section.keys.iter().map(|key| key.name);
     let mut all: Vec<_> = SECTIONS.iter().map(|section| (section.name, names(section).collect())).collect();
     all.extend(TYPES.iter().map(|(kind, section)| {

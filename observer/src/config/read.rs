@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use observer_common::MAX_PORTS;
+
 use super::document::{Documents, Section};
 use super::{Config, Diagnose, History, Kernel, Listen, Metrics, MtaLog, Socket};
 use crate::choice::Choice;
@@ -52,8 +54,15 @@ fn ports(section: Section<'_, '_>) -> Vec<u16> {
         seen.push(*port);
         is_new
     });
-    if ports.is_empty() || ports.len() > observer_common::MAX_PORTS {
-        section.object("ports", format!("\"ports\" takes one to {} ports", observer_common::MAX_PORTS));
+    if section.length("ports") == Some(0) {
+        section.object("ports", "\"ports\" is []: name the port of the mail servers, 25, or others".to_owned());
+    }
+    if ports.len() > MAX_PORTS {
+        let count = ports.len();
+        section.object(
+            "ports",
+            format!("\"ports\" has {count} ports: at most {MAX_PORTS} can be watched, leave some out"),
+        );
     }
     section.finish("");
     ports
@@ -109,8 +118,12 @@ fn mta(section: Section<'_, '_>, surroundings: &Surroundings) -> Option<MtaLog> 
     let log = section.optional("log", log_place);
     let domain_key = section.optional("domain_key_file", |text| secret(text, surroundings));
     let has_own_process_ids = section.flag("own_process_ids", false);
-    if kind.is_some() != log.is_some() {
-        section.lacks("[mta] needs both \"kind\" and \"log\": whose log it is, and where");
+    // One that is wrong was named all the same.
+    for (key, other) in [("kind", "log"), ("log", "kind")] {
+        if section.has(key) && !section.has(other) {
+            section
+                .object(key, format!("\"{key}\" needs \"{other}\" beside it: [mta] says whose log it is, and where"));
+        }
     }
     section.finish("");
     Some(MtaLog { kind: kind?, log: log?, domain_key, has_own_process_ids })
@@ -134,7 +147,9 @@ fn zone(text: &str) -> Result<String, String> {
 fn log_place(text: &str) -> Result<Place, String> {
     match text {
         "journal" => Ok(Place::Journal),
-        path => absolute(path).map(Place::File).map_err(|error| format!("{error}; or say journal")),
+        path => {
+            absolute(path).map(Place::File).map_err(|_| "expected journal, or a path that begins with /".to_owned())
+        }
     }
 }
 
@@ -147,19 +162,19 @@ fn spool(section: Section<'_, '_>) -> PathBuf {
 fn choice<T: Choice>(text: &str) -> Result<T, String> {
     T::of(text).ok_or_else(|| {
         let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
-        format!("no choice: it is one of {}", names.join(", "))
+        format!("expected one of {}", names.join(", "))
     })
 }
 
 /// A whole number, `MAX` at most.
 fn number<T: std::str::FromStr, const MAX: usize>(text: &str) -> Result<T, String> {
     let fits = text.parse::<usize>().is_ok_and(|number| number <= MAX);
-    text.parse().ok().filter(|_| fits).ok_or_else(|| format!("no number: give a whole one up to {MAX}"))
+    text.parse().ok().filter(|_| fits).ok_or_else(|| format!("expected a whole number up to {MAX}"))
 }
 
 fn size(text: &str, least: u64) -> Result<u64, String> {
     let size = value::bytes(text).filter(|&size| (least..=1 << 44).contains(&size));
-    size.ok_or_else(|| format!("no size: give one from {}K, such as 256M", least >> 10))
+    size.ok_or_else(|| format!("expected a size from {}K, such as 256M", least >> 10))
 }
 
 fn queue_size(text: &str) -> Result<u64, String> {
@@ -169,12 +184,16 @@ fn queue_size(text: &str) -> Result<u64, String> {
 fn days(text: &str) -> Result<Duration, String> {
     let days = text.parse::<u64>().ok().filter(|days| (1..=36_500).contains(days));
     days.map(|days| Duration::from_hours(24 * days))
-        .ok_or_else(|| "no number of days: give one from 1 to 36500".to_owned())
+        .ok_or_else(|| "expected a number of days from 1 to 36500".to_owned())
 }
 
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
-    if path.is_absolute() { Ok(path.to_owned()) } else { Err("no absolute path: begin it with /".to_owned()) }
+    if path.is_absolute() {
+        Ok(path.to_owned())
+    } else {
+        Err("expected an absolute path, which begins with /".to_owned())
+    }
 }
 
 /// A file that holds a secret: a path, or the name of a systemd credential.
@@ -185,13 +204,13 @@ fn secret(text: &str, surroundings: &Surroundings) -> Result<PathBuf, String> {
     let is_name = !text.is_empty() && !text.contains('/') && text != "..";
     match &surroundings.credentials {
         Some(directory) if is_name => Ok(directory.join(text)),
-        _ => Err("no absolute path, and no credential: begin it with /, or add LoadCredential= to the unit".to_owned()),
+        _ => Err("expected an absolute path, which begins with /, or the name of a credential, for which the unit has LoadCredential=".to_owned()),
     }
 }
 
 fn word(text: &str) -> Result<String, String> {
     let is_word = !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if is_word { Ok(text.to_owned()) } else { Err("no name: give one without spaces".to_owned()) }
+    if is_word { Ok(text.to_owned()) } else { Err("expected a name without spaces".to_owned()) }
 }
 
 fn listen(text: &str) -> Result<Listen, String> {
@@ -200,7 +219,7 @@ fn listen(text: &str) -> Result<Listen, String> {
     }
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => Ok(Listen::Tcp(address)),
-        Ok(_) => Err("no address of this host's own: metrics are served on loopback alone, such as 127.0.0.1:9625; put a proxy before it".to_owned()),
-        Err(_) => Err("no address: give one such as unix:/run/observer/metrics.sock or 127.0.0.1:9625".to_owned()),
+        Ok(_) => Err("expected a loopback address, such as 127.0.0.1:9625: metrics are for this host alone; for others, put a proxy before it".to_owned()),
+        Err(_) => Err("expected an address, such as unix:/run/observer/metrics.sock or 127.0.0.1:9625".to_owned()),
     }
 }

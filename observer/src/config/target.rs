@@ -142,6 +142,13 @@ pub struct NatsTarget {
     pub timeout: Duration,
 }
 
+impl NatsTarget {
+    /// Whether TLS is required of every server.
+    pub fn uses_tls(&self) -> bool {
+        self.tls != Tls::default() || self.servers.iter().any(|server| server.starts_with("tls://"))
+    }
+}
+
 impl Target {
     /// The kind of receiver, as the configuration names it.
     pub const fn kind(&self) -> &'static str {
@@ -157,34 +164,33 @@ impl Target {
         }
     }
 
-    /// Files that are read whenever a connection is made.
-    pub fn files(&self) -> Vec<&Path> {
-        let tls = match self {
+    /// Files that are read whenever a connection is made, each with its key.
+    pub fn named_files(&self) -> Vec<(&'static str, &Path)> {
+        let tls = self.tls();
+        let ca = tls.and_then(|tls| tls.ca.as_deref()).map(|ca| ("tls_ca", ca));
+        let chain = tls.and_then(|tls| tls.client.as_ref()).map(|client| ("tls_cert", client.chain.as_path()));
+        ca.into_iter().chain(chain).chain(self.named_secrets()).collect()
+    }
+
+    /// Those of them that nobody else may read.
+    pub fn named_secrets(&self) -> Vec<(&'static str, &Path)> {
+        let key = self.tls().and_then(|tls| tls.client.as_ref()).map(|client| ("tls_key", client.key.as_path()));
+        let secret = match self {
+            Self::Http(http) => http.token_file.as_deref().map(|file| ("token_file", file)),
+            Self::Nats(nats) => nats.credentials.as_deref().map(|file| ("credentials_file", file)),
+            _ => None,
+        };
+        key.into_iter().chain(secret).collect()
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        match self {
             Self::Syslog(SyslogTarget { receiver: SyslogReceiver::Tls(_, tls), .. }) => Some(tls),
             Self::Http(http) => Some(&http.tls),
             Self::Nats(nats) => Some(&nats.tls),
             _ => None,
-        };
-        let open =
-            tls.into_iter().flat_map(|tls| [tls.ca.as_deref(), tls.client.as_ref().map(|client| &*client.chain)]);
-        open.flatten().chain(self.secrets()).collect()
-    }
-
-    /// Those of them that nobody else may read.
-    pub fn secrets(&self) -> Vec<&Path> {
-        match self {
-            Self::Syslog(SyslogTarget { receiver: SyslogReceiver::Tls(_, tls), .. }) => {
-                key_of(tls).into_iter().collect()
-            }
-            Self::Http(http) => key_of(&http.tls).into_iter().chain(http.token_file.as_deref()).collect(),
-            Self::Nats(nats) => key_of(&nats.tls).into_iter().chain(nats.credentials.as_deref()).collect(),
-            _ => Vec::new(),
         }
     }
-}
-
-fn key_of(tls: &Tls) -> Option<&Path> {
-    tls.client.as_ref().map(|client| client.key.as_path())
 }
 
 impl fmt::Display for Target {

@@ -31,7 +31,7 @@ pub(crate) fn hook(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => {
             let names: Vec<_> = HOOKS.iter().map(|hook| hook.program).collect();
-            Err(format!("no hook: give one of {}", names.join(", ")))
+            Err(format!("expected one of {}", names.join(", ")))
         }
     }
 }
@@ -40,7 +40,7 @@ pub(crate) fn hook(text: &str) -> Result<String, String> {
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse() {
         Ok(port) if port != 0 => Ok(port),
-        _ => Err("no TCP port: give a number from 1 to 65535, such as 25".to_owned()),
+        _ => Err("expected a port from 1 to 65535, such as 25".to_owned()),
     }
 }
 
@@ -48,9 +48,7 @@ pub(crate) fn port(text: &str) -> Result<u16, String> {
 pub(crate) fn name_server(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse().ok();
     let address = || text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
-    with_port
-        .or_else(address)
-        .ok_or_else(|| "no name server: give an address, such as 192.0.2.53 or [2001:db8::53]:53".to_owned())
+    with_port.or_else(address).ok_or_else(|| "expected an address, such as 192.0.2.53 or [2001:db8::53]:53".to_owned())
 }
 
 /// An address, with or without brackets, or a CIDR prefix. Host bits are
@@ -76,15 +74,15 @@ fn canonical(net: IpNet) -> IpNet {
 
 fn destination_error(text: &str) -> String {
     if text.parse::<std::net::SocketAddr>().is_ok() {
-        return "an address with a port: leave the port out and use --port".to_owned();
+        return "expected an address without a port, which \"ports\" takes".to_owned();
     }
     if let Some((address, len)) = text.split_once('/')
         && let Ok(address) = address.parse::<IpAddr>()
     {
         let max = if address.is_ipv4() { 32 } else { 128 };
-        return format!("prefix length '{len}' is not a number from 0 to {max}");
+        return format!("expected a prefix length from 0 to {max}, not {len:?}");
     }
-    "no IP address or prefix: give one such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/32; names are not looked up"
+    "expected an address or a prefix, such as 203.0.113.5, 203.0.113.0/24 or 2001:db8::/32; names are not looked up"
         .to_owned()
 }
 
@@ -98,24 +96,34 @@ pub(crate) fn cgroup(text: &str) -> Result<PathBuf, String> {
             Component::Normal(name) => path.push(name),
             Component::RootDir | Component::CurDir => (),
             Component::ParentDir | Component::Prefix(_) => {
-                return Err("no cgroup path: '..' has no meaning in one; give it in full".to_owned());
+                return Err("expected a cgroup's path in full, without '..'".to_owned());
             }
         }
     }
     if text.is_empty() {
-        return Err("no cgroup path: give one such as /system.slice/postfix.service".to_owned());
+        return Err("expected a cgroup's path, such as /system.slice/postfix.service".to_owned());
     }
     Ok(path)
 }
 
 /// At least 1.
 pub(crate) fn count(text: &str) -> Result<NonZeroU64, String> {
-    text.parse().map_err(|_| "no count: give a whole number from 1".to_owned())
+    text.parse().map_err(|_| "expected a whole number from 1".to_owned())
+}
+
+/// A process id.
+pub(crate) fn pid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a process id, such as pgrep prints for a name".to_owned())
+}
+
+/// A user id.
+pub(crate) fn uid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "expected a numeric user id, such as `id -u NAME` prints".to_owned())
 }
 
 /// A positive span such as `30s` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let error = "no span of time: give one such as 30s, 5m or 1h30m, longer than zero";
+    let error = "expected a time longer than zero, such as 30s, 5m or 1h30m";
     let span: SignedDuration = text.parse().map_err(|_| error.to_owned())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| error.to_owned())
 }
@@ -123,7 +131,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Entries of a kernel table.
 pub(crate) fn table_size(text: &str) -> Result<u32, String> {
     let size = text.parse().ok().filter(|size| (1..=TABLE_MAX).contains(size));
-    size.ok_or_else(|| format!("no table size: give a whole number from 1 to {TABLE_MAX}"))
+    size.ok_or_else(|| format!("expected a whole number from 1 to {TABLE_MAX}"))
 }
 
 /// Bytes, a power of two, with an optional K, M or G (of 1024).
@@ -132,7 +140,7 @@ pub(crate) fn ring_size(text: &str) -> Result<u32, String> {
         let cure = bytes(text).filter(|size| (RING_MIN..RING_MAX).contains(size)).map(u64::next_power_of_two);
         let hint =
             cure.filter(|&size| size != 4 << 20).map(|size| format!(" or {}", in_units(size))).unwrap_or_default();
-        format!("no buffer size: give a power of two from 64K to 1G, such as 4M{hint}")
+        format!("expected a power of two from 64K to 1G, such as 4M{hint}")
     };
     let size = bytes(text).filter(|size| size.is_power_of_two() && (RING_MIN..=RING_MAX).contains(size));
     size.and_then(|size| u32::try_from(size).ok()).ok_or_else(error)
@@ -141,7 +149,7 @@ pub(crate) fn ring_size(text: &str) -> Result<u32, String> {
 /// Bytes of history, with an optional K, M or G (of 1024).
 pub(crate) fn history_size(text: &str) -> Result<u64, String> {
     let size = bytes(text).filter(|size| (HISTORY_MIN..=HISTORY_MAX).contains(size));
-    size.ok_or_else(|| "no size of a file: give one from 16M to 1024G, such as 1G".to_owned())
+    size.ok_or_else(|| "expected a size from 16M to 1024G, such as 1G".to_owned())
 }
 
 fn in_units(bytes: u64) -> String {

@@ -142,6 +142,11 @@ impl Outlet {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
+    /// The file of what its receiver refused, below `spools`, if it has one.
+    pub fn dead_letters(&self, spools: &Path) -> Option<PathBuf> {
+        self.spool_directory(spools).map(|directory| dead_letters(&directory))
+    }
+
     /// The directory of its spool below `spools`, if it has one.
     pub fn spool_directory(&self, spools: &Path) -> Option<PathBuf> {
         spool_name(&self.config).map(|name| spools.join(name))
@@ -169,7 +174,7 @@ fn start_lines(lines: impl Lines + 'static, queue: Receiver<Batch>, shared: &Arc
 }
 
 fn start_spooled(name: &str, directory: PathBuf, queue: Receiver<Batch>, shared: &Arc<Shared>) -> Started {
-    let dead = directory.with_extension("dead");
+    let dead = dead_letters(&directory);
     let (sender, spool) = channel();
     let of_intake = Arc::clone(shared);
     let intake = spawn(name, move || intake::run(&directory, &queue, &sender, &of_intake))?;
@@ -188,6 +193,11 @@ fn start_spooled(name: &str, directory: PathBuf, queue: Receiver<Batch>, shared:
 pub fn spool_name(config: &SinkConfig) -> Option<String> {
     let SinkConfig { name, target, format, .. } = config;
     is_spooled(config).then(|| format!("{name}.{}-{}", target.kind(), format.name()))
+}
+
+/// The file of what a receiver refused, beside the spool.
+pub fn dead_letters(spool: &Path) -> PathBuf {
+    spool.with_extension("dead")
 }
 
 fn spool_directory(config: &SinkConfig, spools: &Path) -> PathBuf {

@@ -67,6 +67,20 @@ pub(super) fn identity(
     Ok((certificates(&client.chain)?, key))
 }
 
+/// Reads the files, and connects to nobody.
+///
+/// # Errors
+/// The key that is wrong, and how.
+pub(super) fn inspect(tls: &Tls) -> Result<(), (&'static str, String)> {
+    authorities(tls).map_err(|error| ("tls_ca", error))?;
+    if let Some(client) = &tls.client {
+        certificates(&client.chain).map_err(|error| ("tls_cert", error))?;
+        identity(client).map_err(|error| ("tls_key", error))?;
+    }
+    let key = if tls.client.is_some() { "tls_cert" } else { "tls_ca" };
+    client_config(tls).map(drop).map_err(|error| (key, error))
+}
+
 /// The name that the server's certificate must be for.
 ///
 /// # Errors
@@ -79,7 +93,7 @@ pub(super) fn server_name(tls: &Tls, host: &str) -> Result<ServerName<'static>, 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error| format!("cannot read certificates from {}: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    if found.is_empty() { Err(format!("no certificate in {}", path.display())) } else { Ok(found) }
+    if found.is_empty() { Err(format!("no certificate in {}: name a PEM file", path.display())) } else { Ok(found) }
 }
 
 fn source(tls: &Tls) -> String {

@@ -94,6 +94,31 @@ pub fn open(target: &Target) -> Result<Box<dyn Transport>, String> {
     })
 }
 
+/// Reads what a connection to this target would read, and connects to nobody.
+///
+/// # Errors
+/// The key that is wrong, and how.
+pub fn inspect(target: &Target) -> Result<(), (&'static str, String)> {
+    let (key, secret) = match target {
+        Target::Http(http) => ("token_file", http.token_file.as_deref()),
+        Target::Nats(nats) => ("credentials_file", nats.credentials.as_deref()),
+        _ => ("", None),
+    };
+    if let Some(secret) = secret {
+        secret::first_line(secret).map_err(|error| (key, error))?;
+    }
+    let (tls, host) = match target {
+        Target::Syslog(SyslogTarget { receiver: SyslogReceiver::Tls(remote, tls), .. }) => (tls, Some(&*remote.host)),
+        Target::Http(http) if http.url.starts_with("https") => (&http.tls, None),
+        Target::Nats(nats) if nats.uses_tls() => (&nats.tls, None),
+        _ => return Ok(()),
+    };
+    if let Some(host) = host.or(tls.server_name.as_deref()) {
+        super::tls::server_name(tls, host).map_err(|error| ("tls_server_name", error))?;
+    }
+    super::tls::inspect(tls)
+}
+
 fn open_syslog(target: &SyslogTarget) -> Box<dyn Transport> {
     let timeout = target.timeout;
     match &target.receiver {

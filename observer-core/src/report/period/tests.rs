@@ -69,9 +69,9 @@ fn a_day_by_default() {
 #[test]
 fn no_period_is_said_with_the_cure() {
     let said = |since, until| period(since, until).unwrap_err().to_string();
-    insta::assert_snapshot!(said(Some("1h"), Some("2h")), @"--since (2026-07-15T13:07:30Z) is not before --until (2026-07-15T12:07:30Z): exchange them, or leave one out");
-    insta::assert_snapshot!(said(Some("today"), Some("today")), @"--since (2026-07-14T22:00:00Z) is not before --until (2026-07-14T22:00:00Z): exchange them, or leave one out");
-    insta::assert_snapshot!(said(Some("2026-12-24"), None), @"--since (2026-12-23T23:00:00Z) lies in the future: give an earlier time");
+    insta::assert_snapshot!(said(Some("1h"), Some("2h")), @"--since (2026-07-15T13:07:30Z) is not before --until (2026-07-15T12:07:30Z): swap them, or leave one out");
+    insta::assert_snapshot!(said(Some("today"), Some("today")), @"--since (2026-07-14T22:00:00Z) is not before --until (2026-07-14T22:00:00Z): swap them, or leave one out");
+    insta::assert_snapshot!(said(Some("2026-12-24"), None), @"--since (2026-12-23T23:00:00Z) is not in the past: name an earlier time, such as 1h");
     insta::assert_snapshot!(said(Some("15000 years"), None), @"a time beyond the calendar: give one between the years 1 and 9999");
 }
 

@@ -32,7 +32,7 @@ async fn connect(answers: &[&str]) -> (Result<Option<Remote>, Failure>, Vec<Stri
     let answers = answers.iter().map(|&answer| answer.to_owned()).collect();
     let daemon = tokio::spawn(daemon(listener, answers));
     let request = Request { successes: true, known: Some(7), ..Request::default() };
-    let remote = Remote::connect(&SourceArgs { socket, standalone: false }, &request).await;
+    let remote = Remote::connect(&SourceArgs { socket: Some(socket), config: None, standalone: false }, &request).await;
     (remote, daemon.await.unwrap())
 }
 
@@ -129,7 +129,9 @@ async fn whoever_stops_in_the_middle_of_a_line_reads_the_rest_of_it() {
         stream.read_to_end(&mut Vec::new()).await.unwrap();
         stream.write_all(rest.as_bytes()).await.unwrap();
     });
-    let remote = Remote::connect(&SourceArgs { socket, standalone: false }, &Request::default()).await;
+    let remote =
+        Remote::connect(&SourceArgs { socket: Some(socket), config: None, standalone: false }, &Request::default())
+            .await;
     let mut remote = remote.ok().flatten().expect("a connection");
     let mut notes = Notes::default();
     let Ok(mut stop) = Stop::new(Some(Duration::from_secs(2))) else { panic!("no signals") };
@@ -157,4 +159,31 @@ async fn a_refusal_is_said_as_it_is() {
     let text = remote.err().expect("no connection").text;
     assert!(text.ends_with("16 readers are served already"), "{text}");
     assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test]
+async fn a_socket_that_was_named_and_is_not_there_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("observer.toml");
+    let socket = directory.path().join("observer.sock");
+    std::fs::write(&file, format!("[socket]\npath = '{}'\n", socket.display())).unwrap();
+    let ask = async |named: Option<&std::path::Path>| {
+        let args = SourceArgs { socket: named.map(Into::into), config: Some(file.clone()), standalone: false };
+        Remote::connect(&args, &Request::default()).await
+    };
+    assert!(matches!(ask(None).await, Ok(None)), "hooks of its own");
+    // A file that is no socket is told the same way.
+    for what in ["none", "file"] {
+        let named = directory.path().join(what);
+        if what == "file" {
+            std::fs::write(&named, "").unwrap();
+        }
+        let text = ask(Some(&named)).await.err().expect("an error").text;
+        assert!(text.contains("no observer run listens there") && text.contains(what), "{text}");
+    }
+    // The configured one is found where it is up.
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = tokio::spawn(daemon(listener, vec![V0.to_owned()]));
+    assert!(matches!(ask(None).await, Ok(Some(_))));
+    daemon.await.unwrap();
 }

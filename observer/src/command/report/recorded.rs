@@ -6,6 +6,8 @@ use std::path::Path;
 
 use jiff::{Timestamp, ZonedDateTime};
 
+use super::super::configuration::load_to_read;
+use super::super::source;
 use super::{Failure, Progress, host_name, say};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
@@ -22,7 +24,11 @@ const MAX_SLICES: i64 = 2_000;
 pub(super) fn report(args: &ReportArgs, now: &ZonedDateTime) -> Result<Report, Failure> {
     let period = Period::resolve(args.since.as_ref(), args.until.as_ref(), now)
         .map_err(|error| Failure { exit: Exit::Usage, text: error.to_string() })?;
-    let history = History::open_read_only(&args.history).map_err(|error| unreadable(&error, &args.history))?;
+    let path = match &args.history {
+        Some(path) => path.clone(),
+        None => source::history(None, &load_to_read(args.source.config.as_deref())?),
+    };
+    let history = History::open_read_only(&path).map_err(|error| unreadable(&error, &path))?;
     let whole = period.whole_minutes();
     // What has not happened yet is in no history.
     let shown = Period { until: whole.until.min(now.timestamp()), ..whole };
@@ -30,16 +36,12 @@ pub(super) fn report(args: &ReportArgs, now: &ZonedDateTime) -> Result<Report, F
     let tz = now.time_zone().clone();
     let frame = Frame { period: shown, selection: selection.clone(), top: args.top(), finest_s: MINUTE_S, tz };
     let read = read(&history, whole, &selection, Builder::new(frame));
-    let (recorded, held) = read.map_err(|error| unreadable(&error, &args.history))?;
+    let (recorded, held) = read.map_err(|error| unreadable(&error, &path))?;
     if recorded.attempts() == 0 {
-        say(&nothing(args, held));
+        say(&nothing(args, held, &path));
     }
     let (builder, account) = recorded.finish();
-    let about = About {
-        generated: now.timestamp(),
-        host: host_name()?,
-        source: Source::History { path: args.history.clone() },
-    };
+    let about = About { generated: now.timestamp(), host: host_name()?, source: Source::History { path } };
     Ok(builder.finish(about, account))
 }
 
@@ -109,8 +111,8 @@ fn common(a: Period, b: Period) -> Option<Period> {
 }
 
 /// Why there is nothing to report, and what would help.
-fn nothing(args: &ReportArgs, held: Option<Period>) -> String {
-    let path = args.history.display();
+fn nothing(args: &ReportArgs, held: Option<Period>, path: &Path) -> String {
+    let path = path.display();
     let Some(Period { since, until }) = held else {
         return format!("{path} holds no attempt yet: `observer run` records them");
     };

@@ -122,7 +122,7 @@ fn format(kind: Kind, section: &Section<'_, '_>) -> Format {
         Ok(format) if formats.contains(&format) => Ok(format),
         _ => {
             let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
-            Err(format!("no format of a {} sink: choose of {}", kind.name(), names.join(", ")))
+            Err(format!("expected a format of a {} sink: one of {}", kind.name(), names.join(", ")))
         }
     })
 }
@@ -192,18 +192,12 @@ impl Choice for Transport {
 fn tls(section: &Section<'_, '_>) -> Tls {
     let chain = section.optional("tls_cert", absolute);
     let key = section.optional("tls_key", absolute);
-    let client = match (chain, key) {
-        (Some(chain), Some(key)) => Some(ClientCertificate { chain, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            section.object("tls_cert", "\"tls_cert\" needs \"tls_key\" beside it".to_owned());
-            None
+    for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        if section.has(one) && !section.has(other) {
+            section.object(one, format!("\"{one}\" needs \"{other}\" beside it"));
         }
-        (None, Some(_)) => {
-            section.object("tls_key", "\"tls_key\" needs \"tls_cert\" beside it".to_owned());
-            None
-        }
-    };
+    }
+    let client = chain.zip(key).map(|(chain, key)| ClientCertificate { chain, key });
     Tls { ca: section.optional("tls_ca", absolute), client, server_name: section.optional("tls_server_name", word) }
 }
 
@@ -251,7 +245,7 @@ fn nats(section: &Section<'_, '_>, surroundings: &Surroundings) -> Target {
         section.object("type", "this observer was built without NATS: build it with --features nats".to_owned());
     }
     let servers = section.list("servers", server).unwrap_or_default();
-    if servers.is_empty() {
+    if section.length("servers").is_none_or(|length| length == 0) {
         section.object(
             "servers",
             "\"servers\" takes one server at least, such as nats://nats.example.net:4222".to_owned(),
@@ -338,16 +332,16 @@ fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
         Some(rest) if rest.contains('@') => {
-            Err("no URL for here: a password does not belong in it, use \"token_file\"".to_owned())
+            Err("expected a URL without a password, which \"token_file\" is for".to_owned())
         }
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => word(text),
-        _ => Err("no URL: give one such as https://siem.example.net:8088/services/collector/event".to_owned()),
+        _ => Err("expected a URL, such as https://siem.example.net:8088/services/collector/event".to_owned()),
     }
 }
 
 fn server(text: &str) -> Result<String, String> {
     let is_server = text.starts_with("nats://") || text.starts_with("tls://");
-    if is_server { word(text) } else { Err("no server: give one such as nats://nats.example.net:4222".to_owned()) }
+    if is_server { word(text) } else { Err("expected a server, such as nats://nats.example.net:4222".to_owned()) }
 }
 
 fn subject(text: &str) -> Result<String, String> {
@@ -355,13 +349,13 @@ fn subject(text: &str) -> Result<String, String> {
     if text.split('.').all(is_level) {
         Ok(text.to_owned())
     } else {
-        Err("no subject: give one such as observer.v1.mx1".to_owned())
+        Err("expected a subject, such as observer.v1.mx1".to_owned())
     }
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]:PORT`.
 fn remote(text: &str, port: u16) -> Result<Remote, String> {
-    let error = || "no address: give one such as siem.example.net:6514 or [2001:db8::1]:6514".to_owned();
+    let error = || "expected an address, such as siem.example.net:6514 or [2001:db8::1]:6514".to_owned();
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Remote { host: ip.to_string(), port });
     }

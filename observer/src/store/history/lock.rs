@@ -61,8 +61,10 @@ pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// `history.sqlite` has `history.sqlite-lock` beside it.
+pub const LOCK_SUFFIX: &str = "-lock";
+
 fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
+    name.push(LOCK_SUFFIX);
     PathBuf::from(name)
 }

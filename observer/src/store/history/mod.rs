@@ -22,8 +22,9 @@ use std::path::Path;
 pub use delivery::{Connect, Delivery};
 pub use entry::{Entry, MinuteKey, minute};
 pub use error::{Error, Result};
-pub use lock::make_directory;
+pub use lock::{LOCK_SUFFIX, make_directory};
 pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
+pub use reserve::RESERVE_SUFFIX;
 pub use thread::{Status, Writer};
 pub use write::{Recorder, Retention, Written};
 

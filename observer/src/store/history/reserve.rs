@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+/// `history.sqlite` has `history.sqlite-reserve` beside it.
+pub const RESERVE_SUFFIX: &str = "-reserve";
 /// Readable by nobody else, as it is made; there is nothing in it.
 const MODE: u32 = 0o600;
 /// Of how much history may hold, this part; between these bounds.
@@ -27,7 +29,7 @@ impl Reserve {
     /// Beside the database at `path`, which may have so many bytes. Holds nothing yet.
     pub(super) fn beside(path: &Path, limit: u64) -> Self {
         let mut name = path.as_os_str().to_owned();
-        name.push("-reserve");
+        name.push(RESERVE_SUFFIX);
         Self { path: name.into(), bytes: (limit / PART).clamp(LEAST, MOST), is_held: false }
     }
 
