@@ -107,7 +107,7 @@ fn sentence(sink: &str, finding: &Finding) -> String {
         Kind::SinkUp => format!("sink {sink} is delivering again, was down{since}: {cause}"),
         Kind::EventsDropped => format!("sink {sink} has lost {count} messages: {cause}"),
         Kind::MessagesRefused => {
-            format!("sink {sink} refused {count} messages, which are in its dead-letter file: {cause}")
+            format!("the receiver of sink {sink} refused {count} messages: {cause}")
         }
         Kind::SpoolCorrupt => format!("sink {sink}: {count} damaged records were left out: {cause}"),
     }
@@ -146,7 +146,7 @@ pub(crate) mod tests {
         sink siem cannot deliver since 2026-11-23T16:02:01Z: spool full 3; new messages wait
         sink siem is delivering again, was down since 2026-11-23T16:02:01Z: spool full 3
         sink siem has lost 3 messages: spool full 3
-        sink siem refused 3 messages, which are in its dead-letter file: spool full 3
+        the receiver of sink siem refused 3 messages: spool full 3
         sink siem: 3 damaged records were left out: spool full 3
         ");
     }

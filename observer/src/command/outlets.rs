@@ -13,7 +13,7 @@ use super::live::say;
 use crate::config::SinkConfig;
 use crate::event::Host;
 use crate::metrics::{SinkMetrics, SpoolMetrics};
-use crate::notice::Notice;
+use crate::notice::{Kind, Notice};
 use crate::sink::{Attention, Opening, Outlet, SharedRecord, Status, end_all};
 use crate::spool::{self, LeftSpool, left_spools};
 
@@ -106,7 +106,12 @@ impl Outlets {
     fn take_notices(&mut self, now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();
         for (outlet, attention) in &mut self.running {
-            for finding in attention.findings(&outlet.status(), now) {
+            for mut finding in attention.findings(&outlet.status(), now) {
+                if finding.kind == Kind::MessagesRefused
+                    && let Some(file) = outlet.dead_letters(&self.spools)
+                {
+                    finding.cause.push_str(&format!("; they are kept in {}", file.display()));
+                }
                 self.notices += 1;
                 notices.push(Notice::of_sink(&outlet.config().name, finding, &self.host, self.notices, now));
             }
@@ -270,7 +275,7 @@ fn sink_metrics(config: &SinkConfig, status: &Status) -> SinkMetrics {
     }
 }
 
-/// `sink siem: 120 delivered, 3 wait in the spool, 1 refused, 2 dropped (queue full 2)`,
+/// `sink siem: 120 delivered, 3 wait in the spool, 2 dropped (queue full 2)`,
 /// of a sink that has ended, or is not waited for any longer: what is still in its queue
 /// is lost.
 fn summary(name: &str, status: &Status) -> String {
@@ -280,7 +285,7 @@ fn summary(name: &str, status: &Status) -> String {
         line.push_str(&format!(", {waiting} wait in the spool"));
     }
     if status.refused > 0 {
-        line.push_str(&format!(", {} refused", status.refused));
+        line.push_str(&format!(", {} refused by the receiver and kept beside the spool", status.refused));
     }
     let mut causes = status.drops_in_words();
     if status.queued > 0 {
@@ -311,6 +316,6 @@ mod tests {
         let mut status = Status { delivered: 120, spool: Some(spool), ..Status::default() };
         insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 4 dropped (spool full 4)");
         (status.queued, status.refused) = (2, 1);
-        insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 1 refused, 6 dropped (spool full 4, not taken before the end 2)");
+        insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 1 refused by the receiver and kept beside the spool, 6 dropped (spool full 4, not taken before the end 2)");
     }
 }

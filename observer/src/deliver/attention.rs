@@ -81,6 +81,14 @@ impl Attention {
                 self.down = Some(Down { since: first, dropped, is_spool });
                 Some(finding)
             }
+            // The disk has room again, and the receiver is away still.
+            (Some((since, cause)), Some(Down { since: first, dropped, is_spool: true })) if !is_spool => {
+                let lost = status.dropped_total().saturating_sub(*dropped);
+                let cause = format!("the spool takes messages again, {lost} were lost meanwhile; still {cause}");
+                let finding = Finding { kind: Kind::SinkDown, count: 0, since: Some(*since), cause };
+                self.down = Some(Down { since: *first, dropped: *dropped, is_spool: false });
+                Some(finding)
+            }
             (None, Some(Down { since, dropped, .. })) => {
                 let lost = status.dropped_total().saturating_sub(*dropped);
                 let cause = format!("{} messages are waiting, {lost} were lost meanwhile", status.waiting());
@@ -130,9 +138,13 @@ mod tests {
         let findings = attention.findings(&status, at(30));
         assert_eq!((findings.len(), findings[0].cause.as_str()), (1, "no space left"));
         status.spool_trouble = None;
-        assert_eq!(kinds(&mut attention, &status, 40), []);
+        status.dropped = [("queue full", 3)].into();
+        let findings = attention.findings(&status, at(40));
+        assert_eq!(findings[0].kind, Kind::SinkDown);
+        assert_eq!(findings[0].cause, "the spool takes messages again, 3 were lost meanwhile; still refused");
+        assert_eq!(kinds(&mut attention, &status, 41), []);
         status.trouble = None;
-        assert_eq!(kinds(&mut attention, &status, 41), [(Kind::SinkUp, 0)]);
+        assert_eq!(kinds(&mut attention, &status, 42), [(Kind::SinkUp, 0)]);
     }
 
     #[test]

@@ -36,9 +36,14 @@ impl RotatedFile {
     fn file(&mut self) -> io::Result<&mut File> {
         let file = match self.open.take() {
             Some(file) => file,
-            None => open(&self.target.path)?,
+            None => open(&self.target.path).map_err(|error| self.at(&error))?,
         };
         Ok(self.open.insert(file))
+    }
+
+    /// An error of this file, which it names.
+    fn at(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.target.path.display()))
     }
 
     /// `PATH.2` becomes `PATH.3`, `PATH.1` `PATH.2`, `PATH` `PATH.1`; the last goes.
@@ -64,14 +69,14 @@ impl Lines for RotatedFile {
         let limit = self.target.rotate_bytes.unwrap_or(u64::MAX);
         let len = self.file()?.metadata()?.len();
         if len > 0 && len.saturating_add(lines.len() as u64) > limit {
-            self.rotate()?;
+            self.rotate().map_err(|error| self.at(&error))?;
         }
         let file = self.file()?;
         let (written, result) = write_counted(file, lines);
         if result.is_err() && written > 0 {
             take_back(file, written as u64)?;
         }
-        result
+        result.map_err(|error| self.at(&error))
     }
 
     fn close(&mut self) {

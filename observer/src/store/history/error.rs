@@ -127,7 +127,8 @@ fn sqlite_text(error: &rusqlite::Error, f: &mut fmt::Formatter<'_>) -> fmt::Resu
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "; its directory must be writable for who records, and the file readable for who reads"
         }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => "; move it away, and a new one is begun",
+        Some(ErrorCode::NotADatabase) => "; name a history that observer has written with --history",
+        Some(ErrorCode::DatabaseCorrupt) => "; move it away, and a new one is begun",
         _ => "",
     };
     write!(f, "{error}{cure}")
