@@ -19,6 +19,7 @@ use self::announce::announce;
 use self::dns::Dns;
 use self::recorded::{Recorded, is_in};
 use super::configuration;
+use super::live::say;
 use super::report::unreadable;
 use super::{Failure, print, source};
 use crate::cli::DiagnoseArgs;
@@ -176,7 +177,7 @@ impl Inquiry {
         if self.is_probing {
             // Kept until the last probe has ended.
             let announced = announce(&self.socket);
-            probing::probe(networks, self.port, self.is_forced, &mut evidence);
+            probing::probe(networks, self.port, self.is_forced, &mut evidence, &|line| say(line));
             evidence.not_seen.extend(announced.err());
         }
         Ok(vec![diagnose(&evidence, self.now)])

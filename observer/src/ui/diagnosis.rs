@@ -29,7 +29,9 @@ pub fn render(diagnosis: &Diagnosis) -> String {
         (attempts, failed) => writeln!(text, "{failed} of {attempts} attempts failed{}", since(diagnosis)),
     };
     if share.failed() == 0 && diagnosis.causes.is_empty() {
+        probed(&mut text, diagnosis);
         mail_log(&mut text, &diagnosis.mail);
+        not_seen(&mut text, diagnosis);
         return text;
     }
     text.push('\n');
@@ -52,12 +54,7 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     if let Some(asked) = &diagnosis.firewall {
         paragraph(&mut text, "firewall   ", &firewall(asked));
     }
-    for probe in &diagnosis.probes {
-        paragraph(&mut text, "probed     ", &probe.to_string());
-    }
-    for traced in &diagnosis.traced {
-        paragraph(&mut text, "traced     ", &format!("{}; {}", traced.trace, traced.born));
-    }
+    probed(&mut text, diagnosis);
     for operator in &diagnosis.operators {
         let (number, organisation) =
             (operator.system.number, operator.system.organisation.as_deref().unwrap_or("no name"));
@@ -67,11 +64,25 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     for finding in &diagnosis.dns {
         paragraph(&mut text, "DNS        ", &sanitize(&finding.to_string()));
     }
+    not_seen(&mut text, diagnosis);
+    text
+}
+
+/// What every probe found, whether it failed or not.
+fn probed(text: &mut String, diagnosis: &Diagnosis) {
+    for probe in &diagnosis.probes {
+        paragraph(text, "probed     ", &probe.to_string());
+    }
+    for traced in &diagnosis.traced {
+        paragraph(text, "traced     ", &format!("{}; {}", traced.trace, traced.born));
+    }
+}
+
+fn not_seen(text: &mut String, diagnosis: &Diagnosis) {
     if !diagnosis.not_seen.is_empty() {
         text.push('\n');
-        paragraph(&mut text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
+        paragraph(text, "not seen   ", &sanitize(&diagnosis.not_seen.join("; ")));
     }
-    text
 }
 
 /// What this host's rules do, and with whose connection.

@@ -65,7 +65,7 @@ fn traced(answer: Answer, born: Born) -> Traced {
     let hops = [Answer::TimeExceeded { from: Some(router()) }, answer];
     let hops = hops.into_iter().zip(1..).map(|(answer, ttl)| Hop { ttl, answer, elapsed_ms: 1.5 }).collect();
     let destination = "203.0.113.5:25".parse().unwrap();
-    Traced { trace: Trace { kind: Sent::Syn, destination, hops }, born }
+    Traced { trace: Trace { kind: Sent::Syn, destination, source: None, hops }, born }
 }
 
 fn probed(reply: u16) -> Evidence {

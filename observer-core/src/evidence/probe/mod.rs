@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
 use crate::sanitize::sanitize;
 
@@ -158,7 +159,7 @@ impl fmt::Display for Probe {
         if let Some(reason) = self.reason {
             write!(f, " ({})", reason.as_str())?;
         }
-        write!(f, " after {:.1} ms", self.connect_ms)?;
+        write!(f, " after {}", span(Duration::try_from_secs_f64(self.connect_ms / 1e3).unwrap_or_default()))?;
         if let Some(from) = self.icmp.and_then(|icmp| icmp.from) {
             write!(f, ", says {from}")?;
         }

@@ -67,6 +67,9 @@ pub struct Trace {
     pub kind: Kind,
     /// Where to; for datagrams the port is not the one in question.
     pub destination: SocketAddr,
+    /// The source address; absent if nothing could be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// The hops.
     pub hops: Vec<Hop>,
 }
@@ -96,7 +99,11 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.destination)?;
+        write!(f, "{}", self.destination)?;
+        if let Some(source) = self.source {
+            write!(f, " from {source}")?;
+        }
+        f.write_str(":")?;
         for hop in &self.hops {
             write!(f, " {}=", hop.ttl)?;
             match hop.answer {

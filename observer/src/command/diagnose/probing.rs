@@ -1,22 +1,32 @@
 //! Probes and traces for a diagnosis, if they were asked for.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::diagnose::{Evidence, Seen, Traced};
 use crate::probe::compare::born;
-use crate::probe::connect::{Patience, connect};
-use crate::probe::{self, Plan, Probe, trace};
+use crate::probe::connect::{Patience, connect_and_tell};
+use crate::probe::{self, BANNER_WAIT, CONNECT_WAIT, Plan, Probe, trace};
 
 /// Destinations that are probed.
 const PROBED: usize = 4;
 
+/// For both kinds of a trace.
+const TRACED_WITHIN: Duration = trace::MAX_TRACE.saturating_mul(2);
+
 /// Connects to the destinations that are addresses by themselves, as far as there
 /// are few, from each of this host's addresses whose route leads there; and traces those
-/// that fail.
-pub(super) fn probe(networks: &[IpNet], port: u16, is_forced: bool, evidence: &mut Evidence) {
+/// that fail. Probes take their time: `tell` is told what goes on, and of each result as it comes.
+pub(super) fn probe(
+    networks: &[IpNet],
+    port: u16,
+    is_forced: bool,
+    evidence: &mut Evidence,
+    tell: &(dyn Fn(&str) + Sync),
+) {
     let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
     let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
     if hosts.len() > PROBED || hosts.len() < networks.len() {
@@ -33,14 +43,30 @@ pub(super) fn probe(networks: &[IpNet], port: u16, is_forced: bool, evidence: &m
         };
         evidence.not_seen.extend(sources.left_out);
         let plan = Plan { destinations: vec![host], sources: sources.chosen, port };
-        match connect(&plan, Patience::default(), is_forced) {
+        tell(&intent(&plan));
+        match connect_and_tell(&plan, Patience::default(), is_forced, &|probe| tell(&format!("probed {probe}"))) {
             Ok(run) => {
-                trace_from(to_trace_from(&run.probes, &used), &plan, is_forced, evidence);
+                if run.left_out > 0 {
+                    evidence.not_seen.push(format!("{} probes of {host} were not made", run.left_out));
+                }
+                trace_from(to_trace_from(&run.probes, &used), &plan, is_forced, evidence, tell);
                 evidence.probes.extend(run.probes);
             }
             Err(refused) => evidence.not_seen.push(refused.to_string()),
         }
     }
+}
+
+/// `probing 203.0.113.5:25 from 192.0.2.10 and 192.0.2.11, for at most 30 s`.
+fn intent(plan: &Plan) -> String {
+    let sources: Vec<_> = plan.sources.iter().map(IpAddr::to_string).collect();
+    let from = match sources.as_slice() {
+        [] => "an address that the kernel chooses".to_owned(),
+        sources => sources.join(" and "),
+    };
+    let destinations = plan.destinations.iter().map(|&ip| SocketAddr::new(ip, plan.port).to_string());
+    let (to, within) = (destinations.collect::<Vec<_>>().join(", "), (CONNECT_WAIT + BANNER_WAIT).as_secs());
+    format!("probing {to} from {from}, for at most {within} s")
 }
 
 /// The local addresses that failing attempts used, most failures first.
@@ -74,7 +100,7 @@ fn to_trace_from(probes: &[Probe], used: &[IpAddr]) -> From {
 }
 
 /// SYNs and datagrams with a rising TTL.
-fn trace_from(from: From, plan: &Plan, is_forced: bool, evidence: &mut Evidence) {
+fn trace_from(from: From, plan: &Plan, is_forced: bool, evidence: &mut Evidence, tell: &dyn Fn(&str)) {
     let source = match from {
         From::Nowhere => return,
         From::Address(source) => source,
@@ -84,6 +110,9 @@ fn trace_from(from: From, plan: &Plan, is_forced: bool, evidence: &mut Evidence)
         }
     };
     let plan = Plan { sources: source.into_iter().collect(), ..plan.clone() };
+    let to = plan.destinations.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+    let from = source.map_or_else(String::new, |source| format!(" from {source}"));
+    tell(&format!("tracing {to}{from}, for at most {} s", TRACED_WITHIN.as_secs()));
     let traced = trace::syn(&plan, is_forced).and_then(|syn| Ok((syn, trace::udp(&plan, is_forced)?)));
     match traced {
         Ok((Some(syn), reference)) => {
@@ -97,10 +126,13 @@ fn trace_from(from: From, plan: &Plan, is_forced: bool, evidence: &mut Evidence)
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+
     use super::*;
     use crate::label::Label;
 
-    fn probe(last: u8, label: Label) -> Probe {
+    fn probed(last: u8, label: Label) -> Probe {
         Probe {
             destination: "203.0.113.5:25".parse().unwrap(),
             source: Some(IpAddr::from([192, 0, 2, last])),
@@ -117,9 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_and_each_result_is_told_with_its_source() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let told: Mutex<Vec<String>> = Mutex::default();
+        let mut evidence = Evidence::default();
+        let loopback = IpNet::from(IpAddr::from([127, 0, 0, 1]));
+        probe(&[loopback], port, true, &mut evidence, &|line| told.lock().unwrap().push(line.to_owned()));
+        let told = told.into_inner().unwrap();
+        let starts = [
+            format!("probing 127.0.0.1:{port} from 127.0.0.1, for at most 30 s"),
+            format!("probed 127.0.0.1:{port} from 127.0.0.1: refused (rst) after "),
+            "tracing 127.0.0.1 from 127.0.0.1, for at most 60 s".to_owned(),
+        ];
+        assert_eq!(told.len(), starts.len(), "{told:?}");
+        assert!(told.iter().zip(&starts).all(|(line, start)| line.starts_with(start)), "{told:?}");
+        assert_eq!(evidence.traced[0].trace.source, Some(loopback.addr()), "{evidence:?}");
+    }
+
+    #[test]
     fn it_is_traced_from_an_address_that_failing_attempts_used() {
         let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let probes = [probe(1, Label::Timeout), probe(2, Label::Connected), probe(3, Label::Timeout)];
+        let probes = [probed(1, Label::Timeout), probed(2, Label::Connected), probed(3, Label::Timeout)];
         for (used, expected) in [
             (&[][..], From::Address(Some(ip(1)))),
             (&[ip(3)][..], From::Address(Some(ip(3)))),
@@ -128,6 +178,6 @@ mod tests {
         ] {
             assert_eq!(to_trace_from(&probes, used), expected, "{used:?}");
         }
-        assert_eq!(to_trace_from(&[probe(1, Label::Connected)], &[ip(1)]), From::Nowhere);
+        assert_eq!(to_trace_from(&[probed(1, Label::Connected)], &[ip(1)]), From::Nowhere);
     }
 }

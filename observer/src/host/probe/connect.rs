@@ -52,6 +52,19 @@ pub struct Run {
 /// # Errors
 /// If the plan is refused; see [`admit`].
 pub fn connect(plan: &Plan, patience: Patience, force: bool) -> Result<Run, Refused> {
+    connect_and_tell(plan, patience, force, &|_| ())
+}
+
+/// As [`connect`], and hands over each probe as soon as it has ended.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_and_tell(
+    plan: &Plan,
+    patience: Patience,
+    force: bool,
+    tell: &(dyn Fn(&Probe) + Sync),
+) -> Result<Run, Refused> {
     admit(plan, force)?;
     let deadline = Instant::now() + MAX_TIME;
     let mut run = Run::default();
@@ -66,7 +79,7 @@ pub fn connect(plan: &Plan, patience: Patience, force: bool) -> Result<Run, Refu
             let threads: Vec<_> = sources
                 .into_iter()
                 .map(|source| {
-                    let thread = scope.spawn(move || probe(destination, source, patience));
+                    let thread = scope.spawn(move || probe(destination, source, patience).inspect(tell));
                     std::thread::sleep(PAUSE);
                     thread
                 })

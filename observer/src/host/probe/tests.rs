@@ -140,7 +140,7 @@ fn sources_are_compared() {
 fn trace(kind: Kind, answers: &[Answer]) -> Trace {
     let hop = |(at, &answer): (usize, &Answer)| Hop { ttl: at as u8 + 1, answer, elapsed_ms: 1.0 };
     let destination = "203.0.113.5:25".parse().unwrap();
-    Trace { kind, destination, hops: answers.iter().enumerate().map(hop).collect() }
+    Trace { kind, destination, source: None, hops: answers.iter().enumerate().map(hop).collect() }
 }
 
 #[test]

@@ -73,11 +73,12 @@ fn run(plan: &Plan, force: bool, kind: Kind) -> Result<Option<Trace>, TraceError
     let fits = |source: &IpAddr| source.is_ipv4() == ip.is_ipv4();
     let source = plan.sources.iter().map(IpAddr::to_canonical).find(fits);
     let port = if kind == Kind::Syn { plan.port } else { UDP_PORT };
-    let mut prober = Prober { destination: SocketAddr::new(ip, port), source, port: 0 };
-    let mut trace = Trace { kind, destination: prober.destination, hops: Vec::new() };
+    let mut prober = Prober { destination: SocketAddr::new(ip, port), source, used: None, port: 0 };
+    let mut trace = Trace { kind, destination: prober.destination, source, hops: Vec::new() };
     let deadline = Instant::now() + MAX_TRACE;
     for ttl in 1..=MAX_HOPS {
         let hop = prober.hop(kind, ttl).map_err(TraceError::Io)?;
+        trace.source = trace.source.or(prober.used);
         if !trace.push(hop) || Instant::now() >= deadline {
             break;
         }
@@ -88,6 +89,8 @@ fn run(plan: &Plan, force: bool, kind: Kind) -> Result<Option<Trace>, TraceError
 struct Prober {
     destination: SocketAddr,
     source: Option<IpAddr>,
+    /// The address that the kernel chose, where none was asked for.
+    used: Option<IpAddr>,
     /// Our port, once the first probe has got one.
     port: u16,
 }
@@ -100,6 +103,7 @@ impl Prober {
             let start = Instant::now();
             let socket = self.socket(kind, ttl)?;
             hop.answer = self.ask(&socket, kind, start + HOP_WAIT)?;
+            self.used = self.used.or_else(|| socket::local(&socket));
             hop.elapsed_ms = millis(start.elapsed());
             if kind == Kind::Syn && hop.answer == Answer::Accepted {
                 end_in_order(&socket, self.destination)?;

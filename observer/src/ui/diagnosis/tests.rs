@@ -9,6 +9,7 @@ use crate::firewall::{Flow, Listings, Way, walk};
 use crate::history::{Connect, Delivery, Entry};
 use crate::label::{Label, Origin, Reason};
 use crate::mta::{Kind, Said, Status};
+use crate::probe::Probe;
 
 fn entry(second: i64, label: Label, reason: Option<Reason>, origin: Option<Origin>) -> Entry {
     let end = |ip: &str, port| Endpoint { ip: ip.parse().ok(), port: Some(port) };
@@ -50,6 +51,28 @@ fn what_a_person_reads() {
     insta::assert_snapshot!("open", render(&diagnosis("mx.example.net", 0, 9)));
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 3, 0)), @"mx.example.net, port 25: nothing fails: 3 attempts, all connected");
     insta::assert_snapshot!(render(&diagnosis("mx.example.net", 0, 0)), @"mx.example.net, port 25: no attempts in this period");
+}
+
+#[test]
+fn probes_are_shown_where_nothing_fails_and_where_nothing_is_known() {
+    let probe = Probe {
+        destination: "203.0.113.5:25".parse().unwrap(),
+        source: "192.0.2.10".parse().ok(),
+        label: Label::Connected,
+        reason: None,
+        origin: None,
+        active_refusal: false,
+        connect_ms: 31.0,
+        banner_ms: Some(12.0),
+        banner: Some("220 mx.example.net ESMTP".to_owned()),
+        reply: Some(220),
+        icmp: None,
+    };
+    let shown = |connected| {
+        let not_seen = vec!["not probed from 10.0.0.5: Network is unreachable".to_owned()];
+        render(&Diagnosis { probes: vec![probe.clone()], not_seen, ..diagnosis("mx.example.net", connected, 0) })
+    };
+    insta::assert_snapshot!(shown(3) + &shown(0));
 }
 
 #[test]
