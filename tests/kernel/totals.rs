@@ -62,7 +62,7 @@ pub(crate) fn totals_are_the_clients_own() -> Result<()> {
     top.wait_for(&format!(" {ATTEMPTS} attempts,"), Duration::from_secs(30))?;
     // Over all time, not the last minutes.
     top.write(b"5")?;
-    top.wait_for(&format!("attempts {ATTEMPTS} = ended {ATTEMPTS}"), Duration::from_secs(30))?;
+    top.wait_for("in flight 0; attempts lost 0", Duration::from_secs(30))?;
     agrees(&top, &briefly(&seen))?;
     top.end(b"q")?;
     compare("report", &seen, &report.end()?)?;

@@ -50,6 +50,7 @@ async fn top(args: &TopArgs, color: ColorChoice) -> Result<(), Failure> {
                 say(&remark);
             }
             let mut screen = Screen::new(args, &ports, is_coloured(color))?;
+            screen.began = remote.hello().since;
             screen.is_part = remote.hello().ports.iter().any(|port| !ports.contains(port));
             screen.model.remark(remote.begins_now());
             remote.until(&mut stop, &mut screen).await
@@ -77,6 +78,8 @@ struct Screen {
     /// True if these are not all that the daemon watches.
     is_part: bool,
     prefixes: Prefixes,
+    /// Since when the daemon has counted.
+    began: Option<Timestamp>,
     /// What the daemon knows, while it comes in.
     loader: Option<Loader>,
     /// Events that this reader was too slow for.
@@ -107,6 +110,7 @@ impl Screen {
             ports: ports.to_vec(),
             is_part: false,
             prefixes,
+            began: None,
             loader: None,
             unread: 0,
             look: Look { is_coloured, is_unicode: is_unicode() },
@@ -195,7 +199,7 @@ impl Consumer for Screen {
             }
             Known::End => {
                 if let Some(loader) = self.loader.take() {
-                    self.model.load(loader.finish());
+                    self.model.load(loader.finish(), self.began);
                 }
             }
         }

@@ -18,9 +18,14 @@ pub fn render(ledger: &Ledger) -> String {
         text.push_str(&outcomes(ledger));
         text.push('\n');
     }
-    let failed = most_failed(&ledger.destinations);
+    let (failed, more) = most_failed(&ledger.destinations);
     if !failed.is_empty() {
         text.push_str(&destinations(&failed));
+        match more {
+            0 => {}
+            1 => text.push_str("and 1 more destination that failed\n"),
+            more => text.push_str(&format!("and {more} more destinations that failed\n")),
+        }
         text.push('\n');
     }
     text.push_str(&balance(ledger));
@@ -57,12 +62,13 @@ fn share(count: u64, attempts: u64) -> String {
 }
 
 /// Most failures first; of as many, the one with fewer handshakes, then by
-/// address, so that the order is the same every time.
-fn most_failed(all: &[DestinationSummary]) -> Vec<&DestinationSummary> {
+/// address, so that the order is the same every time. The second value counts those left out.
+fn most_failed(all: &[DestinationSummary]) -> (Vec<&DestinationSummary>, usize) {
     let mut failed: Vec<_> = all.iter().filter(|destination| destination.failures > 0).collect();
     failed.sort_unstable_by_key(|known| (Reverse(known.failures), known.established, known.ip, known.port));
+    let more = failed.len().saturating_sub(TOP);
     failed.truncate(TOP);
-    failed
+    (failed, more)
 }
 
 fn destinations(failed: &[&DestinationSummary]) -> String {

@@ -74,7 +74,8 @@ const NAME_WIDTH: usize = 21;
 const NAME_MAX: usize = 47;
 /// Enough for `refused/icmp-admin-prohibited`.
 const MOSTLY_WIDTH: usize = 29;
-const GRAPH_MAX: usize = 30;
+/// A series has no more.
+pub(super) const GRAPH_MAX: usize = 60;
 
 impl Column {
     pub(super) const fn title(self, view: View) -> &'static str {
@@ -139,6 +140,10 @@ pub(super) fn fit(width: usize, sorted: Column, longest: usize) -> Vec<(Column, 
     rarer.iter().for_each(|&column| fit.add(column));
     fit.widen(Column::Graph, GRAPH_MAX - Column::Graph.width());
     fit.chosen.sort_by_key(|(column, _)| ORDER.iter().position(|known| known == column));
+    // Behind the last one there is room for the arrow.
+    if fit.spare == 0 && fit.chosen.len() > 1 && fit.chosen.last().is_some_and(|(column, _)| *column == sorted) {
+        fit.chosen[0].1 = fit.chosen[0].1.saturating_sub(1);
+    }
     fit.chosen
 }
 

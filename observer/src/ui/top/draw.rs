@@ -22,7 +22,8 @@ pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
     let labels = if is_list { labels(&model.shown, usize::from(area.width), look) } else { Vec::new() };
     let [title, summary, legend, body, status, keys] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(u16::from(!model.is_help)),
+        // One total a screen: what is open has its own.
+        Constraint::Length(u16::from(!model.is_help && model.shown.detail.is_none())),
         Constraint::Length(labels.len() as u16),
         Constraint::Fill(1),
         Constraint::Length(1),
@@ -41,7 +42,7 @@ pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
         list(frame, body, model, look);
     }
     put(frame, status, [self::status(model, usize::from(area.width), look)]);
-    put(frame, keys, [self::keys(model, look)]);
+    put(frame, keys, [self::keys(model, usize::from(area.width), look)]);
 }
 
 fn put_right(frame: &mut Frame, area: Rect, line: Line) {
@@ -66,21 +67,36 @@ fn title(model: &Model, look: Look) -> Line<'static> {
     Line::from(spans)
 }
 
-/// `port 25: 327 attempts, 216 failed (66.1%), IPv4 300/190, IPv6 27/26  ▁▂▃`
+/// `port 25, since top began 12s ago: 327 attempts, 216 failed (66.1%), IPv4 190/300, IPv6 26/27  ▁▂▃`,
+/// as far as there is room.
 fn summary(model: &Model, width: usize, look: Look) -> Line<'static> {
     let Snapshot { total, families, series, .. } = &model.shown;
     let ratio = total.ratio().map(|ratio| format!(" ({}%)", percent(Some(ratio)))).unwrap_or_default();
-    let mut text = format!("{}: {} attempts, {} failed{ratio}", model.scope, total.attempts(), total.failures());
+    let since = since(model).map(|since| format!(", {since}")).unwrap_or_default();
+    let mut text = format!("{}{since}: {} attempts, {} failed{ratio}", model.scope, total.attempts(), total.failures());
     for (family, counts) in Family::ALL.iter().zip(families) {
         if counts.attempts() > 0 {
             let name = if *family == Family::Ipv4 { "IPv4" } else { "IPv6" };
-            text += &format!(", {name} {}/{}", count(counts.failures()), count(counts.attempts()));
+            let part = format!(", {name} {}/{}", count(counts.failures()), count(counts.attempts()));
+            if text.chars().count() + part.len() <= width {
+                text += &part;
+            }
         }
     }
     let room = width.saturating_sub(text.chars().count() + 2);
     let failures: Vec<u64> = series.iter().map(|(_, failures)| *failures).collect();
     let bars = if room >= 8 { look.bars(&failures, room) } else { String::new() };
     Line::from(vec![Span::raw(text), Span::raw("  "), Span::styled(bars, look.share(total.ratio()))])
+}
+
+/// `since top began 12s ago`, where the counts go back no further than that.
+fn since(model: &Model) -> Option<String> {
+    let (at, began) = (model.shown.at, model.began.at?);
+    let is_shorter = match model.stretch {
+        Stretch::All => true,
+        Stretch::Last(window) => at.duration_since(began).unsigned_abs() < window.length(),
+    };
+    is_shorter.then(|| format!("since {} began {} ago", model.began.who, ago(Some(began), at)))
 }
 
 /// The counts by label, on as many lines as they take.
@@ -136,20 +152,23 @@ fn nothing(model: &Model) -> String {
 
 fn header(model: &Model, columns: &[(Column, usize)], look: Look) -> Line<'static> {
     let mut line = Line::default();
+    // The arrow of numbers takes the space behind their name.
+    let mut gap = "";
     for &(column, width) in columns {
         let is_sorted = column == model.sort.column;
         let style = if is_sorted { look.bold() } else { look.dim() };
         let arrow = if is_sorted { look.arrow(model.sort.is_descending) } else { "" };
-        let is_first = line.spans.is_empty();
         let title = column.title(model.view);
-        // The arrow of numbers takes the space before them.
-        let text = match (column.is_left_aligned(), is_first) {
-            (true, true) => format!("{:<width$.width$}", format!("{title}{arrow}")),
-            (true, false) => format!(" {:<width$.width$}", format!("{title}{arrow}")),
-            (false, _) => format!("{:>1$}", format!("{arrow}{title}"), width + 1),
-        };
-        line.push_span(Span::styled(text, style));
+        line.push_span(Span::styled(gap, look.bold()));
+        if column.is_left_aligned() {
+            line.push_span(Span::styled(format!("{:<width$.width$}", format!("{title}{arrow}")), style));
+            gap = " ";
+        } else {
+            line.push_span(Span::styled(format!("{title:>width$}"), style));
+            gap = if is_sorted { arrow } else { " " };
+        }
     }
+    line.push_span(Span::styled(gap, look.bold()));
     line
 }
 
@@ -194,14 +213,10 @@ fn cell(row: &Row, column: Column, width: usize, model: &Model, look: Look) -> (
     }
 }
 
-/// `attempts 327 = ended 321 + in flight 6 + lost 0; events lost 0`
+/// `in flight 6; attempts lost 0; events lost 0`
 fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
     let account = &model.shown.account;
-    let ledger = format!(
-        "attempts {} = ended {} + in flight {} + lost {}",
-        account.attempts, account.outcomes, account.in_flight, account.lost
-    );
-    let mut line = Line::raw(ledger);
+    let mut line = Line::raw(format!("in flight {}; attempts lost {}", account.in_flight, account.lost));
     let note = |line: &mut Line<'static>, text: String, style: Style| {
         if line.width() + 2 + text.len() <= width {
             line.push_span("; ");
@@ -209,7 +224,8 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
         }
     };
     if model.shown.imbalance != 0 {
-        note(&mut line, format!("OFF BY {}", model.shown.imbalance), look.alarm());
+        let ledger = format!("attempts {} = ended {} + both", account.attempts, account.outcomes);
+        note(&mut line, format!("{ledger}: OFF BY {}", model.shown.imbalance), look.alarm());
     }
     if let Some(remark) = &model.remark {
         note(&mut line, remark.clone(), look.bold());
@@ -233,7 +249,7 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
     line
 }
 
-fn keys(model: &Model, look: Look) -> Line<'static> {
+fn keys(model: &Model, width: usize, look: Look) -> Line<'static> {
     let shown = &model.shown;
     if model.is_typing {
         let found = format!("{} of {}{}enter keeps it, esc drops it", shown.matching, shown.active, look.dot());
@@ -245,7 +261,7 @@ fn keys(model: &Model, look: Look) -> Line<'static> {
         ]);
     }
     let hint = match (model.is_help, shown.detail.is_some()) {
-        (true, _) => "esc closes the help, q quits",
+        (true, _) => "up down scroll  esc closes the help  q quit",
         (false, true) => "esc back  up down attempt  1-5 time  space pause  ? help  q quit",
         (false, false) => "enter open  / filter  < > sort  r reverse  tab list  1-5 time  ? help  q quit",
     };
@@ -260,6 +276,7 @@ fn keys(model: &Model, look: Look) -> Line<'static> {
     if shown.rows.len() < shown.matching {
         line.push_span(format!("first {} of {}{}", shown.rows.len(), shown.matching, look.dot()));
     }
+    let hint = if line.width() + hint.len() <= width { hint } else { "? help  q quit" };
     line.push_span(Span::styled(hint, look.dim()));
     line
 }

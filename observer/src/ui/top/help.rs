@@ -9,14 +9,15 @@ use super::look::Look;
 const TEXT: &str = "\
 keys
   up down pgup pgdn   move (also k j), home and end jump (also g G)
-  enter               open a destination or a source; list a prefix's destinations
-  esc                 one step back, and at last quit
+  enter               open a destination or a source, or list a prefix
+  esc                 one step back, or quit
   left right          sort by the next column (also < >)
   r                   sort the other way round
   d p s, tab          list destinations, prefixes, sources
-  1 2 3 4 5, w        count over 1 minute, 10 minutes, 1 hour, 24 hours, all
+  1 2 3 4 5, w        count over 1 minute, 10 minutes, 1 hour, 24 hours, all:
+                      what began later than that is said with its time
   /                   filter: part of an address, a prefix (203.0.113.0/24),
-                      or three letters and more of an outcome (timeout, no-banner)
+                      or of an outcome, from three letters on (timeout)
   space               hold the numbers still; counting goes on
   ?                   this help
   q, ctrl-c           quit
@@ -35,9 +36,9 @@ columns
   mostly              the most frequent failure since the start
 
 last lines
-  attempts = ended + in flight + lost, by the kernel's own counters. Events
-  that found the ring buffer full are counted all the same, and said to be.
-  Times are UTC.";
+  Attempts in flight have not ended yet, and those lost were never followed,
+  by the kernel's own counters. Events that found the ring buffer full are
+  counted all the same, and said to be. Times are UTC.";
 
 /// Lines of the help.
 pub(super) const LINES: usize = count_lines(TEXT);
@@ -57,5 +58,14 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, first: usize, look: Look) {
     for (line, y) in TEXT.lines().skip(first).zip(area.y..area.bottom()) {
         let style = if line.starts_with(' ') { ratatui::style::Style::new() } else { look.bold() };
         frame.render_widget(Line::styled(line, style), Rect { y, height: 1, ..area });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_fits_into_80_columns() {
+        let long: Vec<_> = super::TEXT.lines().filter(|line| line.len() > 80).collect();
+        assert!(long.is_empty(), "{long:?}");
     }
 }

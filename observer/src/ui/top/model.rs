@@ -27,6 +27,23 @@ pub enum Next {
     Leave,
 }
 
+/// The beginning of what is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    /// `None` if it is not known.
+    pub(super) at: Option<Timestamp>,
+    /// Who began then.
+    pub(super) who: &'static str,
+}
+
+/// A list that another one was opened from.
+#[derive(Debug)]
+struct Origin {
+    view: View,
+    filter: String,
+    chosen: Option<Subject>,
+}
+
 /// The state behind the screen.
 #[derive(Debug)]
 pub struct Model {
@@ -34,6 +51,8 @@ pub struct Model {
     recent: Recent,
     /// As a person reads it: `port 25`.
     pub(super) scope: String,
+    /// Since when is counted.
+    pub(super) began: Began,
     account: Account,
     imbalance: i128,
     /// What must be known of all numbers.
@@ -46,6 +65,10 @@ pub struct Model {
     pub(super) is_help: bool,
     pub(super) is_paused: bool,
     open: Option<Subject>,
+    /// The list of prefixes, while one of them is open.
+    origin: Option<Origin>,
+    /// The filter before another one is typed.
+    last_filter: String,
     /// Where the cursor is: on this row wherever it goes, or on a line.
     chosen: Option<Subject>,
     pub(super) cursor: usize,
@@ -63,6 +86,7 @@ impl Model {
             tallies: Tallies::new(crate::tally::Budget::default(), prefixes),
             recent: Recent::default(),
             scope,
+            began: Began { at: Some(now), who: "top" },
             account: Account::default(),
             imbalance: 0,
             remark: None,
@@ -74,6 +98,8 @@ impl Model {
             is_help: false,
             is_paused: false,
             open: None,
+            origin: None,
+            last_filter: String::new(),
             chosen: None,
             cursor: 0,
             attempt: 0,
@@ -96,9 +122,10 @@ impl Model {
         self.tallies.make_up(missing, at);
     }
 
-    /// Goes on from what was counted elsewhere; what was counted here is in it.
-    pub fn load(&mut self, tallies: Tallies) {
+    /// Goes on from what `observer run` has counted since it began; what was counted here is in it.
+    pub fn load(&mut self, tallies: Tallies, began: Option<Timestamp>) {
         self.tallies = tallies;
+        self.began = Began { at: began, who: "observer run" };
     }
 
     /// What must be known of all numbers.
@@ -167,7 +194,8 @@ impl Model {
     }
 
     fn is_at_the_outermost(&self) -> bool {
-        !self.is_help && !self.is_typing && self.open.is_none() && self.filter.is_empty()
+        let is_first_list = self.origin.is_none() && self.filter.is_empty();
+        !self.is_help && !self.is_typing && self.open.is_none() && is_first_list
     }
 
     fn back(&mut self) {
@@ -175,9 +203,11 @@ impl Model {
             self.is_help = false;
         } else if self.is_typing {
             self.is_typing = false;
-            self.filter.clear();
+            self.filter = std::mem::take(&mut self.last_filter);
         } else if self.open.is_some() {
             self.close();
+        } else if let Some(Origin { view, filter, chosen }) = self.origin.take() {
+            (self.view, self.filter, self.chosen) = (view, filter, chosen);
         } else {
             self.filter.clear();
         }
@@ -188,9 +218,10 @@ impl Model {
             return;
         }
         match self.shown.rows.get(self.cursor).map(|row| row.subject) {
-            Some(Subject::Prefix(net)) => {
+            Some(subject @ Subject::Prefix(net)) => {
+                let filter = std::mem::replace(&mut self.filter, net.to_string());
+                self.origin = Some(Origin { view: self.view, filter, chosen: Some(subject) });
                 self.view = View::Destinations;
-                self.filter = net.to_string();
                 self.choose_first();
             }
             Some(subject) => {
@@ -210,6 +241,7 @@ impl Model {
 
     fn begin_filter(&mut self) {
         self.close();
+        self.last_filter.clone_from(&self.filter);
         self.is_typing = true;
     }
 
@@ -235,6 +267,7 @@ impl Model {
 
     fn turn(&mut self, change: Change) {
         self.close();
+        self.origin = None;
         self.view = match change {
             Change::Show(view) => view,
             Change::ShowNext(is_forward) => next(&View::ALL, self.view, is_forward),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::columns::Column;
+use super::columns::{Column, GRAPH_MAX};
 use super::filter::Needle;
 pub(super) use super::subject::Subject;
 pub(super) use super::subject::View;
@@ -19,7 +19,7 @@ use crate::wire::Account;
 /// Rows that can be scrolled through; the filter reaches the others.
 const MAX_ROWS: usize = 1_000;
 /// Columns of the longest series.
-pub(super) const MAX_SERIES: usize = 60;
+pub(super) const MAX_SERIES: usize = GRAPH_MAX;
 
 /// The time that counts are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
