@@ -36,6 +36,8 @@ mod screen;
 mod secrets;
 #[path = "life/sinks.rs"]
 mod sinks;
+#[path = "life/strangers.rs"]
+mod strangers;
 #[path = "kernel/watcher.rs"]
 #[expect(dead_code, reason = "the tests in the kernel use the rest")]
 mod watcher;
@@ -59,6 +61,7 @@ fn all() -> Vec<LifeTrial> {
         minutes::TRIALS,
         sinks::TRIALS,
         frozen::TRIALS,
+        strangers::TRIALS,
     ]
     .concat()
 }
