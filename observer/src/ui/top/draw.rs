@@ -72,8 +72,11 @@ fn title(model: &Model, look: Look) -> Line<'static> {
 fn summary(model: &Model, width: usize, look: Look) -> Line<'static> {
     let Snapshot { total, families, series, .. } = &model.shown;
     let ratio = total.ratio().map(|ratio| format!(" ({}%)", percent(Some(ratio)))).unwrap_or_default();
-    let since = since(model).map(|since| format!(", {since}")).unwrap_or_default();
-    let mut text = format!("{}{since}: {} attempts, {} failed{ratio}", model.scope, total.attempts(), total.failures());
+    let counts = format!(": {} attempts, {} failed{ratio}", total.attempts(), total.failures());
+    let since = since(model).map(|since| format!(", {since}"));
+    // The counts matter more.
+    let fits = |since: &String| model.scope.len() + since.len() + counts.len() <= width;
+    let mut text = format!("{}{}{counts}", model.scope, since.filter(fits).unwrap_or_default());
     for (family, counts) in Family::ALL.iter().zip(families) {
         if counts.attempts() > 0 {
             let name = if *family == Family::Ipv4 { "IPv4" } else { "IPv6" };

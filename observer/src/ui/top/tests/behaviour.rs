@@ -173,6 +173,8 @@ fn counts_that_began_later_than_asked_for_say_so() {
     assert_eq!(shown(&mut model, Stretch::ALL[1], 5), "port 25, since top began 5s ago");
     assert_eq!(shown(&mut model, Stretch::ALL[0], 90), "port 25");
     assert_eq!(shown(&mut model, Stretch::All, 90), "port 25, since top began 1m ago");
+    let narrow = screen(&mut model, 44, 24);
+    assert!(narrow.contains("port 25: 262 attempts, 100 failed"), "{narrow}");
     model.load(crate::tally::Tallies::default(), Some(now() - Duration::from_secs(7_200)));
     assert_eq!(shown(&mut model, Stretch::ALL[2], 0), "port 25");
     assert_eq!(shown(&mut model, Stretch::All, 0), "port 25, since observer run began 2h ago");
