@@ -181,7 +181,14 @@ impl Look<'_> {
                 let text = |error| format!("{}: {error}", access::parent(file).display());
                 self.defect("mta", "log", found.map_err(text));
             }
-            Place::File(file) => self.defect("mta", "log", access::readable(file)),
+            Place::File(file) => match access::readable(file) {
+                // Groups that only the unit gives are not known here.
+                Err(text) if self.may_be_up && user::is_service() && file.exists() => {
+                    let text = format!("{file:?}: {text}, unless SupplementaryGroups= of the unit does");
+                    self.remark("mta", "log", &text);
+                }
+                found => self.defect("mta", "log", found),
+            },
         }
     }
 
