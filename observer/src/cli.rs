@@ -321,8 +321,8 @@ pub struct OutputArgs {
     pub duration: Option<Duration>,
     /// Record everything as well, whatever the filters show
     ///
-    /// As `observer run` does, to its file unless another one is named.
-    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    /// As `observer run` does, to its file unless another one is named. Put a destination before this option.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, value_parser = destination::no_destination)]
     pub record: Option<Option<PathBuf>>,
     /// Also say when failures begin, widen or end
     ///

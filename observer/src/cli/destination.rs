@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -61,6 +62,14 @@ pub(super) fn without_name(text: &str) -> Result<Destination, String> {
         Host::Net(_) => Ok(destination),
         Host::Name(_) => Err(value::destination(text).err().unwrap_or_default()),
     }
+}
+
+/// A file; an address or a network in its place is a destination that was typed behind the option.
+pub(super) fn no_destination(text: &str) -> Result<PathBuf, String> {
+    if without_name(text).is_ok() {
+        return Err("expected a file: put a destination before the option, or write ./ before a file's name".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// Whether a name server should be asked: an address with a mistake in it ends in a number, as no

@@ -125,6 +125,11 @@ fn history_has_a_place_and_a_size() {
     assert_eq!(watch(&[]).output.record, None);
     assert_eq!(watch(&["--record"]).output.record, Some(None));
     assert_eq!(watch(&["--record", "h"]).output.record, Some(Some("h".into())));
+    assert_eq!(watch(&["--record", "./203.0.113.5"]).output.record, Some(Some("./203.0.113.5".into())));
+    insta::assert_snapshot!(watch_error(&["--record", "203.0.113.5"]), @"error: invalid value '203.0.113.5' for '--record [<PATH>]': expected a file: put a destination before the option, or write ./ before a file's name");
+    for typed in ["203.0.113.5:25", "203.0.113.0/24", "2001:db8::1"] {
+        assert!(watch_error(&["--record", typed]).contains("put a destination before"), "{typed}");
+    }
 }
 
 #[test]
