@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::condition::{Condition, Conditions, Known, Match};
 use super::packet::Packet;
-use super::{Finding, cut};
+use super::{AT_MOST, Finding, cut};
 
 /// Chains in chains that are followed; the tools themselves forbid loops.
 const DEPTH: usize = 64;
@@ -15,8 +15,10 @@ const DEPTH: usize = 64;
 const RULES: usize = 200_000;
 /// Members of sets that are compared with.
 const MEMBERS: usize = 2_000_000;
-/// Findings that are kept before the best are chosen.
-const FINDINGS: usize = 64;
+/// Bytes of rules that are taken apart, each as often as it is looked at.
+const BYTES: usize = 64 << 20;
+/// Bytes of sets that are taken apart.
+const BYTES_OF_SETS: usize = 512 << 20;
 
 /// A set of chains in one language.
 pub(super) trait Rules {
@@ -24,6 +26,9 @@ pub(super) trait Rules {
     where
         Self: 'c;
     type Rule;
+
+    /// How long a rule is, in bytes.
+    fn size(rule: &Self::Rule) -> usize;
 
     /// The rules of a chain, in order; none: it is not listed.
     fn rules<'c>(&'c self, chain: Self::Chain<'c>) -> Option<&'c [Self::Rule]>;
@@ -101,7 +106,9 @@ pub(super) struct Walk<'a> {
     /// What becomes of the destination once this base chain is left.
     pending: Vec<Change>,
     rules: usize,
+    bytes: usize,
     members: usize,
+    bytes_of_sets: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -115,7 +122,9 @@ impl<'a> Walk<'a> {
             accepted: Conditions::NONE,
             pending: Vec::new(),
             rules: RULES,
+            bytes: BYTES,
             members: MEMBERS,
+            bytes_of_sets: BYTES_OF_SETS,
         }
     }
 
@@ -123,6 +132,15 @@ impl<'a> Walk<'a> {
     pub(super) fn spend_member(&mut self) -> bool {
         match self.members.checked_sub(1) {
             Some(less) => self.members = less,
+            None => self.is_cut_short = true,
+        }
+        !self.is_cut_short
+    }
+
+    /// False if as much of sets has been taken apart as may be.
+    pub(super) fn spend_bytes(&mut self, bytes: usize) -> bool {
+        match self.bytes_of_sets.checked_sub(bytes) {
+            Some(less) => self.bytes_of_sets = less,
             None => self.is_cut_short = true,
         }
         !self.is_cut_short
@@ -157,11 +175,12 @@ impl<'a> Walk<'a> {
     fn chain<'c, R: Rules>(&mut self, rules: &'c R, chain: R::Chain<'c>, entry: Conditions, depth: usize) -> End {
         let mut frame = Frame { entry, returned: Conditions::NONE, depth };
         for rule in rules.rules(chain).unwrap_or_default() {
-            if self.is_cut_short || self.rules == 0 {
+            let less = self.rules.checked_sub(1).zip(self.bytes.checked_sub(R::size(rule)));
+            let Some((rules_left, bytes_left)) = less.filter(|_| !self.is_cut_short) else {
                 self.give_up();
                 return End::Through;
-            }
-            self.rules -= 1;
+            };
+            (self.rules, self.bytes) = (rules_left, bytes_left);
             match rules.apply(chain, rule, self, &mut frame) {
                 Step::Next => {}
                 Step::Return => return End::Through,
@@ -282,7 +301,8 @@ impl<'a> Walk<'a> {
         if all == Match::No || !is_changed {
             return None;
         }
-        if self.redirects.len() < FINDINGS {
+        let certain = self.redirects.iter().filter(|redirect| redirect.is_certain).count();
+        if self.redirects.len() < AT_MOST || all == Match::Yes && certain < AT_MOST {
             self.redirects.push(finding(rule, word, all));
         }
         Some((all, dst, port))
@@ -314,7 +334,7 @@ impl<'a> Walk<'a> {
     fn find(&mut self, frame: &Frame, matches: Match, word: &str, rule: &dyn Named) {
         let all = self.reach(frame, matches);
         self.is_stopped |= all == Match::Yes;
-        if all == Match::Yes || all != Match::No && self.found.len() < FINDINGS {
+        if all == Match::Yes || all != Match::No && self.found.len() < AT_MOST {
             self.found.push(finding(rule, word, all));
         }
     }

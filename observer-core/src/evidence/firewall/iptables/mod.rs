@@ -182,6 +182,10 @@ impl<'a> Rules for InTable<'_, 'a> {
         Self: 'c;
     type Rule = &'a str;
 
+    fn size(rule: &&'a str) -> usize {
+        rule.len()
+    }
+
     fn rules<'c>(&'c self, chain: &'c str) -> Option<&'c [&'a str]> {
         self.table.chains.get(chain).map(|chain| chain.rules.as_slice())
     }

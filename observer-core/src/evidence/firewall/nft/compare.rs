@@ -100,6 +100,9 @@ fn in_named(
         return *found;
     }
     let mut found = Match::No;
+    if !walk.spend_bytes(set.members.map_or(0, |members| members.get().len())) {
+        return Match::maybe(Condition::Listing);
+    }
     let is_read = each(set.members.map_or("[]", |members| members.get()), &mut |member| {
         if !walk.spend_member() {
             found = found.or(Match::maybe(Condition::Listing));
@@ -158,6 +161,8 @@ pub(super) fn mapped(
             match ruleset.sets.get(&map_place) {
                 Some(map) => {
                     is_dynamic = map.is_dynamic || ruleset.changed.contains(&map_place);
+                    let size = map.members.map_or(0, |members| members.get().len());
+                    is_dynamic |= !walk.spend_bytes(size);
                     each(map.members.map_or("[]", |members| members.get()), &mut |pair| add(&pair, walk));
                 }
                 None => is_dynamic = true,

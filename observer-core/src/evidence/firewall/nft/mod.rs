@@ -242,6 +242,10 @@ impl<'a> Rules for Ruleset<'a> {
         Self: 'c;
     type Rule = Rule<'a>;
 
+    fn size(rule: &Rule<'a>) -> usize {
+        rule.statements.map_or(0, |statements| statements.get().len())
+    }
+
     fn rules<'c>(&'c self, chain: &'c Place) -> Option<&'c [Rule<'a>]> {
         self.chains.get(chain).map(|chain| chain.rules.as_slice())
     }

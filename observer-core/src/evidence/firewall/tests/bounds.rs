@@ -1,5 +1,7 @@
 //! However listings look, a walk ends, and says where it did not see all.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -121,4 +123,37 @@ fn any_rule() -> impl Strategy<Value = String> {
         "+",
     ]);
     prop::collection::vec(word, 0..12).prop_map(|words| format!("-A OUTPUT {}", words.join(" ")))
+}
+
+/// Chains that lead to each other, and in each a comment of a megabyte.
+#[test]
+fn long_rules_cost_a_bounded_time() {
+    let long = "x".repeat(1 << 20);
+    let mut save = String::from("*filter\n:OUTPUT ACCEPT [0:0]\n");
+    (1..10).for_each(|nth| save.push_str(&format!(":c{nth} - [0:0]\n")));
+    save.push_str("-A OUTPUT -j c1\n");
+    for nth in 1..10 {
+        save.push_str(&format!("-A c{nth} -m comment --comment \"{long}\" -p udp -j DROP\n"));
+        (0..10).for_each(|_| save.push_str(&format!("-A c{nth} -j c{}\n", nth + 1)));
+    }
+    let began = std::time::Instant::now();
+    let walked = walk(&saved(&(save + "COMMIT\n"), ""), &flow("203.0.113.5"));
+    assert!(walked.answer == Answer::Unknown && walked.unreadable[0].contains("too many"), "{walked:?}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+/// Each of which may stop the flow, in a chain whose owner is asked for each.
+#[test]
+fn a_hundred_thousand_rules_are_walked() {
+    let rule = r#"{"rule":{"family":"inet","table":"t","chain":"c","handle":2,"expr":[{"limit":{"rate":5,"per":"minute"}},{"drop":null}]}},
+        {"rule":{"family":"inet","table":"t","chain":"c","handle":2,"expr":[{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"192.0.2.1"}},{"jump":{"target":"d"}}]}},"#;
+    let json = format!(
+        r#"{{"nftables":[{}{{"chain":{{"family":"inet","table":"t","name":"c","type":"filter","hook":"output","prio":0,"policy":"drop"}}}}]}}"#,
+        rule.repeat(50_000)
+    );
+    let began = std::time::Instant::now();
+    let walked = walk(&Listings { nft_json: json, ..Listings::default() }, &flow("203.0.113.5"));
+    assert_eq!((walked.answer, walked.unreadable.len()), (Answer::Stopped, 0), "{walked:?}");
+    assert!(walked.findings[0].rule == "policy drop" && walked.findings.len() == AT_MOST, "{walked:?}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
