@@ -171,7 +171,7 @@ const TEXT: usize = 300;
 
 /// Follows a flow through the rules.
 pub fn walk(listings: &Listings, flow: &Flow) -> Walked {
-    let mut unreadable = listings.not_listed.clone();
+    let mut unreadable = not_listed(listings, flow);
     let sets = IpSets::read(&listings.ipset);
     let saves = saves(listings, flow, &sets);
     let ruleset = match Ruleset::read(&listings.nft_json, &listings.nft_text) {
@@ -186,7 +186,7 @@ pub fn walk(listings: &Listings, flow: &Flow) -> Walked {
             None
         }
     };
-    let is_listed = |table: &str| saves.iter().any(|save| save.has_of_nft(table));
+    let is_listed = |table: &str, chain: &str| saves.iter().any(|save| save.has_of_nft(table, chain));
     let mut bases: Vec<Base<'_>> = saves.iter().enumerate().flat_map(|(source, save)| save.bases(source)).collect();
     bases.extend(ruleset.iter().flat_map(|ruleset| ruleset.bases(flow.dst.is_ipv4(), saves.len(), &is_listed)));
     bases.retain_mut(|base| base.hook.on(&flow.way).map(|hook| base.hook = hook).is_some());
@@ -216,6 +216,25 @@ pub fn walk(listings: &Listings, flow: &Flow) -> Walked {
         unreadable.push("the firewall's rules are too many, or lead into each other: not all were followed".to_owned());
     }
     walked(walk, unreadable)
+}
+
+/// What is not listed and could stop the flow.
+fn not_listed(listings: &Listings, flow: &Flow) -> Vec<String> {
+    let (other_family, text, legacy, tool) = match flow.dst {
+        IpAddr::V4(_) => ("ip6tables", &listings.iptables, &listings.iptables_legacy, "iptables-legacy-save"),
+        IpAddr::V6(_) => ("iptables", &listings.ip6tables, &listings.ip6tables_legacy, "ip6tables-legacy-save"),
+    };
+    let mut all: Vec<String> =
+        listings.not_listed.iter().filter(|what| !what.starts_with(other_family)).cloned().collect();
+    let has_legacy =
+        || text.lines().any(|line| line.starts_with("# Warning: ") && line.contains("-legacy tables present"));
+    if legacy.trim().is_empty() && has_legacy() {
+        all.push(format!("{tool}: not listed, and its tables are in use"));
+    }
+    if listings.nft_json.trim().is_empty() && listings.nft_text.lines().any(|line| line.starts_with("table ")) {
+        all.push("nft -j list ruleset: empty, and nft -a list ruleset lists tables".to_owned());
+    }
+    all
 }
 
 /// The listings of iptables for this family.

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod bounds;
+mod hosts;
 mod iptables;
 mod nft;
 mod sets;

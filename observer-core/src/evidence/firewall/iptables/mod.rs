@@ -73,9 +73,10 @@ impl<'a> Save<'a> {
         Self { tool, tables, changed, is_nft, sets }
     }
 
-    /// Whether nft lists this table too.
-    pub(super) fn has_of_nft(&self, table: &str) -> bool {
-        self.is_nft && self.tables.contains_key(table)
+    /// Whether this is a chain that nft lists too. Base chains of another name, hook or
+    /// priority may stand in the same table, and only nft lists them.
+    pub(super) fn has_of_nft(&self, table: &str, chain: &str) -> bool {
+        self.is_nft && self.tables.get(table).is_some_and(|table| table.chains.contains_key(chain))
     }
 
     /// The base chains on the way.

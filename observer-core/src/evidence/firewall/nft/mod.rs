@@ -121,9 +121,9 @@ impl<'a> Ruleset<'a> {
         chain.devices = devices;
     }
 
-    /// The base chains on the way of this family's packets, except of tables that
-    /// another tool lists.
-    pub(super) fn bases(&self, is_v4: bool, source: usize, is_listed: &dyn Fn(&str) -> bool) -> Vec<Base<'_>> {
+    /// The base chains on the way of this family's packets, except those that another
+    /// tool lists.
+    pub(super) fn bases(&self, is_v4: bool, source: usize, is_listed: &dyn Fn(&str, &str) -> bool) -> Vec<Base<'_>> {
         let mut bases = Vec::new();
         for ((family, table, name), chain) in &self.chains {
             let is_of_family = match family.as_str() {
@@ -133,7 +133,7 @@ impl<'a> Ruleset<'a> {
                 _ => false,
             };
             let (Some(hook), true) = (chain.hook, is_of_family) else { continue };
-            if matches!(family.as_str(), "ip" | "ip6") && is_listed(table) {
+            if matches!(family.as_str(), "ip" | "ip6") && is_listed(table, name) {
                 continue;
             }
             let position = hook.position(chain.priority, chain.is_nat);
