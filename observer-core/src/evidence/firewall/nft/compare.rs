@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use ipnet::IpNet;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::expression::{Seen, evaluate, number};
 use super::{Place, Ruleset};
@@ -137,7 +137,8 @@ pub(super) fn mapped(
             return ControlFlow::Break(());
         }
         let Some([member, verdict]) = pair.as_array().map(Vec::as_slice) else { return ControlFlow::Continue(()) };
-        if member.as_str() == Some("*") {
+        let member_value = member.get("elem").and_then(|element| element.get("val")).unwrap_or(member);
+        if member_value.as_str() == Some("*") {
             other = Some(verdict.clone());
             return ControlFlow::Continue(());
         }
@@ -179,9 +180,11 @@ pub(super) fn mapped(
     if matches!(seen, Seen::Nothing) {
         return Vec::new();
     }
+    let unknown = Match::maybe(Condition::Set);
     if is_dynamic {
-        // What it has now it may not have had.
-        found.iter_mut().for_each(|(matched, _)| *matched = matched.and(Match::maybe(Condition::Set)));
+        // What it has now it may not have had, and it may have had more.
+        found.iter_mut().for_each(|(matched, _)| *matched = matched.and(unknown));
+        found.push((unknown, json!({ "map": null })));
     }
     if let Some(verdict) = other {
         let matched = match all {
@@ -189,7 +192,7 @@ pub(super) fn mapped(
             Match::No => Match::Yes,
             maybe @ Match::Maybe(_) => maybe,
         };
-        found.push((matched, verdict));
+        found.push((if is_dynamic { matched.and(unknown) } else { matched }, verdict));
     }
     found
 }

@@ -31,6 +31,10 @@ const GO_ON: [&str; 14] = [
     "continue",
 ];
 
+/// Statements that may take their object from a map.
+const OF_MAPS: [&str; 8] =
+    ["counter", "quota", "limit", "ct helper", "ct timeout", "ct expectation", "synproxy", "secmark"];
+
 /// The statements of a rule.
 fn statements(raw: &str) -> Vec<Value> {
     serde_json::from_str(raw).unwrap_or_default()
@@ -128,6 +132,13 @@ impl<'c, 'r> At<'_, 'c, 'r, '_> {
 
     fn statement(&mut self, kind: &str, body: &Value, matches: Match) -> Next {
         let maybe = |condition| Next::Matches(matches.and(Match::maybe(condition)));
+        if let Some(map) = body.get("map").filter(|_| OF_MAPS.contains(&kind)) {
+            // Where the map has no object for the packet, the rule does not match.
+            let found = self.mapped(map).0;
+            let matched =
+                if matches!(kind, "limit" | "quota") { found.and(Match::maybe(Condition::Rate)) } else { found };
+            return Next::Matches(matches.and(matched));
+        }
         match kind {
             "match" => Next::Matches(matches.and(matched(self.ruleset, self.place, body, self.walk))),
             "vmap" => self.verdict_map(body, matches),
@@ -251,7 +262,14 @@ impl<'c, 'r> At<'_, 'c, 'r, '_> {
 
     /// A value; where a map has it, whether it has one.
     fn resolve(&mut self, value: &Value) -> (Match, Option<Value>) {
-        let Some(map) = value.get("map") else { return (Match::Yes, Some(value.clone())) };
+        match value.get("map") {
+            Some(map) => self.mapped(map),
+            None => (Match::Yes, Some(value.clone())),
+        }
+    }
+
+    /// What a map has for the packet, and whether it has it.
+    fn mapped(&mut self, map: &Value) -> (Match, Option<Value>) {
         let (Some(key), Some(data)) = (map.get("key"), map.get("data")) else {
             return (Match::maybe(Condition::Extension), None);
         };

@@ -23,6 +23,42 @@ pub(super) fn by_nft(json: String) -> Listings {
     Listings { nft_json: json, ..Listings::default() }
 }
 
+/// `counter name tcp dport map { 443 : "https" } drop`.
+#[test]
+fn a_rule_whose_map_has_no_object_does_not_match() {
+    let with = |kind: &str, port: u16| {
+        let key = r#"{"payload":{"protocol":"tcp","field":"dport"}}"#;
+        let map = format!(r#"{{"map":{{"key":{key},"data":{{"set":[[{port},"named"]]}}}}}}"#);
+        walk(&by_nft(nft("inet", "output", &format!(r#"[{{"{kind}":{map}}},{{"drop":null}}]"#))), &flow(V4))
+    };
+    for kind in ["counter", "quota", "limit"] {
+        check(&with(kind, 443), &Pass, &kind);
+    }
+    check(&with("counter", 25), &Stop("handle 2"), &"counter");
+    check(&with("limit", 25), &Depend(&[Condition::Rate]), &"limit");
+}
+
+#[test]
+fn a_map_that_packets_change_may_have_had_more() {
+    let with = |map: &str| {
+        let rule =
+            nft("inet", "output", r#"[{"vmap":{"key":{"payload":{"protocol":"ip","field":"daddr"}},"data":"@bad"}}]"#);
+        walk(&by_nft(rule.replace(r#"{"nftables":["#, &format!(r#"{{"nftables":[{map}"#))), &flow(V4))
+    };
+    let map = |flags: &str| {
+        format!(r#"{{"map":{{"family":"inet","table":"t","name":"bad","type":"ipv4_addr","map":"verdict"{flags}}}}},"#)
+    };
+    check(&with(&map("")), &Pass, &"a map without members");
+    let depends = [Condition::Set, Condition::Extension];
+    check(&with(&map(r#","flags":["dynamic"]"#)), &Depend(&depends), &"a dynamic map");
+    check(&with(""), &Depend(&depends), &"a map that is not listed");
+    let default =
+        r#","flags":["dynamic"],"elem":[[{"elem":{"val":"*","counter":{"packets":0,"bytes":0}}},{"drop":null}]]"#;
+    check(&with(&map(default)), &Depend(&depends), &"a dynamic map with a default");
+    let default = r#","elem":[[{"elem":{"val":"*"}},{"drop":null}],["203.0.113.5",{"accept":null}]]"#;
+    check(&with(&map(default)), &Pass, &"a default before the member that matches");
+}
+
 /// As iptables-nft-save 1.8.9 lists it: `Table contains incompatible base-chains`.
 #[test]
 fn chains_of_nft_in_a_table_of_iptables_are_followed() {
