@@ -8,7 +8,7 @@ use super::words::Word;
 use super::{Options, Sets};
 use crate::evidence::firewall::condition::{Condition, Conditions, Known, Match};
 use crate::evidence::firewall::course::Walk;
-use crate::evidence::firewall::packet::{Bits, Packet, state};
+use crate::evidence::firewall::packet::{Bits, Packet, Tracking, state};
 
 /// An option with its arguments.
 pub(super) struct Asked<'w> {
@@ -25,6 +25,12 @@ impl Asked<'_> {
     }
 }
 
+/// Whether a match asks about a header that a SYN of a program does not have. Without the
+/// header it does not match, negated or not.
+pub(in crate::evidence::firewall) fn lacks_header(module: &str) -> bool {
+    matches!(module, "rt" | "frag" | "hbh" | "dst" | "mh" | "srh" | "ah" | "esp")
+}
+
 /// What a match depends on, of which every option is beside the point; none: it is known.
 pub(in crate::evidence::firewall) fn module(name: &str) -> Option<Condition> {
     Some(match name {
@@ -39,7 +45,8 @@ pub(in crate::evidence::firewall) fn module(name: &str) -> Option<Condition> {
         "time" => Condition::Time,
         "cgroup" => Condition::Cgroup,
         "length" | "length2" | "ttl" | "hl" | "dscp" | "tos" | "ecn" | "tcpmss" | "u32" | "string" | "bpf" | "mac"
-        | "ipv6header" | "frag" | "rt" | "hbh" | "dst" | "eui64" | "ipv4options" | "osf" => Condition::Packet,
+        | "ipv6header" | "rt" | "frag" | "hbh" | "dst" | "mh" | "srh" | "ah" | "esp" | "eui64" | "ipv4options"
+        | "osf" => Condition::Packet,
         "policy" | "rpfilter" | "devgroup" | "physdev" | "realm" | "socket" => Condition::Routing,
         "helper" | "cluster" | "connlabel" => Condition::Tracking,
         _ => Condition::Extension,
@@ -188,11 +195,13 @@ fn owner(asked: &Asked<'_>, options: &Options<'_>, packet: &Packet<'_>) -> Match
     if !packet.has_socket() {
         return Match::No;
     }
+    // The other names are known to the host alone.
+    let number = |word: &str| if word == "root" { Some(0) } else { word.parse::<u64>().ok() };
     let is_within = |id: Known<u64>, unknown: Condition| {
         let Some(word) = asked.first() else { return NOT_UNDERSTOOD };
         let (low, high) = word.split_once('-').unwrap_or((word, word));
-        match (low.parse::<u64>(), high.parse::<u64>()) {
-            (Ok(low), Ok(high)) => Match::known(id, |id| (low..=high).contains(&id)),
+        match (number(low), number(high)) {
+            (Some(low), Some(high)) => Match::known(id, |id| (low..=high).contains(&id)),
             _ => Match::maybe(unknown),
         }
     };
@@ -224,12 +233,24 @@ fn tracking(asked: &Asked<'_>, packet: &Packet<'_>) -> Match {
                 _ => NOT_UNDERSTOOD,
             })
         }),
+        "--ctstatus" => word.split(',').fold(Match::No, |all, name| all.or(status(name, packet))),
         "--ctdir" => Match::of(word == "ORIGINAL"),
         "--ctproto" => protocol(word),
         "--ctorigdst" => address(Some(word), Ok(packet.flow.dst)),
         "--ctorigsrc" => address(Some(word), packet.flow.src.ok_or(Condition::SourceAddress.into())),
         "--ctorigdstport" => ports(Some(word), Ok(packet.flow.port)),
         _ => Match::Maybe(why),
+    }
+}
+
+/// Of a connection that begins.
+fn status(name: &str, packet: &Packet<'_>) -> Match {
+    let is_first = packet.tracking == Tracking::New;
+    match name {
+        "EXPECTED" | "SEEN_REPLY" | "ASSURED" if is_first => Match::No,
+        // It is confirmed where it leaves, and may come in again by loopback.
+        "CONFIRMED" if is_first && packet.came_in.is_none() => Match::No,
+        _ => Match::maybe(Condition::Tracking),
     }
 }
 

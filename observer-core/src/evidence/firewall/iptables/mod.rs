@@ -8,7 +8,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::matches::{Asked, matches};
-pub(super) use self::matches::{masked, module};
+pub(super) use self::matches::{lacks_header, masked, module};
 pub(super) use self::targets::goes_on;
 use self::words::{Word, lines, words};
 use super::condition::{Condition, Match};
@@ -212,13 +212,16 @@ struct Options<'w> {
     asked: Vec<Asked<'w>>,
     /// Modules of which no option is understood.
     unknown: Vec<Condition>,
+    /// A module asks about a header that the packet does not have.
+    lacks_header: bool,
     target: Option<(&'w str, &'w [Word])>,
     is_goto: bool,
 }
 
 impl<'w> Options<'w> {
     fn read(words: &'w [Word]) -> Self {
-        let mut read = Self { asked: Vec::new(), unknown: Vec::new(), target: None, is_goto: false };
+        let mut read =
+            Self { asked: Vec::new(), unknown: Vec::new(), lacks_header: false, target: None, is_goto: false };
         // Counters may stand before `-A CHAIN`.
         let begin = words.iter().position(|word| word.text == "-A").map_or(words.len(), |at| at + 2);
         let (mut at, mut module_now, mut is_negated) = (begin, "", false);
@@ -233,6 +236,7 @@ impl<'w> Options<'w> {
             if !word.is_quoted && matches!(name, "-m" | "--match") {
                 module_now = argument.unwrap_or_default();
                 read.unknown.extend(module(module_now));
+                read.lacks_header |= lacks_header(module_now);
                 at += 1;
                 continue;
             }
@@ -269,6 +273,9 @@ impl<'w> Options<'w> {
     }
 
     fn matches(&self, sets: &Sets<'_>, walk: &mut Walk<'_>) -> Match {
+        if self.lacks_header {
+            return Match::No;
+        }
         let mut matched = self.unknown.iter().fold(Match::Yes, |all, &condition| all.and(Match::maybe(condition)));
         for asked in &self.asked {
             matched = matched.and(matches(asked, self, sets, walk));

@@ -71,7 +71,8 @@ pub(super) fn evaluate(expression: &Value, packet: &Packet<'_>) -> Seen {
         "numgen" => Seen::unknown(Condition::Chance),
         "socket" => Seen::unknown(if word("key") == "cgroupv2" { Condition::Cgroup } else { Condition::Routing }),
         "rt" | "ipsec" => Seen::unknown(Condition::Routing),
-        "jhash" | "symhash" | "exthdr" | "tcp option" | "ip option" | "sctp chunk" | "osf" | "dccp option" => {
+        "exthdr" => extension_header(body, packet),
+        "jhash" | "symhash" | "tcp option" | "ip option" | "sctp chunk" | "osf" | "dccp option" => {
             Seen::unknown(Condition::Packet)
         }
         // Its statement has said so.
@@ -100,6 +101,11 @@ fn payload(protocol: &str, field: &str, packet: &Packet<'_>) -> Seen {
         ) => Seen::Nothing,
         _ => Seen::unknown(Condition::Packet),
     }
+}
+
+/// A SYN of a program has no extension header of IPv6.
+fn extension_header(body: &Value, packet: &Packet<'_>) -> Seen {
+    if body.get("field").is_none() && packet.flow.dst.is_ipv6() { Seen::number(0_u32) } else { Seen::Nothing }
 }
 
 const TCP: Seen = Seen::Words(&["tcp", "6"]);
@@ -200,6 +206,7 @@ fn operation(kind: &str, body: &Value, packet: &Packet<'_>) -> Seen {
 pub(super) fn number(value: &Value, names: &[(&str, u64)]) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
+        Value::Bool(is_there) => Some(u64::from(*is_there)),
         Value::String(word) => Seen::bit(names, word).or_else(|| written(word)),
         Value::Array(all) => all.iter().try_fold(0, |sum, one| Some(sum | number(one, names)?)),
         Value::Object(object) => number(object.get("|")?, names),

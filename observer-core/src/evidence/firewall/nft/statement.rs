@@ -329,6 +329,7 @@ impl<'c, 'r> At<'_, 'c, 'r, '_> {
         let name = word("name");
         let all = self.walk.reach(self.frame, matches);
         match word("type") {
+            "match" if iptables::lacks_header(name) => Next::Matches(Match::No),
             "match" if matches!(name, "comment" | "tcp" | "udp") => Next::Matches(matches),
             "match" => {
                 let condition = iptables::module(name).unwrap_or(Condition::Extension);

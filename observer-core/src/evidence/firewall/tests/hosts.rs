@@ -23,6 +23,48 @@ pub(super) fn by_nft(json: String) -> Listings {
     Listings { nft_json: json, ..Listings::default() }
 }
 
+/// ufw drops packets with a routing header, of which a program's SYN has none.
+#[test]
+fn a_syn_has_no_extension_headers() {
+    for module in ["rt --rt-type 0", "rt ! --rt-type 0", "frag --fragmore", "hbh", "ah --ahspi 5", "mh --mh-type 1"] {
+        check(&walk(&saved(&filter(&format!("-A OUTPUT -m {module} -j DROP")), V6), &flow(V6)), &Pass, &module);
+    }
+    let field = r#"[{"match":{"op":"==","left":{"exthdr":{"name":"rt","field":"type"}},"right":0}},{"drop":null}]"#;
+    let there = r#"[{"match":{"op":"==","left":{"exthdr":{"name":"frag"}},"right":true}},{"drop":null}]"#;
+    let missing = r#"[{"match":{"op":"==","left":{"exthdr":{"name":"rt"}},"right":false}},{"drop":null}]"#;
+    let xt = r#"[{"xt":{"type":"match","name":"rt"}},{"drop":null}]"#;
+    for (statements, dst, must) in [
+        (field, V6, Pass),
+        (field, V4, Pass),
+        (there, V6, Pass),
+        (missing, V6, Stop("handle 2")),
+        // The header is asked for of IPv6 alone.
+        (missing, V4, Pass),
+        (xt, V6, Pass),
+    ] {
+        check(&walk(&by_nft(nft("inet", "output", statements)), &flow(dst)), &must, &statements);
+    }
+}
+
+#[test]
+fn a_connection_that_begins_has_no_status_yet() {
+    let status = |status: &str| {
+        walk(&saved(&filter(&format!("-A OUTPUT -m conntrack --ctstatus {status} -j DROP")), V4), &flow(V4))
+    };
+    check(&status("CONFIRMED"), &Pass, &"CONFIRMED");
+    check(&status("SEEN_REPLY,ASSURED"), &Pass, &"SEEN_REPLY,ASSURED");
+    check(&status("NONE"), &Depend(&[Condition::Tracking]), &"NONE");
+}
+
+#[test]
+fn root_is_known_by_name() {
+    let save = filter("-A OUTPUT -p tcp -m owner --uid-owner root -j ACCEPT\n-A OUTPUT -j DROP");
+    check(&walk(&saved(&save, V4), &by(0, V4)), &Pass, &save);
+    check(&walk(&saved(&save, V4), &by(108, V4)), &Stop("-j DROP"), &save);
+    let save = filter("-A OUTPUT -m owner --uid-owner exim -j DROP");
+    check(&walk(&saved(&save, V4), &by(108, V4)), &Depend(&[Condition::User]), &save);
+}
+
 /// `counter name tcp dport map { 443 : "https" } drop`.
 #[test]
 fn a_rule_whose_map_has_no_object_does_not_match() {
