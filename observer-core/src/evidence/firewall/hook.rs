@@ -7,12 +7,18 @@ use super::Way;
 pub(super) enum Hook {
     /// As it comes in from a container, by its interface.
     Ingress,
+    /// At the bridge by which it comes in, if that is one.
+    BridgePrerouting,
+    BridgeInput,
     Prerouting,
     Forward,
     Output,
     Postrouting,
     /// As it leaves, by its interface.
     Egress,
+    /// At the bridge by which it leaves, if that is one.
+    BridgeOutput,
+    BridgePostrouting,
     /// As it comes in again by loopback, where its destination is this host.
     Return,
     Input,
@@ -36,8 +42,13 @@ impl Hook {
         })
     }
 
-    pub(super) fn of_nft(hook: &str) -> Option<Self> {
+    pub(super) fn of_nft(family: &str, hook: &str) -> Option<Self> {
         Some(match hook {
+            "prerouting" if family == "bridge" => Self::BridgePrerouting,
+            "input" if family == "bridge" => Self::BridgeInput,
+            "output" if family == "bridge" => Self::BridgeOutput,
+            "postrouting" if family == "bridge" => Self::BridgePostrouting,
+            _ if family == "bridge" => return None,
             "ingress" => Self::Ingress,
             "prerouting" => Self::Prerouting,
             "forward" => Self::Forward,
@@ -53,11 +64,12 @@ impl Hook {
     pub(super) const fn on(self, way: &Way) -> Option<Self> {
         match (way, self) {
             (Way::Out, Self::Prerouting) => Some(Self::Return),
-            (Way::Out, Self::Output | Self::Postrouting | Self::Egress | Self::Input)
-            | (
+            (
                 Way::Through { .. },
-                Self::Ingress | Self::Prerouting | Self::Forward | Self::Postrouting | Self::Egress,
-            ) => Some(self),
+                Self::Ingress | Self::BridgePrerouting | Self::BridgeInput | Self::Prerouting | Self::Forward,
+            )
+            | (Way::Out, Self::Output | Self::Input)
+            | (_, Self::Postrouting | Self::Egress | Self::BridgeOutput | Self::BridgePostrouting) => Some(self),
             _ => None,
         }
     }
@@ -72,8 +84,22 @@ impl Hook {
         matches!(self, Self::Prerouting | Self::Output)
     }
 
+    /// Whether connection tracking began before.
+    pub(super) const fn is_tracked(self) -> bool {
+        !self.tracks() && !self.is_before_prerouting()
+    }
+
+    const fn is_before_prerouting(self) -> bool {
+        matches!(self, Self::Ingress | Self::BridgePrerouting | Self::BridgeInput)
+    }
+
     pub(super) const fn sees_out(self) -> bool {
-        !matches!(self, Self::Ingress | Self::Prerouting | Self::Return | Self::Input)
+        !matches!(self, Self::Prerouting | Self::Return | Self::Input) && !self.is_before_prerouting()
+    }
+
+    /// Whether only what passes a bridge comes here. The interfaces are its ports.
+    pub(super) const fn is_of_bridge(self) -> bool {
+        matches!(self, Self::BridgePrerouting | Self::BridgeInput | Self::BridgeOutput | Self::BridgePostrouting)
     }
 
     /// In the order of the kernel: by the first number, and then by the second.

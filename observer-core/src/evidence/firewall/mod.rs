@@ -248,12 +248,11 @@ fn saves<'a>(listings: &'a Listings, flow: &Flow, sets: &'a IpSets<'a>) -> Vec<S
 
 /// A hook's rules see interfaces; tracking began in a hook before.
 fn enter(packet: &mut Packet<'_>, base: &Base<'_>) {
-    packet.enter(base.hook.sees_out());
+    packet.enter(base.hook.sees_out(), base.hook.is_of_bridge());
     if base.hook.is_local() {
         packet.come_back();
     }
-    let is_behind = !matches!(base.hook, hook::Hook::Ingress | hook::Hook::Prerouting | hook::Hook::Output);
-    if is_behind && packet.tracking == Tracking::Before {
+    if base.hook.is_tracked() && packet.tracking == Tracking::Before {
         packet.track();
     }
 }
@@ -264,6 +263,7 @@ fn entry(base: &Base<'_>, packet: &Packet<'_>) -> Match {
         // The destination was settled on the way out.
         hook if hook.is_local() && base.is_nat => Match::No,
         hook if hook.is_local() => packet.is_for_this_host(),
+        hook if hook.is_of_bridge() => packet.is_bridged(hook.sees_out()),
         _ if !base.is_nat => Match::Yes,
         hook::Hook::Postrouting => packet.is_masqueraded.negated_if(true),
         _ => packet.is_redirected.negated_if(true),

@@ -122,20 +122,23 @@ pub(super) struct Packet<'a> {
     pub(super) version: u32,
 }
 
+/// Where a flow comes in; none: it does not.
+fn came_in(flow: &Flow) -> Option<Known<String>> {
+    match &flow.way {
+        Way::Out => None,
+        Way::Through { from } => Some(from.clone().ok_or(Condition::Interface.into())),
+    }
+}
+
 impl<'a> Packet<'a> {
     pub(super) fn new(flow: &'a Flow) -> Self {
-        let interface = Condition::Interface.into();
-        let came_in = match &flow.way {
-            Way::Out => None,
-            Way::Through { from } => Some(from.clone().ok_or(interface)),
-        };
         Self {
             flow,
             src: flow.src.ok_or(Condition::SourceAddress.into()),
             dst: Ok(flow.dst),
             port: Ok(flow.port),
             out: None,
-            came_in,
+            came_in: came_in(flow),
             // A program may have set one (SO_MARK).
             mark: Bits::UNKNOWN,
             ct_mark: Bits::of(0),
@@ -159,10 +162,25 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Enters a hook whose rules see these interfaces.
-    pub(super) fn enter(&mut self, sees_out: bool) {
-        self.out = sees_out.then(|| self.leaves_by());
+    /// Enters a hook whose rules see these interfaces; the ports of a bridge are not known.
+    pub(super) fn enter(&mut self, sees_out: bool, is_of_bridge: bool) {
+        let port = Err(Condition::Interface.into());
+        self.out = sees_out.then(|| if is_of_bridge { port.clone() } else { self.leaves_by() });
+        self.came_in = came_in(self.flow).map(|interface| if is_of_bridge { port } else { interface });
         self.version += 1;
+    }
+
+    /// Whether the interface by which it leaves, or comes in, is a bridge: its name may tell
+    /// that it is none.
+    pub(super) fn is_bridged(&self, is_out: bool) -> Match {
+        /// How names of others begin.
+        const OTHERS: [&str; 10] = ["eth", "en", "wl", "ww", "ppp", "tun", "wg", "veth", "bond", "venet"];
+        let interface = if is_out { Some(self.leaves_by()) } else { came_in(self.flow) };
+        match interface {
+            Some(Ok(name)) if name == "lo" || OTHERS.iter().any(|other| name.starts_with(other)) => Match::No,
+            Some(_) => Match::maybe(Condition::Interface),
+            None => Match::No,
+        }
     }
 
     /// Comes in again by loopback.

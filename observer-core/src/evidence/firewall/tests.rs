@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod bounds;
+mod bridge;
 mod hosts;
 mod iptables;
 mod nft;

@@ -112,8 +112,9 @@ impl<'a> Ruleset<'a> {
         let place = (object.family, object.table, object.name);
         let from_text = || self.texts.devices(&place);
         let devices = object.dev.as_ref().map_or_else(from_text, |dev| listing::names(dev.get()));
+        let hook = object.hook.as_deref().and_then(|hook| Hook::of_nft(&place.0, hook));
         let chain = self.chains.entry(place).or_default();
-        chain.hook = object.hook.as_deref().and_then(Hook::of_nft);
+        chain.hook = hook;
         chain.is_nat = object.kind.as_deref() == Some("nat");
         chain.is_route = object.kind.as_deref() == Some("route");
         chain.priority = object.prio.map_or(0, |prio| priority(prio.get()));
@@ -127,7 +128,7 @@ impl<'a> Ruleset<'a> {
         let mut bases = Vec::new();
         for ((family, table, name), chain) in &self.chains {
             let is_of_family = match family.as_str() {
-                "inet" | "netdev" => true,
+                "inet" | "netdev" | "bridge" => true,
                 "ip" => is_v4,
                 "ip6" => !is_v4,
                 _ => false,
