@@ -28,11 +28,27 @@ pub(super) fn line(text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
         Some(stamped) => {
             let (time, precision) = stamped.written(seen);
             let header = Header { time, precision, host: None, tag: "exim", pid: None, text: stamped.rest };
-            Reading::of(plain(&header))
+            // A relay may write such a stamp before the name of a container, and the line behind it.
+            let relayed = || header::syslog(text, seen, clock).and_then(|outer| bare(&outer, clock));
+            plain(&header).map(|line| Reading::of(Some(line))).or_else(relayed).unwrap_or_else(|| Reading::of(None))
         }
         None => header::syslog(text, seen, clock)
             .map_or_else(Reading::default, |header| super::of_message(Kind::Exim, &header, clock)),
     }
+}
+
+/// The meaning of a line of mainlog in the message of another program: with a stamp and the id of a message, or
+/// of a container an id alone. `None` if it is none.
+pub(super) fn bare(header: &Header<'_>, clock: &Clock) -> Option<Reading> {
+    let text = match stamp::exim(header.text, clock) {
+        Some(stamped) => stamped.rest,
+        None if header.is_of_container() => header.text,
+        None => return None,
+    };
+    let text = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(text, |(_, rest)| rest);
+    let (id, _) = text.split_once(' ')?;
+    // The process is the container engine's.
+    is_message_id(id).then(|| Reading::of(message(&Header { tag: "exim", pid: None, host: None, ..*header }, clock)))
 }
 
 /// The meaning of a message that came by syslog; Exim may have put its own stamp

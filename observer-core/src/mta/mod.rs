@@ -21,6 +21,7 @@ mod understanding;
 pub(crate) mod words;
 mod wrapper;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -229,14 +230,23 @@ impl Reading {
 /// The meaning of one line without its end, of a file. Any bytes will do.
 pub fn read(kind: Kind, line: &[u8], clock: &Clock) -> Reading {
     let line = &line[..line.len().min(LINE_MAX)];
-    let text = String::from_utf8_lossy(line);
+    let text = without_tabs(String::from_utf8_lossy(line));
     if text.starts_with('{')
         && let Some(reading) = kumomta_record(kind, &text).or_else(|| journal::entry(kind, line, clock))
     {
         return reading;
     }
     let unwrapped = wrapper::unwrap(&text, clock);
-    of_text(kind, &unwrapped.text, unwrapped.seen, clock)
+    let reading = of_text(kind, &unwrapped.text, unwrapped.seen, clock);
+    match reading.writer {
+        Writer::Unknown if header::is_of_daemon(&unwrapped.text, clock) => Reading { writer: Writer::Other, ..reading },
+        _ => reading,
+    }
+}
+
+/// Templates of syslog daemons can have tabs between the fields.
+fn without_tabs(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\t') { Cow::Owned(text.replace('\t', " ")) } else { text }
 }
 
 /// As [`read`], of an entry of the journal as `journalctl --output=json` writes it.
@@ -252,14 +262,20 @@ pub fn entry_text(line: &[u8]) -> Option<String> {
 /// The meaning of a line without wrappers.
 fn of_text(kind: Kind, text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
     match kind {
-        Kind::KumoMta => kumomta_record(kind, text).unwrap_or_default(),
+        Kind::KumoMta => kumomta_record(kind, text)
+            .or_else(|| Some(of_message(kind, &header::syslog(text, seen, clock)?, clock)))
+            .unwrap_or_default(),
         Kind::Exim => exim::line(text, seen, clock),
         Kind::Postfix | Kind::OpenSmtpd => match header::syslog(text, seen, clock) {
             Some(header) => of_message(kind, &header, clock),
-            // Without a daemon around it, OpenSMTPD writes the message alone (`smtpd -d`).
-            None => seen
-                .filter(|_| kind == Kind::OpenSmtpd)
-                .map_or_else(Reading::default, |seen| opensmtpd::bare(text, seen)),
+            // Without a daemon around it, OpenSMTPD writes the message alone (`smtpd -d`), and what passes it on a time.
+            None if kind == Kind::OpenSmtpd => {
+                let stamped = stamp::syslog(text, clock);
+                let passed_on = stamped.map(|of| (of.rest, Seen { time: of.time, precision: of.precision }));
+                let bare = passed_on.or(seen.map(|seen| (text, seen)));
+                bare.map_or_else(Reading::default, |(text, seen)| opensmtpd::bare(text, seen))
+            }
+            None => Reading::default(),
         },
     }
 }
@@ -273,21 +289,54 @@ fn of_message(kind: Kind, header: &Header<'_>, clock: &Clock) -> Reading {
     if let Some(reading) = kumomta_record(kind, header.text) {
         return reading;
     }
-    let is_of = |kind| match kind {
-        Kind::Postfix => postfix::is_own(header.tag),
-        Kind::Exim => exim::is_own(header.tag),
-        Kind::OpenSmtpd => opensmtpd::is_own(header.tag),
-        Kind::KumoMta => header.tag == "kumod",
+    let Some(own) = own_header(kind, header, clock) else {
+        // Without a stamp or a tag of its own, in the message of a container engine.
+        let bare = match kind {
+            Kind::Exim => exim::bare(header, clock),
+            Kind::OpenSmtpd if header.is_of_container() => {
+                Some(opensmtpd::bare(header.text, header.seen())).filter(|of| !of.lines.is_empty())
+            }
+            _ => None,
+        };
+        let is_servers = Kind::ALL.iter().any(|other| is_tag_of(*other, header.tag));
+        let writer = if is_servers { Writer::Unknown } else { Writer::Other };
+        return bare.unwrap_or(Reading { lines: Vec::new(), writer });
     };
-    if !is_of(kind) {
-        let is_servers = Kind::ALL.iter().any(|other| is_of(*other));
-        return Reading { lines: Vec::new(), writer: if is_servers { Writer::Unknown } else { Writer::Other } };
-    }
+    let header = &own;
     match kind {
         Kind::Postfix => Reading::of(postfix::message(header)),
         Kind::Exim => Reading::of(exim::message(header, clock)),
         Kind::OpenSmtpd => Reading::of(opensmtpd::message(header)),
         Kind::KumoMta => Reading::default(),
+    }
+}
+
+/// So many headers of others can be around a server's own.
+const HEADERS_MAX: usize = 3;
+
+/// The header with the server's tag: this one, or one in the message, where the `syslog` driver of a container
+/// engine or a relay wrote this one.
+fn own_header<'a>(kind: Kind, header: &Header<'a>, clock: &Clock) -> Option<Header<'a>> {
+    let mut header = *header;
+    for _ in 0..HEADERS_MAX {
+        if is_tag_of(kind, header.tag) {
+            return Some(header);
+        }
+        // Of another mail server, which says what it likes.
+        if Kind::ALL.iter().any(|other| is_tag_of(*other, header.tag)) {
+            return None;
+        }
+        header = header::inner(&header, clock)?;
+    }
+    None
+}
+
+fn is_tag_of(kind: Kind, tag: &str) -> bool {
+    match kind {
+        Kind::Postfix => postfix::is_own(tag),
+        Kind::Exim => exim::is_own(tag),
+        Kind::OpenSmtpd => opensmtpd::is_own(tag),
+        Kind::KumoMta => tag == "kumod",
     }
 }
 

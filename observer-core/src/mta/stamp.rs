@@ -72,8 +72,8 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// Any stamp that syslog daemons and journalctl write: that of RFC 3164, `Nov 26 16:07:01`, with
-/// any padding, a fraction, a zone or a year, that of RFC 3339 with a `T` or a blank, and seconds
-/// since 1970.
+/// any padding, a fraction, a zone or a year at any place, that of RFC 3339 with a `T` or a blank, and
+/// seconds since 1970.
 pub fn syslog<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
     let weekday = WEEKDAYS.iter().find_map(|day| line.strip_prefix(day)).and_then(|rest| {
         let rest = rest.strip_prefix(',').unwrap_or(rest);
@@ -81,7 +81,7 @@ pub fn syslog<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
     });
     let text = weekday.unwrap_or(line);
     let stamped = match text.as_bytes().first()? {
-        b'0'..=b'9' => dated(text, &['T', 't', ' '], clock).or_else(|| seconds(text)),
+        b'0'..=b'9' => dated(text, &['T', 't', ' '], clock).or_else(|| seconds(text)).or_else(|| numbered(text, clock)),
         _ => classic(text, clock),
     }?;
     // journalctl names the zone behind the weekday.
@@ -92,21 +92,45 @@ pub fn syslog<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
 
 /// `Nov 26 16:07:01`.
 fn classic<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
-    let (month, rest) = MONTHS.iter().zip(1..).find_map(|(name, month)| Some((month, line.strip_prefix(name)?)))?;
+    let (month, rest) = month(line)?;
     let (day, rest) = number(blanks(rest)?, 1, 2)?;
     let rest = blanks(rest)?;
-    let (before, rest) = match number(rest, 4, 4).and_then(|(year, rest)| Some((year, blanks(rest)?))) {
+    let (year, rest) = match number(rest, 4, 4).and_then(|(year, rest)| Some((year, blanks(rest)?))) {
         Some((year, rest)) => (Some(year), rest),
         None => (None, rest),
     };
+    at_time(year, month, day, rest, clock)
+}
+
+/// `2026 Nov 26 16:07:01`, `26 Nov 2026 16:07:01` or `26-Nov-2026 16:07:01`.
+fn numbered<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
+    if let Some((year, rest)) = number(line, 4, 4) {
+        let (month, rest) = month(blanks(rest)?)?;
+        let (day, rest) = number(blanks(rest)?, 1, 2)?;
+        return at_time(Some(year), month, day, blanks(rest)?, clock);
+    }
+    let (day, rest) = number(line, 1, 2)?;
+    let (month, rest) = month(rest.strip_prefix([' ', '-'])?)?;
+    let (year, rest) = number(rest.strip_prefix([' ', '-'])?, 4, 4)?;
+    at_time(Some(year), month, day, blanks(rest)?, clock)
+}
+
+/// The number of a month from its name, and what is after it.
+fn month(text: &str) -> Option<(i8, &str)> {
+    MONTHS.iter().zip(1..).find_map(|(name, month)| Some((month, text.strip_prefix(name)?)))
+}
+
+/// What begins with the time of the day.
+fn at_time<'a>(year: Option<i16>, month: i8, day: i16, rest: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
     let (hour, minute, second) = time_of_day(rest.as_bytes())?;
     let (nanosecond, precision, rest) = fraction(rest.get(8..)?)?;
+    let (hour, rest) = half_of_day(hour, rest);
     let (offset, rest) = zone(rest)?;
     let after = || {
         let (year, rest) = number(blanks(rest)?, 4, 4)?;
         ((1970..=2999).contains(&year) && rest.starts_with(' ')).then_some((year, rest))
     };
-    let (year, rest) = match before {
+    let (year, rest) = match year {
         Some(year) => (Some(year), rest),
         None => after().map_or((None, rest), |(year, rest)| (Some(year), rest)),
     };
@@ -123,6 +147,18 @@ fn classic<'a>(line: &'a str, clock: &Clock) -> Option<Stamped<'a>> {
         (0..=YEARS_BACK).find_map(ago)?
     };
     Some(Stamped { time, precision, has_zone: offset.is_some(), rest })
+}
+
+/// The hour of a day of 24 where ` AM` or ` PM` follows, and what is after that.
+fn half_of_day(hour: i8, rest: &str) -> (i8, &str) {
+    if !(1..=12).contains(&hour) {
+        return (hour, rest);
+    }
+    match (rest.strip_prefix(" AM"), rest.strip_prefix(" PM")) {
+        (Some(rest), _) if rest.starts_with(' ') => (hour % 12, rest),
+        (_, Some(rest)) if rest.starts_with(' ') => (hour % 12 + 12, rest),
+        _ => (hour, rest),
+    }
 }
 
 /// `1764173221.440526`, as `journalctl -o short-unix` writes it.
@@ -166,11 +202,24 @@ fn named_zone<'a>(stamped: Stamped<'a>, clock: &Clock) -> Option<Stamped<'a>> {
         return Some(stamped);
     }
     let rest = &rest[name.len()..];
-    if !matches!(name, "UTC" | "GMT" | "Z") {
+    if !is_universal(name) {
         return Some(Stamped { rest, ..stamped });
     }
     let time = absolute(clock.zone.to_datetime(stamped.time), &TimeZone::UTC)?;
     Some(Stamped { time, has_zone: true, rest, ..stamped })
+}
+
+/// A stamp of syslog without the name of a zone behind it; `None` if none is there. Where the name could
+/// be that of a host, only that of universal time is one.
+pub fn without_zone<'a>(stamped: Stamped<'a>, is_host_elsewhere: bool, clock: &Clock) -> Option<Stamped<'a>> {
+    let (name, _) = stamped.rest.split_once(' ')?;
+    let is_named = is_universal(name) || is_host_elsewhere && (3..=5).contains(&name.len());
+    let zoned = named_zone(stamped, clock).filter(|zoned| is_named && zoned.rest.len() < stamped.rest.len())?;
+    Some(Stamped { rest: zoned.rest.trim_start_matches(' '), ..zoned })
+}
+
+fn is_universal(name: &str) -> bool {
+    matches!(name, "UTC" | "GMT" | "Z")
 }
 
 /// What is after at least one blank.
@@ -321,6 +370,12 @@ mod tests {
             ("Nov 26 16:07:01,5 mx1 x", "2026-11-26T15:07:01.5Z 100ms mx1 x"),
             ("Nov 26 16:07:01.123456+05:30 mx1 x", "2026-11-26T10:37:01.123456Z 0ms mx1 x"),
             ("Nov 26 16:07:01 +0000 mx1 x", "2026-11-26T16:07:01Z 1000ms mx1 x"),
+            ("2026 Nov 26 16:07:01 mx1 x", "2026-11-26T15:07:01Z 1000ms mx1 x"),
+            ("26 Nov 2026 16:07:01 mx1 x", "2026-11-26T15:07:01Z 1000ms mx1 x"),
+            ("26-Nov-2026 16:07:01.123 mx1 x", "2026-11-26T15:07:01.123Z 1ms mx1 x"),
+            ("Nov 26 04:07:01 PM mx1 x", "2026-11-26T15:07:01Z 1000ms mx1 x"),
+            ("Nov 26 12:07:01 AM mx1 x", "2026-11-25T23:07:01Z 1000ms mx1 x"),
+            ("Nov 26 16:07:01 PM mx1 x", "2026-11-26T15:07:01Z 1000ms PM mx1 x"),
             ("Nov 26 16:07:01 - x", "2026-11-26T15:07:01Z 1000ms - x"),
             ("Nov 26 16:07:01 -host x", "2026-11-26T15:07:01Z 1000ms -host x"),
             ("Nov 26 2025 16:07:01 mx1 x", "2025-11-26T15:07:01Z 1000ms mx1 x"),

@@ -790,3 +790,81 @@ fn of_a_line_that_is_too_long_only_the_beginning_counts() {
     let read = read(Kind::Postfix, &line).unwrap();
     assert_eq!((read.status, read.words.len() <= super::WORDS_MAX), (Status::Failed, true));
 }
+
+/// What relays, container engines and collectors make of a line, and old or rare forms of the line itself.
+#[test]
+fn lines_of_every_age_and_way_are_understood() {
+    const REFUSED: &str = "AAA04: to=<a@example.net>, relay=none, delay=1, delays=1/0/0/0, dsn=4.4.1, status=deferred (connect to \
+                           mx.example.net[203.0.113.5]:25: Connection refused)";
+    const DEFERRED: &str = "Deferred Refused AAA04 example.net mx.example.net[203.0.113.5]:25 connect to \
+                            mx.example.net[203.0.113.5]:25: Connection refused";
+    for before in [
+        "<30>1 2026-11-26T16:07:01Z box 3f91e5fdd654 1234 3f91e5fdd654 - Nov 26 16:07:01 mail postfix/smtp[1]: ",
+        "Nov 26 16:07:01 box mail[812]: Nov 26 16:07:01 mail postfix/smtp[1]: ",
+        "Nov 26 16:07:01 box mail[812]: postfix/smtp[1]: ",
+        "Nov 26 16:07:01 192.0.2.9 Nov 26 16:07:01 mx1 postfix/smtp[1]: ",
+        "2026-11-26T16:07:01+01:00 mx1 mail info postfix/smtp[1]: ",
+        "2026-11-26T16:07:01+01:00\tmx1\tpostfix/smtp[1]:\t",
+        "mail-0 postfix 2026-11-26T16:07:01.123456789Z Nov 26 16:07:01 mail-0 postfix/smtp[1]: ",
+        "Nov 26 16:07:01 CET mx1 postfix/smtp[1]: ",
+        "2026 Nov 26 16:07:01 mx1 postfix/smtp[1]: ",
+    ] {
+        assert_eq!(
+            read(Kind::Postfix, &format!("{before}{REFUSED}")).as_ref().map(brief).as_deref(),
+            Some(DEFERRED),
+            "{before}"
+        );
+    }
+    for fields in [
+        r#""timestamp":"2026-11-26T16:07:01+01:00","host":"mx1","program":"postfix/smtp","pid":"1","message":"#,
+        r#""@timestamp":"2026-11-26T16:07:01Z","host":{"name":"mx1"},"log":{"file":{}},"process":{"name":"postfix/smtp","pid":1},"message":"#,
+        r#""__REALTIME_TIMESTAMP":"1795709221000000","SYSLOG_IDENTIFIER":"mail","_PID":"44","MESSAGE":"Nov 26 16:07:01 m postfix/smtp[1]: "#,
+    ] {
+        let quote = if fields.ends_with(':') { "\"" } else { "" };
+        let line = format!("{{{fields}{quote}{REFUSED}\"}}");
+        assert_eq!(read(Kind::Postfix, &line).as_ref().map(brief).as_deref(), Some(DEFERRED), "{line}");
+    }
+    let sent = "2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 => a@example.net R=dnslookup T=remote_smtp H=mx [203.0.113.5] C=\"250 OK\"";
+    let connecting = "5bd4e1f2a3b4c5d6 mta connecting address=smtp://203.0.113.5:25 host=mx";
+    for (kind, tag, text) in [
+        (Kind::Exim, "mail", sent),
+        (Kind::Exim, "3f91e5fdd654", &sent[20..]),
+        (Kind::OpenSmtpd, "3f91e5fdd654", connecting),
+    ] {
+        let line = format!("Nov 26 16:07:01 box {tag}[812]: {text}");
+        assert_eq!(read(kind, &line).and_then(|line| line.relay?.ip), Some("203.0.113.5".parse().unwrap()), "{line}");
+        let timed = format!("2026-11-26T16:07:01.123456789Z {text}");
+        assert_eq!(read(kind, &timed).is_some(), kind == Kind::OpenSmtpd || text == sent, "{timed}");
+        let other = format!("Nov 26 16:07:01 box mail[812]: see {text}");
+        assert_eq!(super::read(kind, other.as_bytes(), &clock()).writer, Writer::Other, "{other}");
+    }
+    let iso = format!("2026-11-26 16:07:02 box mail[812]: {sent}");
+    assert_eq!(read(Kind::Exim, &iso).map(|line| line.status), Some(Status::Sent), "{iso}");
+    let record = "{\"type\":\"Delivery\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"response\":\
+                  {\"code\":250,\"content\":\"OK\"}}";
+    for before in
+        ["", "mail-0 kumod ", "Nov 26 16:07:01 box mail[812]: ", "<30>1 2026-11-26T16:07:01Z box mail 812 - - "]
+    {
+        let line = format!("{before}{record}");
+        assert_eq!(read(Kind::KumoMta, &line).map(|line| line.status), Some(Status::Sent), "{line}");
+    }
+    let notes = ["Nov 26 16:07:01 mx1 last message repeated 2 times", "-- Boot 0123456789abcdef --"];
+    for (line, kind) in notes.iter().flat_map(|line| KINDS.map(|kind| (line, kind))) {
+        assert_eq!(super::read(kind, line.as_bytes(), &clock()).writer, Writer::Other, "{line} {kind:?}");
+    }
+}
+
+/// Every line that another test has, cut at each byte.
+#[test]
+fn a_line_can_be_cut_anywhere() {
+    let lines = [include_str!("tests.rs"), include_str!("header.rs"), include_str!("wrapper.rs")];
+    let begins = ["Nov 26", "2026", "<", "{", "mail"];
+    let quoted =
+        lines.iter().flat_map(|text| text.split('"')).filter(|text| begins.iter().any(|begin| text.starts_with(begin)));
+    for (line, kind) in quoted.flat_map(|line| KINDS.map(|kind| (line, kind))) {
+        for end in 0..line.len().min(400) {
+            super::read(kind, &line.as_bytes()[..end], &clock());
+            super::read(kind, &line.as_bytes()[end..], &clock());
+        }
+    }
+}
