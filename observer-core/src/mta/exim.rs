@@ -213,6 +213,10 @@ fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
         line.words = redacted(confirmation(fields), &[address, parent]);
         return Some(line);
     }
+    // The transport lmtp speaks with a command or a socket of this host.
+    if line.relay.is_none() && words.contains("LMTP error after ") {
+        return None;
+    }
     line.said = said(words);
     line.words = redacted(words.trim_start_matches([':', ' ']), &[address, parent]);
     Some(line)
@@ -245,9 +249,14 @@ fn split(text: &str, status: Status) -> (&str, &str) {
 }
 
 fn said(words: &str) -> Said {
-    const SUSPENDED: [&str; 3] =
-        ["retry time not reached", "retry timeout exceeded", "have been failing for a long time"];
-    if SUSPENDED.iter().any(|reason| words.contains(reason)) {
+    const SUSPENDED: [&str; 2] = ["retry time not reached", "have been failing for a long time"];
+    // retry.c adds it to what the last try, which was made just now, ended with.
+    let (words, is_over) = match words.strip_suffix("retry timeout exceeded") {
+        Some(words) => (words.strip_suffix(": ").unwrap_or(words), true),
+        None => (words, false),
+    };
+    let is_alone = is_over && words.trim_matches([':', ' ']).is_empty();
+    if is_alone || SUSPENDED.iter().any(|reason| words.contains(reason)) {
         return Said::Suspended;
     }
     if let Some((_, message)) = words.split_once(": ")

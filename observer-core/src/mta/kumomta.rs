@@ -86,7 +86,8 @@ pub(super) fn record(text: &[u8]) -> Option<Reading> {
     let status = match &*record.kind {
         "Delivery" => Status::Sent,
         "TransientFailure" => Status::Deferred,
-        "Bounce" => Status::Bounced,
+        // "Expiration": too old for another try. No connection was made for it.
+        "Bounce" | "Expiration" => Status::Bounced,
         _ => return reading(Vec::new()),
     };
     if record.delivery_protocol.as_ref().is_some_and(|protocol| protocol != "ESMTP") {
@@ -110,10 +111,20 @@ pub(super) fn record(text: &[u8]) -> Option<Reading> {
     line.source = source.and_then(|source| source.address.parse::<SocketAddr>().ok());
     line.source = line.source.filter(|source| source.port() != 0);
     let Some(response) = record.response else { return reading(vec![line]) };
+    if record.kind == "Expiration" {
+        // The codes are KumoMTA's own.
+        line.said = Said::Suspended;
+        line.words = redacted(&response.content, &recipients);
+        return reading(vec![line]);
+    }
     line.said = said(status, &response.content);
     let enhanced = response.enhanced_code.as_ref();
     let enhanced = enhanced.map(|code| format!(" {}.{}.{}", code.class, code.subject, code.detail));
-    let words = format!("{}{} {}", response.code, enhanced.unwrap_or_default(), response.content);
+    let words = match response.content.contains(INTERNAL) {
+        // The code is KumoMTA's own.
+        true => response.content.to_string(),
+        false => format!("{}{} {}", response.code, enhanced.unwrap_or_default(), response.content),
+    };
     line.words = redacted(&words, &recipients);
     let mut lines = if line.relay.is_none() { failures(&line, &response.content, &recipients) } else { Vec::new() };
     if let Some(last) = lines.pop() {
@@ -222,6 +233,10 @@ fn waited(words: &str) -> Duration {
 
 /// What egress_source.rs, smtp_dispatcher.rs and client.rs say of one host.
 fn said_of_host(words: &str) -> Said {
+    // It is the proxy that could not be reached, and not the host that is named.
+    if [" HA { ", " Socks5 { "].iter().any(|proxy| words.contains(proxy)) {
+        return Said::Other;
+    }
     if words.contains("while connecting to") {
         return Said::TimedOut;
     }

@@ -11,15 +11,19 @@ use super::header::Header;
 use super::words::{domain_of, host_name, redacted, redacted_unknown};
 use super::{Kind, Line, Relay, Said, Status};
 
+/// What retry(8) says where no process of the transport could be had.
+const NO_TRANSPORT: &str = "mail transport unavailable";
 /// What qmgr(8) puts before the words of the delivery that made it stop.
 const SUSPENDED: &str = "delivery temporarily suspended: ";
 
 /// The daemons that deliver to other hosts, or say why nothing was tried: `relay`
-/// is what master.cf commonly calls a second smtp(8).
+/// is what master.cf commonly calls a second smtp(8). lmtp(8) is smtp(8) by another name, and its
+/// hosts are connected to by TCP too. Where the tag is `postfix` alone (rsyslog's `programname`) it can be any
+/// of them.
 fn is_delivering(tag: &str) -> bool {
     let program = tag.rsplit_once('/').map_or(tag, |(_, program)| program);
-    tag.contains("postfix") && matches!(program, "smtp" | "relay" | "qmgr" | "error" | "retry")
-        || matches!(program, "smtp" | "qmgr") && tag.contains('/')
+    tag.contains("postfix") && matches!(program, "smtp" | "lmtp" | "relay" | "qmgr" | "error" | "retry" | "postfix")
+        || matches!(program, "smtp" | "lmtp" | "qmgr") && tag.contains('/')
         || tag.starts_with("postfix") && tag.ends_with(".service")
 }
 
@@ -103,13 +107,35 @@ fn handshake(header: &Header<'_>, rest: &str) -> Option<Line> {
 
 /// `connect to mx.example.net[203.0.113.5]:25: Connection refused`
 fn connect(header: &Header<'_>, rest: &str) -> Option<Line> {
-    let (relay, words) = relay(rest)?;
-    let words = words.strip_prefix(": ")?;
+    let (relay, said, words) = of_connect(rest)?;
     let mut line = Line::new(Kind::Postfix, header, Status::Failed);
     line.relay = Some(relay);
-    line.said = Said::of_errno(words).unwrap_or(Said::Other);
+    line.said = said;
     line.words = redacted_unknown(words);
     Some(line)
+}
+
+/// The host, what is said of it, and the words, of what follows `connect to `. Before version 2.5 the port
+/// was behind the words, `Connection refused (port 25)`, and in the oldest before the colon; until 2.7
+/// the greeting was part of the connect.
+fn of_connect(rest: &str) -> Option<(Relay, Said, &str)> {
+    const OLD: [(&str, Said); 4] = [
+        ("server dropped connection without sending the initial ", Said::LostBeforeGreeting),
+        ("read timeout", Said::NoGreeting),
+        ("server refused mail service", Said::Answered),
+        ("server refused to talk to me", Said::Answered),
+    ];
+    let (mut relay, rest) = relay(rest)?;
+    let (words, port) = match rest.strip_prefix(" port ").and_then(|rest| rest.split_once(": ")) {
+        Some((port, words)) => (words, Some(port)),
+        None => {
+            let words = rest.strip_prefix(": ")?;
+            (words, words.rsplit_once(" (port ").map(|(_, port)| port.trim_end_matches(')')))
+        }
+    };
+    relay.port = relay.port.or_else(|| port?.parse().ok());
+    let old = OLD.iter().find(|(begin, _)| words.starts_with(begin)).map(|(_, said)| *said);
+    Some((relay, old.or_else(|| Said::of_errno(words)).unwrap_or(Said::Other), words))
 }
 
 /// `QUEUE-ID: lost connection with mx.example.net[203.0.113.5] while receiving the
@@ -176,7 +202,9 @@ fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
         line.relay = Some(relay(named)?.0);
     }
     words_of(&mut line, whole(words), &recipients);
-    Some(line)
+    // What lmtp(8) says without a host is of a socket of this one.
+    let is_here = header.tag.ends_with("lmtp") && line.relay.is_none();
+    (!is_here).then_some(line)
 }
 
 /// What becomes of the message, or would become of one where an address is only verified.
@@ -192,10 +220,11 @@ fn status(word: &str, fields: &str) -> Option<Status> {
     })
 }
 
-/// What is in the parentheses; where Postfix cut the line, without the last word.
+/// What is in the parentheses; where the line was cut, without the last word, unless it ends an errno's.
 fn whole(words: &str) -> &str {
     match words.strip_suffix(')') {
         Some(words) => words,
+        None if Said::ends_in_errno(words) => words,
         None => words.rfind(' ').map_or("", |at| &words[..at]),
     }
 }
@@ -203,10 +232,10 @@ fn whole(words: &str) -> &str {
 fn words_of(line: &mut Line, words: &str, recipients: &[&str]) {
     let (is_suspended, reason) = match words.strip_prefix(SUSPENDED) {
         Some(reason) => (true, reason),
-        None => (false, words),
+        None => (words == NO_TRANSPORT, words),
     };
-    let named = match reason.strip_prefix("connect to ").and_then(relay) {
-        Some((named, rest)) => Some((named, Said::of_errno(rest).unwrap_or(Said::Other))),
+    let named = match reason.strip_prefix("connect to ").and_then(of_connect) {
+        Some((named, said, _)) => Some((named, said)),
         None => of_session(reason),
     };
     let of_relay = line.relay.as_ref().map(|_| match line.status {

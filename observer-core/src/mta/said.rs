@@ -95,6 +95,11 @@ impl Said {
         ERRNOS.iter().find(|(name, _)| words.contains(name)).map(|(_, said)| *said)
     }
 
+    /// True for words of which the last are those of an errno, whole.
+    pub(super) fn ends_in_errno(words: &str) -> bool {
+        ERRNOS.iter().any(|(name, _)| words.ends_with(name))
+    }
+
     /// As [`Said::of_errno`], of words that are nothing else.
     pub(super) fn of_errno_alone(words: &str) -> Option<Self> {
         ERRNOS.iter().find(|(name, _)| words == *name).map(|(_, said)| *said)

@@ -556,7 +556,8 @@ fn kumomta() {
     let line = read(Kind::KumoMta, &record("TransientFailure", &with_status)).unwrap();
     assert_eq!(line.words, "450 4.2.1 try later, \"*\"");
     let nobody = ",\"response\":{\"code\":400,\"content\":\"KumoMTA internal: scheduled queue is suspended: x\"}";
-    assert_eq!(read(Kind::KumoMta, &record("TransientFailure", nobody)).unwrap().said, Said::Suspended);
+    let line = read(Kind::KumoMta, &record("TransientFailure", nobody)).unwrap();
+    assert_eq!((line.said, &*line.words), (Said::Suspended, "KumoMTA internal: scheduled queue is suspended: x"));
     assert_eq!(read(Kind::KumoMta, &record("Reception", answer)), None);
     assert_eq!(read(Kind::KumoMta, "{\"type\":"), None);
 }
@@ -808,6 +809,7 @@ fn lines_of_every_age_and_way_are_understood() {
         "mail-0 postfix 2026-11-26T16:07:01.123456789Z Nov 26 16:07:01 mail-0 postfix/smtp[1]: ",
         "Nov 26 16:07:01 CET mx1 postfix/smtp[1]: ",
         "2026 Nov 26 16:07:01 mx1 postfix/smtp[1]: ",
+        "Nov 26 16:07:01 mx1 postfix: ",
     ] {
         assert_eq!(
             read(Kind::Postfix, &format!("{before}{REFUSED}")).as_ref().map(brief).as_deref(),
@@ -852,6 +854,109 @@ fn lines_of_every_age_and_way_are_understood() {
     for (line, kind) in notes.iter().flat_map(|line| KINDS.map(|kind| (line, kind))) {
         assert_eq!(super::read(kind, line.as_bytes(), &clock()).writer, Writer::Other, "{line} {kind:?}");
     }
+}
+
+#[test]
+fn postfix_by_lmtp_and_of_old_versions() {
+    let to = |words: &str| format!("AAA04: to=<a@example.net>, relay=none, delay=1, status=deferred ({words}");
+    for (tag, text, expected) in [
+        ("lmtp", to("connect to imap[203.0.113.7]:24: Connection refused)"), Some("Deferred Refused 203.0.113.7:24")),
+        (
+            "lmtp",
+            "connect to imap[203.0.113.7]:24: Connection timed out".to_owned(),
+            Some("Failed TimedOut 203.0.113.7:24"),
+        ),
+        (
+            "lmtp",
+            "AAA04: to=<a@example.net>, relay=imap[203.0.113.7]:24, delay=1, dsn=2.0.0, status=sent (250 Saved)"
+                .to_owned(),
+            Some("Sent Nothing 203.0.113.7:24"),
+        ),
+        ("lmtp", to("connect to mx[private/dovecot-lmtp]: No such file or directory)"), None),
+        (
+            "lmtp",
+            "AAA04: to=<a@example.net>, relay=mx[private/lmtp], delay=1, status=sent (250 Saved)".to_owned(),
+            None,
+        ),
+        (
+            "smtp",
+            to("connect to mx[203.0.113.7]: Connection refused (port 25))"),
+            Some("Deferred Refused 203.0.113.7:25"),
+        ),
+        (
+            "smtp",
+            "connect to mx[203.0.113.7]: No route to host (port 25)".to_owned(),
+            Some("Failed NoRoute 203.0.113.7:25"),
+        ),
+        (
+            "smtp",
+            "connect to mx[203.0.113.7] port 25: Connection refused".to_owned(),
+            Some("Failed Refused 203.0.113.7:25"),
+        ),
+        ("smtp", to("connect to mx[203.0.113.7]:25: Connection refused"), Some("Deferred Refused 203.0.113.7:25")),
+        ("smtp", to("connect to mx[203.0.113.7]:25: Operation timed o"), Some("Deferred Other 203.0.113.7:25")),
+        (
+            "smtp",
+            "connect to mx[203.0.113.7]: server dropped connection without sending the initial SMTP greeting (port 25)"
+                .to_owned(),
+            Some("Failed LostBeforeGreeting 203.0.113.7:25"),
+        ),
+        (
+            "smtp",
+            "connect to mx[203.0.113.7]: read timeout (port 25)".to_owned(),
+            Some("Failed NoGreeting 203.0.113.7:25"),
+        ),
+        ("retry", to("mail transport unavailable)"), Some("Deferred Suspended -")),
+        ("error", to("User unknown in virtual alias table)"), Some("Deferred Other -")),
+    ] {
+        let line = format!("Nov 26 16:07:01 mx1 postfix/{tag}[9]: {text}");
+        let found = read(Kind::Postfix, &line).map(|line| {
+            let named =
+                line.relay.and_then(|relay| Some(std::net::SocketAddr::new(relay.ip?, relay.port?).to_string()));
+            format!("{:?} {:?} {}", line.status, line.said, named.unwrap_or_else(|| "-".to_owned()))
+        });
+        assert_eq!(found.as_deref(), expected, "{line}");
+    }
+}
+
+#[test]
+fn exim_gives_up_for_what_the_last_try_ended_with() {
+    for (words, said) in [
+        (" R=r T=t H=mx [203.0.113.5]: Connection timed out: retry timeout exceeded", Some(Said::TimedOut)),
+        (" R=r T=t H=mx [203.0.113.5]: Connection refused: retry timeout exceeded", Some(Said::Refused)),
+        (
+            " R=r T=t H=mx [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<a@example.net>: 450 no: retry \
+             timeout exceeded",
+            Some(Said::Answered),
+        ),
+        (": retry timeout exceeded", Some(Said::Suspended)),
+        (" R=r T=t: retry timeout exceeded", Some(Said::Suspended)),
+        (" R=r T=t: retry time not reached for any host after a long failure period", Some(Said::Suspended)),
+        (
+            " R=r T=t: all hosts for 'example.net' have been failing for a long time (and retry time not reached): retry \
+             timeout exceeded",
+            Some(Said::Suspended),
+        ),
+        (" R=r T=lmtp: LMTP error after RCPT TO:<a@example.net>: 550 no", None),
+    ] {
+        let line = format!("2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 ** a@example.net{words}");
+        assert_eq!(read(Kind::Exim, &line).map(|line| line.said), said, "{line}");
+    }
+}
+
+#[test]
+fn kumomta_gives_up_without_a_connection() {
+    let line = "{\"type\":\"Expiration\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"peer_address\":null,\
+                \"response\":{\"code\":551,\"enhanced_code\":{\"class\":5,\"subject\":4,\"detail\":7},\"content\":\"Next delivery time \
+                would be at x which exceeds the expiry time\"}}";
+    let line = read(Kind::KumoMta, line).unwrap();
+    assert_eq!((line.status, line.said, line.relay.clone()), (Status::Bounced, Said::Suspended, None));
+    assert_eq!(crate::answer::Reply::in_words(&line.words), None, "{}", line.words);
+    let proxy = "{\"type\":\"TransientFailure\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"response\":\
+                 {\"code\":400,\"content\":\"KumoMTA internal: failed to connect to any candidate hosts: connect to 203.0.113.5:25 \
+                 and read initial banner: failed to connect to 192.0.2.1:1080 HA { server: 192.0.2.1:1080, source: 192.0.2.9 }: \
+                 Network is unreachable (os error 101)\"}}";
+    assert_eq!(read(Kind::KumoMta, proxy).unwrap().said, Said::Other);
 }
 
 /// Every line that another test has, cut at each byte.
