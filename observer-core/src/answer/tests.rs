@@ -223,7 +223,7 @@ const OTHERS: &[(&str, AnswerKind)] = &[
     ("450 4.7.1 Error: connection rate limit exceeded", AnswerKind::Rate),
     ("421 4.7.1 Rate limited. Please slow down", AnswerKind::Rate),
     // Content, configuration, not now
-    ("550 High probability of spam", AnswerKind::Unclear),
+    ("550 High probability of spam", AnswerKind::Content),
     ("554 5.7.1 Spam message rejected", AnswerKind::Content),
     ("554 5.6.0 Message contains malformed headers", AnswerKind::Content),
     ("550 5.7.1 Relaying denied. Proper authentication required.", AnswerKind::Configuration),
@@ -241,10 +241,262 @@ const OTHERS: &[(&str, AnswerKind)] = &[
     ("550 5.4.6 no", AnswerKind::Configuration),
 ];
 
+/// As [`OTHERS`], after the lists of answers that the receivers publish.
+const PUBLISHED: &[(&str, AnswerKind)] = &[
+    ("451 4.3.5 <mx>: Helo command rejected: Server configuration error", AnswerKind::Temporary),
+    ("550-Requested action not taken: mailbox unavailable 550 Sender address is not allowed.", AnswerKind::Policy),
+    (
+        "550 5.2.0 This message has been rejected due to content judged to be spam by the internet community IB212",
+        AnswerKind::Content,
+    ),
+    ("554 Email rejected due to security policies - MCSpamSignature.x.x - see the page", AnswerKind::Content),
+    (
+        "421-4.7.27 Your email has been rate limited because SPF authentication didn't pass for this message. 421 4.7.27 Gmail requires all bulk email senders to authenticate their email with SPF. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "421-4.7.30 Your email has been rate limited because DKIM authentication didn't pass 421 4.7.30 for this message. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "421-4.7.32 Your email has been rate limited because the From: header (RFC5322) in this message isn't aligned with either the authenticated SPF or DKIM organizational domain. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "421-4.7.40 Your email has been rate limited because the sending domain doesn't have a DMARC record, or the record doesn't specify a DMARC policy. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "421-4.7.26 Your email has been rate limited because it is unauthenticated. Gmail requires all senders to authenticate with either SPF or DKIM. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "550-5.7.30 Your email has been blocked because DKIM authentication didn't pass for this message. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "550-5.7.27 Your email has been blocked because SPF authentication didn't pass for this message. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "550-5.7.40 Your email has been blocked because the sending domain doesn't have a DMARC record. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "550-5.7.24 The SPF record of the sending domain has one or more suspicious entries. - gsmtp",
+        AnswerKind::Authentication,
+    ),
+    (
+        "421-4.7.29 Your email has been rate limited because this message wasn't sent over a TLS connection. 421 4.7.29 Gmail requires all bulk email senders to use TLS/SSL for SMTP connections. - gsmtp",
+        AnswerKind::Configuration,
+    ),
+    (
+        "550-5.7.29 Your email has been blocked because this message wasn't sent over a TLS connection. - gsmtp",
+        AnswerKind::Configuration,
+    ),
+    (
+        "421-4.7.29 Your email has been rate limited because this connection is not using TLS. gsmtp",
+        AnswerKind::Configuration,
+    ),
+    (
+        "421-4.7.23 Your email has been rate limited because the sending IP address doesn't have a PTR record, or the PTR record's forward DNS entry doesn't match the sending IP address. - gsmtp",
+        AnswerKind::PtrHelo,
+    ),
+    (
+        "421-4.7.23 [192.0.2.10] Your email has been rate limited because this IP address has no PTR record. - gsmtp",
+        AnswerKind::PtrHelo,
+    ),
+    (
+        "552-5.7.0 This message was blocked because its content presents a potential 552-5.7.0 security issue. - gsmtp",
+        AnswerKind::Content,
+    ),
+    ("552-5.7.0 Our system detected an illegal attachment on your message. - gsmtp", AnswerKind::Content),
+    ("550 5.7.1 Messages missing a valid Message-ID header are not accepted. - gsmtp", AnswerKind::Content),
+    (
+        "550-5.7.1 This message is not RFC 5322 compliant, the issue is: multiple From headers. - gsmtp",
+        AnswerKind::Content,
+    ),
+    (
+        "550-5.7.1 [192.0.2.10] The IP you're using to send mail is not authorized to 550-5.7.1 send email directly to our servers. Please use the SMTP relay at your 550 5.7.1 service provider instead. - gsmtp",
+        AnswerKind::Reputation,
+    ),
+    ("550 5.4.5 Daily sending quota exceeded. - gsmtp", AnswerKind::Rate),
+    ("550-5.4.5 Daily SMTP relay limit exceeded for customer. - gsmtp", AnswerKind::Rate),
+    ("450-4.2.1 Peak SMTP relay limit exceeded for customer. - gsmtp", AnswerKind::Rate),
+    (
+        "550 5.7.1 The user or domain that you are sending to (or from) has a policy that prohibited the mail that you sent. - gsmtp",
+        AnswerKind::Policy,
+    ),
+    (
+        "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient a@example.net not found by SMTP address lookup",
+        AnswerKind::Mailbox,
+    ),
+    ("550 5.1.10 Recipient not found", AnswerKind::Mailbox),
+    ("550 5.1.351 Remote server returned unknown recipient or mailbox unavailable", AnswerKind::Mailbox),
+    (
+        "550 5.2.122 The recipient has exceeded their limit for the number of messages they can receive per hour",
+        AnswerKind::Mailbox,
+    ),
+    (
+        "550 5.2.121 The recipient has exceeded their limit for the number of messages they can receive per hour from a specific sender",
+        AnswerKind::Mailbox,
+    ),
+    ("550 5.2.2 Submission quota exceeded", AnswerKind::Rate),
+    ("550 5.7.124 Sender not in allowed-senders list", AnswerKind::Mailbox),
+    ("550 5.7.133 Sender not authenticated for group", AnswerKind::Mailbox),
+    (
+        "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains",
+        AnswerKind::Configuration,
+    ),
+    ("554 5.4.14 Hop count exceeded - possible mail loop ATTR34", AnswerKind::Configuration),
+    ("550 5.7.64 TenantAttribution; Relay Access Denied", AnswerKind::Configuration),
+    (
+        "550 5.7.515 Access denied, sending domain example.com doesn't meet the required authentication level",
+        AnswerKind::Authentication,
+    ),
+    (
+        "451 4.7.26 Unauthenticated email from example.com is not accepted due to domain's DMARC policy",
+        AnswerKind::Authentication,
+    ),
+    ("550 5.7.367 Remote server returned not permitted to relay", AnswerKind::Configuration),
+    ("550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP", AnswerKind::Reputation),
+    (
+        "421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client to support TLS 1.2",
+        AnswerKind::Configuration,
+    ),
+    ("452 4.5.3 Too many recipients (AS780090) per hour", AnswerKind::Rate),
+    (
+        "421 4.7.0 [TSS04] Messages from 192.0.2.10 temporarily deferred due to unexpected volume or user complaints",
+        AnswerKind::Rate,
+    ),
+    ("421 4.7.0 [TS02] Messages from 192.0.2.10 temporarily deferred", AnswerKind::Rate),
+    (
+        "421 4.16.55 [TS01] Messages from x.x.x.x temporarily deferred due to excessive user complaints",
+        AnswerKind::Rate,
+    ),
+    (
+        "553 5.7.2 [TSS09] All messages from 192.0.2.10 will be permanently deferred; Retrying will NOT succeed.",
+        AnswerKind::Reputation,
+    ),
+    ("553 5.7.1 [BL23] Connections not accepted from IP addresses on Spamhaus XBL", AnswerKind::Reputation),
+    (
+        "554 5.7.1 [BL21] Connections will not be accepted from 192.0.2.10, because the ip is in Spamhaus's list",
+        AnswerKind::Reputation,
+    ),
+    (
+        "554 30 Sorry, your message to a@yahoo.example cannot be delivered. This mailbox is disabled (554.30).",
+        AnswerKind::Mailbox,
+    ),
+    ("552 1 Requested mail action aborted, mailbox not found", AnswerKind::Mailbox),
+    ("554 5.7.5 Message not accepted: permanent error evaluating DMARC policy", AnswerKind::Authentication),
+    ("554 5.7.9 Message not accepted for policy reasons", AnswerKind::Policy),
+    (
+        "554 5.7.1 (DNSBL) (RLY:B1) The URL contained in this email to AOL members has generated a high volume of complaints",
+        AnswerKind::Reputation,
+    ),
+    (
+        "554 RTR:BB The IP address has been blocked due to a spike in unfavorable e-mail statistics",
+        AnswerKind::Reputation,
+    ),
+    ("550 5.7.1 Your email was rejected due to having a domain present in the DBL of Spamhaus", AnswerKind::Reputation),
+    ("554 5.7.1 [HM08] Message rejected due to local policy.", AnswerKind::Reputation),
+    ("550 5.1.1 unknown or illegal alias: a@icloud.example", AnswerKind::Mailbox),
+    ("552 5.2.2 user is over quota", AnswerKind::Mailbox),
+    ("550 5.7.0 Mail rejected due to local policy. Contact postmaster", AnswerKind::Policy),
+    ("550 permanent failure for one or more recipients (a@example.net:550 5.1.1 User unknown)", AnswerKind::Mailbox),
+    ("550 permanent failure for one or more recipients (a@example.net:blocked)", AnswerKind::Policy),
+    (
+        "554 Service unavailable; Client host [mail.example.com] blocked using Barracuda Reputation; http://www.barracudanetworks.com/reputation/?r=1&ip=192.0.2.10",
+        AnswerKind::Reputation,
+    ),
+    ("550 mail not accepted from blacklisted IP address [192.0.2.10]", AnswerKind::Reputation),
+    (
+        "550 Domain may not exist or DNS check failed [abc IP: 192.0.2.10]. https://service.mail.qq.com/detail/124/61",
+        AnswerKind::Authentication,
+    ),
+    (
+        "550 The recipient may contain a non-existent account, please check the recipient address. https://service.mail.qq.com",
+        AnswerKind::Mailbox,
+    ),
+    ("550 Mailbox unavailable or access denied [abc IP: 192.0.2.10]", AnswerKind::Mailbox),
+    ("550 Mail content denied [abc]", AnswerKind::Content),
+    ("550 SPF check failed [abc]", AnswerKind::Authentication),
+    ("550 DMARC check failed", AnswerKind::Authentication),
+    ("550 Domain frequency limited", AnswerKind::Rate),
+    ("550 Reverse DNS failed", AnswerKind::PtrHelo),
+    ("550 Suspected spam ip", AnswerKind::Reputation),
+    ("550 Mail is rejected by recipients [abc]", AnswerKind::Mailbox),
+    ("421 Too many connexions from your IP (192.0.2.10), see http://postmaster.free.fr/", AnswerKind::Rate),
+    (
+        "421 smtp-33.iol.local smtp-33.iol.local You've reached your daily relay quota - [192.0.2.10] [smtp; LIB_600]",
+        AnswerKind::Rate,
+    ),
+    ("421 smtp-33.iol.local Too many connections. LIB_601", AnswerKind::Rate),
+    (
+        "550 smtp-16.iol.local IP blacklisted by CSI. For remediation please use http://csi.cloudmark.com/reset-request/?ip=192.0.2.10 [smtp-16.iol.local; LIB_102]",
+        AnswerKind::Reputation,
+    ),
+    ("550 High probability of spam", AnswerKind::Content),
+    ("554 5.7.1 Message classified as probable spam", AnswerKind::Content),
+    ("450 4.7.1 Client host rejected: delayed, try again in 5 minutes", AnswerKind::Greylisting),
+    ("554 5.7.1 Client host rejected: Access denied", AnswerKind::Reputation),
+    ("451 Please try again later (TEMPORARY delay: new sender)", AnswerKind::Greylisting),
+    ("450 4.7.1 Greylisted. Please try again in 300 seconds", AnswerKind::Greylisting),
+    ("451 4.3.0 Message temporarily deferred, greylisting in effect", AnswerKind::Greylisting),
+    (
+        "554 IP=192.0.2.10 - Dialup/transient IP not allowed. Use a mailgateway or contact tobr@rx.t-online.de",
+        AnswerKind::Reputation,
+    ),
+    ("421 IP=192.0.2.10 - Too many connections (t-online)", AnswerKind::Rate),
+    ("421 too many spam messages from your IP", AnswerKind::Reputation),
+    ("550 5.7.1 Email rejected per DMARC policy for example.com", AnswerKind::Authentication),
+    ("550 5.7.1 Our system has detected that IP 192.0.2.10 is on our internal deny list", AnswerKind::Reputation),
+    ("550-5.7.1 http://www.ovh.com spam detected from your IP 192.0.2.10", AnswerKind::Reputation),
+    ("451 4.7.1 OVH: too many mails from your IP, slow down", AnswerKind::Rate),
+    ("550 spam message from your ip", AnswerKind::Reputation),
+    ("550 5.7.1 Email rejected: SPF fail", AnswerKind::Authentication),
+    ("550 5.7.1 Spamhaus: client [192.0.2.10] blocked", AnswerKind::Reputation),
+    ("451 4.7.1 Sorry, your message rate limit exceeded. yandex", AnswerKind::Rate),
+    ("554 5.7.1 [2] Message rejected under suspicion of SPAM; https://ya.cc/1IrBc 1690-abc", AnswerKind::Content),
+    ("550 5.7.1 No such user!", AnswerKind::Mailbox),
+    (
+        "550 Message was not accepted -- invalid mailbox. Local mailbox a@mail.example is unavailable: user not found",
+        AnswerKind::Mailbox,
+    ),
+    (
+        "550 Message was not accepted -- invalid mailbox. Local mailbox a@mail.example is unavailable: account is disabled",
+        AnswerKind::Mailbox,
+    ),
+    (
+        "550 Access from ip address 192.0.2.10 blocked. Visit http://help.mail.ru/notspam-support/",
+        AnswerKind::Reputation,
+    ),
+    ("550 Cannot accept because of DMARC policy of example.com", AnswerKind::Authentication),
+    ("421 Try again later, rate limited (mail.ru)", AnswerKind::Rate),
+    ("554 5.7.1 Rejected: 192.0.2.10 listed at zen.spamhaus.org", AnswerKind::Reputation),
+    ("550 5.7.1 Unable to relay", AnswerKind::Configuration),
+    ("554 5.7.0 Blocked - see https://ipcheck.proofpoint.com/?ip=192.0.2.10", AnswerKind::Reputation),
+    ("550 5.7.1 Message rejected due to IP reputation. Cloudmark CSI", AnswerKind::Reputation),
+    ("554 5.7.1 Message content rejected, UBE, id=12345", AnswerKind::Content),
+    ("550 5.7.1 Message detected as spam by Mimecast", AnswerKind::Content),
+    ("550 5.1.8 Access denied, bad outbound sender", AnswerKind::Reputation),
+    (
+        "421 4.7.1 : (DYN:T1) The IP address you are sending from has been temporarily rate limited due to poor IP reputation",
+        AnswerKind::Rate,
+    ),
+    ("421 4.7.0 [GL01] Message from (192.0.2.10) temporarily deferred", AnswerKind::Greylisting),
+    ("450 4.7.1 <mx[192.0.2.10]>: Client host rejected: delayed, try again", AnswerKind::Greylisting),
+    ("550 Rejected by header based Anti-Spoofing policy: example.com", AnswerKind::Authentication),
+    ("550 5.7.1 spam detecté, pas content", AnswerKind::Content),
+    ("554 5.7.1 Gtube pattern", AnswerKind::Content),
+    ("550 Message for <a@example.net> would exceed mailbox quota exceeded", AnswerKind::Mailbox),
+];
+
 #[test]
 fn answers_in_other_words_are_understood() {
     let wrong: Vec<String> = OTHERS
         .iter()
+        .chain(PUBLISHED)
         .filter_map(|(words, expected)| {
             let found = of(words).map(|found| (found.kind, found.name));
             (found.map(|(kind, _)| kind) != Some(*expected))
