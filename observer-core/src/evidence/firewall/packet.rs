@@ -209,9 +209,23 @@ impl<'a> Packet<'a> {
         self.version += 1;
     }
 
+    /// Whether connection tracking has an entry for it. What asks about an entry does not match without one, negated
+    /// or not.
+    pub(super) fn is_tracked(&self) -> Match {
+        match self.tracking {
+            Tracking::New => Match::Yes,
+            Tracking::Before | Tracking::Untracked => Match::No,
+            Tracking::Unknown => Match::maybe(Condition::Tracking),
+        }
+    }
+
     pub(super) fn states(&self) -> Bits {
         match self.tracking {
-            Tracking::Before => Bits::of(state::INVALID),
+            Tracking::Before => match self.is_untracked {
+                Match::No => Bits::of(state::INVALID),
+                Match::Yes => Bits::of(state::UNTRACKED),
+                Match::Maybe(_) => Bits { value: 0, known: !(state::INVALID | state::UNTRACKED) },
+            },
             Tracking::New => Bits::of(state::NEW),
             Tracking::Untracked => Bits::of(state::UNTRACKED),
             Tracking::Unknown => Bits { value: 0, known: !(state::NEW | state::UNTRACKED) },

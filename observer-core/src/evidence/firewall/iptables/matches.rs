@@ -67,6 +67,11 @@ pub(super) fn matches(asked: &Asked<'_>, options: &Options<'_>, sets: &Sets<'_>,
         ("set", "--match-set") => return set(asked, options, sets, walk).negated_if(asked.is_negated),
         // They only say what is counted; what `--match-set` cannot know it has said.
         ("set", _) => return Match::Yes,
+        ("conntrack", name) if name != "--ctstate" && packet.is_tracked() != Match::Yes => {
+            // xt_conntrack: without an entry the state alone decides, where it is asked for.
+            return if options.have("--ctstate") { Match::Yes } else { packet.is_tracked() };
+        }
+        ("connmark", _) if packet.is_tracked() != Match::Yes => return packet.is_tracked(),
         ("conntrack" | "state", _) => tracking(asked, packet),
         ("mark", "--mark") => mark(asked.first(), packet.mark),
         ("connmark", "--mark") => mark(asked.first(), packet.ct_mark),

@@ -145,10 +145,9 @@ fn connection_mark<'w>(
     let has = |name: &str| options.iter().any(|word| word.text == name);
     let (mark, ct_mark) = (walk.packet.mark, walk.packet.ct_mark);
     if has("--restore-mark") {
-        if walk.packet.tracking != Tracking::Before {
-            let new = mark.and(!of_packet & ALL).xor(ct_mark.and(of_connection));
-            walk.packet.set_mark(all, new, is_mangle);
-        }
+        let new = mark.and(!of_packet & ALL).xor(ct_mark.and(of_connection));
+        let all = all.and(walk.packet.is_tracked());
+        walk.packet.set_mark(all, new, is_mangle);
     } else if has("--save-mark") {
         walk.packet.set_ct_mark(all, ct_mark.and(!of_connection & ALL).xor(mark.and(of_packet)));
     } else {

@@ -141,6 +141,13 @@ fn meta(key: &str, packet: &Packet<'_>) -> Seen {
 fn connection(key: &str, direction: &str, packet: &Packet<'_>) -> Seen {
     let tracking = Condition::Tracking.into();
     let is_original = direction.is_empty() || direction == "original";
+    if key != "state" {
+        match packet.is_tracked() {
+            Match::Yes => {}
+            Match::No => return Seen::Nothing,
+            Match::Maybe(why) => return Seen::Unknown(why),
+        }
+    }
     match key {
         "state" => Seen::Bits(packet.states(), &STATES, tracking),
         "mark" => Seen::Bits(packet.ct_mark, &[], Condition::Mark.into()),

@@ -226,6 +226,10 @@ impl<'c, 'r> At<'_, 'c, 'r, '_> {
     fn mangle(&mut self, body: &Value, matches: Match) -> Next {
         let (key, value) = (body.get("key").unwrap_or(&Value::Null), body.get("value").unwrap_or(&Value::Null));
         let (found, value) = self.resolve(value);
+        let has_none = |value: &Value| matches!(evaluate(value, &self.walk.packet), Seen::Nothing);
+        if value.as_ref().is_some_and(|value| value.is_object() && has_none(value)) {
+            return Next::Matches(Match::No);
+        }
         let matches = matches.and(found);
         let all = self.walk.reach(self.frame, matches);
         let name = |kind: &str, name: &str| key.get(kind).and_then(|inner| inner.get(name)).and_then(Value::as_str);

@@ -149,3 +149,37 @@ fn what_is_not_listed_of_the_other_family_does_not_matter() {
         assert_eq!((walk(&listings, &flow(V4)).answer, walk(&listings, &flow(V6)).answer), (of_v4, of_v6), "{failed}");
     }
 }
+
+/// As xt_conntrack, xt_connmark and nft_ct do: without an entry nothing but the state can be asked for.
+#[test]
+fn an_untracked_packet_has_no_connection() {
+    let raw = "*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j CT --notrack\n";
+    for asked in [
+        "conntrack --ctorigdst 203.0.113.5",
+        "conntrack ! --ctorigdst 203.0.113.9",
+        "conntrack --ctdir ORIGINAL",
+        "conntrack --ctproto 6",
+        "connmark --mark 0x0",
+        "connmark ! --mark 0x1",
+    ] {
+        let rule = format!("-A OUTPUT -m {asked} -j DROP");
+        check(&walk(&saved(&filter(&rule), V4), &flow(V4)), &Stop("DROP"), &asked);
+        let untracked = format!("{raw}COMMIT\n{}", filter(&rule));
+        check(&walk(&saved(&untracked, V4), &flow(V4)), &Pass, &asked);
+        // Before an entry could be made.
+        let before = format!("*raw\n:OUTPUT ACCEPT [0:0]\n{rule}\nCOMMIT\n");
+        check(&walk(&saved(&before, V4), &flow(V4)), &Pass, &asked);
+    }
+    let behind = format!("{raw}-A OUTPUT -m conntrack --ctstate UNTRACKED --ctorigdst 192.0.2.9 -j DROP\nCOMMIT\n");
+    check(&walk(&saved(&behind, V4), &flow(V4)), &Stop("UNTRACKED"), &behind);
+    let restored = "*mangle\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j MARK --set-mark 1\n-A OUTPUT -j CONNMARK --restore-mark\n\
+                    -A OUTPUT -m mark --mark 1 -j DROP\nCOMMIT\n";
+    check(&walk(&saved(restored, V4), &flow(V4)), &Pass, &restored);
+    check(&walk(&saved(&format!("{raw}COMMIT\n{restored}"), V4), &flow(V4)), &Stop("DROP"), &restored);
+    for key in [r#"{"ct":{"key":"mark"}}"#, r#"{"ct":{"key":"proto-dst","dir":"original"}}"#] {
+        let statements = format!(r#"[{{"match":{{"op":"!=","left":{key},"right":7}}}},{{"drop":null}}]"#);
+        let json = nft("inet", "output", &statements);
+        check(&walk(&by_nft(json.clone()), &flow(V4)), &Stop("handle 2"), &key);
+        check(&walk(&by_nft(json.replace(r#""prio":0"#, r#""prio":-300"#)), &flow(V4)), &Pass, &key);
+    }
+}
