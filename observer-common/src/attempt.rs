@@ -26,6 +26,28 @@ pub mod tcp_state {
 /// the initial SYN retransmission timeout (RFC 6298, section 2).
 pub const ONE_SECOND_NS: u64 = 1_000_000_000;
 
+/// Retransmission timeouts in a row after which a session has stalled: fewer are what a lost
+/// packet costs.
+pub const STALLED_AFTER: u8 = 2;
+
+/// True if connect() failed with `errno` because the socket is bound to `source`.
+#[inline(always)]
+pub fn is_source_at_fault(errno: u16, source: Address, destination: Address) -> bool {
+    const EINVAL: u16 = 22;
+    const EAFNOSUPPORT: u16 = 97;
+    const ENETUNREACH: u16 = 101;
+    if source == Address::UNSPECIFIED {
+        return false;
+    }
+    let is_other_family = source.is_mapped() != destination.is_mapped();
+    match errno {
+        // A blackhole route answers EINVAL too; of IPv6 Linux compares no source with it.
+        EINVAL => is_other_family || (source.is_mapped() && source.is_loopback() && !destination.is_loopback()),
+        EAFNOSUPPORT | ENETUNREACH => is_other_family,
+        _ => false,
+    }
+}
+
 /// What a TCP state transition means for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -69,6 +91,12 @@ pub struct SocketAtEnd {
     pub bytes_received: u64,
     /// The current task has PF_EXITING.
     pub exiting: bool,
+    /// `icsk_retransmits`: retransmission timeouts since the last acknowledgement.
+    pub timeouts: u8,
+    /// `snd_nxt - snd_una`, of a session that may have stalled.
+    pub unacked_bytes: u32,
+    /// What completed the handshake was received from a loopback device.
+    pub from_loopback: bool,
 }
 
 impl AttemptRecord {
@@ -104,6 +132,14 @@ impl AttemptRecord {
     pub fn drop_syn(&mut self) {
         if self.code.phase == phase::SYN_SENT {
             self.syn_drops = self.syn_drops.saturating_add(1);
+        }
+    }
+
+    /// An answer to the SYN was dropped by this host.
+    #[inline(always)]
+    pub fn drop_answer(&mut self) {
+        if self.code.phase == phase::SYN_SENT {
+            self.answer_drops = self.answer_drops.saturating_add(1);
         }
     }
 
@@ -163,7 +199,12 @@ impl AttemptRecord {
         self.bytes_received = socket.bytes_received.saturating_sub(fin);
         // What the handshake went through decides nothing any more, and each
         // fact that stays is one more entry in the outcome counters.
-        self.code.facts &= fact::RST | fact::LOOPBACK | fact::LATE_START | fact::RST_FROM_LOOPBACK;
+        self.code.facts &= fact::RST | fact::LOOPBACK | fact::LATE_START | fact::ANSWER_FROM_LOOPBACK;
+        self.unacked_bytes = socket.unacked_bytes;
+        let is_local_end = matches!(end, end::CLOSE | end::LOCAL_FIN) && socket.sk_err == 0;
+        let has_stalled = socket.timeouts >= STALLED_AFTER && socket.unacked_bytes > 0;
+        self.note(fact::UNACKED, is_local_end && has_stalled);
+        self.note(fact::ANSWER_FROM_LOOPBACK, socket.from_loopback);
         self.code.soft_err = 0;
         self.code.icmp_type = 0;
         self.code.icmp_code = 0;
@@ -187,6 +228,15 @@ impl AttemptRecord {
         self.note(fact::SHUTDOWN, socket.shutdown);
         self.note(fact::NO_SEGS_OUT, socket.segs_out == 0);
         self.note(fact::EXITING, socket.exiting);
+        self.note(fact::SOURCE_UNUSABLE, self.is_sent_from_loopback());
+    }
+
+    /// Linux sends from ::1 into the network, and every router and host drops it (RFC 4291,
+    /// section 2.5.3). From 127.0.0.1 it does so only for who translates the address.
+    #[inline(always)]
+    fn is_sent_from_loopback(&self) -> bool {
+        let is_elsewhere = self.oif != 0 && self.code.facts & fact::LOOPBACK == 0;
+        is_elsewhere && !self.saddr.is_mapped() && self.saddr.is_loopback()
     }
 
     #[inline(always)]
@@ -209,7 +259,7 @@ impl AttemptRecord {
     #[inline(always)]
     pub fn is_success(&self) -> bool {
         self.code.phase == phase::ESTABLISHED
-            && self.code.facts & (fact::BYTES_RECEIVED | fact::RST) == fact::BYTES_RECEIVED
+            && self.code.facts & (fact::BYTES_RECEIVED | fact::RST | fact::UNACKED) == fact::BYTES_RECEIVED
             && self.code.sk_err == 0
     }
 

@@ -84,13 +84,24 @@ pub mod fact {
     pub const BYTES_RECEIVED: u32 = 1 << 15;
     /// The route to the destination leaves by a loopback device.
     pub const LOOPBACK: u32 = 1 << 16;
-    /// The RST was received from a loopback device.
-    pub const RST_FROM_LOOPBACK: u32 = 1 << 17;
+    /// The RST, or the answer that completed the handshake, was received from a loopback
+    /// device: this host gave it, whatever the destination.
+    pub const ANSWER_FROM_LOOPBACK: u32 = 1 << 17;
     /// The attempt's beginning was not seen; identity and start are unknown.
     pub const LATE_START: u32 = 1 << 18;
     /// A SYN (IPv6) was freed on its way out of this host, without a reason
     /// given: neighbour discovery does that when nobody answers.
     pub const SYN_FREED: u32 = 1 << 19;
+    /// The address that the socket is bound to cannot reach the destination.
+    pub const SOURCE_UNUSABLE: u32 = 1 << 20;
+    /// connect() failed before the socket took its destination in, and so before anything
+    /// looked for a route.
+    pub const BEFORE_ROUTE: u32 = 1 << 21;
+    /// connect() failed after that.
+    pub const AFTER_ROUTE: u32 = 1 << 22;
+    /// The application ended the session, and what had been sent was not acknowledged for
+    /// several retransmission timeouts.
+    pub const UNACKED: u32 = 1 << 23;
 }
 
 /// The few facts that decide an attempt's label, reason and origin.
@@ -173,6 +184,12 @@ pub struct AttemptRecord {
     /// The epoch in whose outcome counters this attempt was counted, when it is
     /// sent; [`NO_EPOCH`] before, and if it was counted in total only.
     pub epoch: u16,
+    /// Bytes sent and not acknowledged, of a session that stalled.
+    pub unacked_bytes: u32,
+    /// Answers to the SYN that this host dropped.
+    pub answer_drops: u16,
+    /// Zero.
+    pub reserved: u16,
     /// The counters of the destination, when the attempt is sent; zero before, and
     /// if there was no room to count it.
     pub counters: DestinationCounters,
@@ -204,6 +221,9 @@ impl AttemptRecord {
         rst_ttl: 0,
         icmp_ttl: 0,
         epoch: NO_EPOCH,
+        unacked_bytes: 0,
+        answer_drops: 0,
+        reserved: 0,
         counters: DestinationCounters { since_ns: 0, attempts: 0, established: 0, fastest_handshake_ns: 0 },
     };
 }
@@ -250,7 +270,7 @@ pub struct OutcomeKey {
 }
 
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);
-const _: () = assert!(size_of::<AttemptRecord>() == 184 && align_of::<AttemptRecord>() == 8);
+const _: () = assert!(size_of::<AttemptRecord>() == 192 && align_of::<AttemptRecord>() == 8);
 const _: () = assert!(size_of::<DestinationKey>() == 20 && align_of::<DestinationKey>() == 4);
 const _: () = assert!(size_of::<DestinationCounters>() == 32);
 const _: () = assert!(size_of::<OutcomeKey>() == 48 && align_of::<OutcomeKey>() == 4);

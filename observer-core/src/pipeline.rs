@@ -6,7 +6,7 @@ use crate::count::{Drain, Ended, Missing, Reconciler};
 use crate::decode::{DecodeError, decode, epoch};
 use crate::event::{Capabilities, Destination, Event, Host, Surroundings};
 use crate::label::{Verdict, label};
-use crate::origin::without_syn_drops;
+use crate::origin::without_local_evidence;
 
 /// The stages between the ring buffer and a format.
 pub struct Pipeline {
@@ -51,8 +51,8 @@ impl Pipeline {
         let attempt = Attempt::from_record(&record, clock);
         let counters = Some(record.counters).filter(|counters| counters.attempts > 0);
         let mut verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
-        if !self.able.syn_drops {
-            verdict = without_syn_drops(&attempt, verdict);
+        if !self.able.syn_drops || !self.able.rst_origin {
+            verdict = without_local_evidence(&attempt, verdict);
         }
         let destination = self.aggregate.record(&attempt, verdict, counters);
         Ok(Judged { attempt, verdict, destination })

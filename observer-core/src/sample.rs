@@ -45,6 +45,8 @@ pub fn attempt() -> Attempt {
         dport: PORT,
         syn_retransmits: 0,
         syn_drops: 0,
+        answer_drops: 0,
+        unacked_bytes: 0,
         bytes_received: 0,
         code: EndCode {
             facts: fact::RST,
@@ -139,7 +141,7 @@ pub fn hostile() -> impl Strategy<Value = String> {
 
 /// Any deciding facts, bits spread so that each judgement comes up.
 pub fn any_code() -> impl Strategy<Value = EndCode> {
-    let bits = prop::collection::vec(0u32..19, 0..4);
+    let bits = prop::collection::vec(0u32..24, 0..4);
     let errno = || prop::sample::select(ERRNOS.to_vec());
     (bits, errno(), errno(), 0u8..3, 0u8..6, 0u8..5, 0u8..16, any::<bool>()).prop_map(
         |(bits, sk_err, soft, phase, end, icmp_type, icmp_code, is_v6)| EndCode {
@@ -203,7 +205,9 @@ pub fn any_event() -> impl Strategy<Value = Event> {
             dport: small,
             syn_retransmits: small,
             syn_drops: small,
+            answer_drops: small,
             bytes_received: big,
+            unacked_bytes: medium,
             code,
             rst_ttl: ttl,
             icmp_ttl: ttl,

@@ -12,9 +12,9 @@ use aya_ebpf::{
 };
 use observer_common::{
     address::Address,
-    attempt::SocketAtEnd,
+    attempt::{STALLED_AFTER, SocketAtEnd, is_source_at_fault},
     prober,
-    record::{AttemptRecord, DestinationCounters, DestinationKey, NO_EPOCH, OutcomeKey, end, fact, phase},
+    record::{AttemptRecord, DestinationCounters, DestinationKey, FAMILY_V6, NO_EPOCH, OutcomeKey, end, fact, phase},
     stat,
 };
 
@@ -23,6 +23,8 @@ use crate::{
     sock::{self, QueuedError, SockHead},
 };
 
+const EACCES: u16 = 13;
+const EAFNOSUPPORT: u16 = 97;
 const ECONNRESET: u16 = 104;
 const ETIMEDOUT: u16 = 110;
 const ECONNREFUSED: u16 = 111;
@@ -93,6 +95,10 @@ pub(crate) fn of(sk: u64) -> Option<&'static mut AttemptRecord> {
 pub(crate) fn begin(sk: u64) {
     let head = sock::head(sk);
     let Some(dport) = head.watched_dport() else { return };
+    // It knows a destination only if it connects once more.
+    if sock::is_mptcp(sk) {
+        return;
+    }
     let pid = current_pid();
     if is_own(pid) {
         // Whoever sees its end cannot tell whose it is. Of no matter if there is no room.
@@ -148,6 +154,10 @@ fn make_up(sk: u64, head: &SockHead, dport: u16) -> Option<&'static mut AttemptR
     record.netns = sock::netns(sk);
     record.code.family = family;
     record.code.phase = phase::SYN_SENT;
+    if family == FAMILY_V6 && saddr.is_loopback() {
+        // A socket that gets no answer looks for another route, and has none at its end.
+        record.oif = sock::route_ifindex(sk);
+    }
     Some(record)
 }
 
@@ -186,6 +196,10 @@ fn insert(sk: u64, record: &AttemptRecord) -> bool {
 #[inline(always)]
 pub(crate) fn begin_late(sk: u64) -> Option<&'static mut AttemptRecord> {
     if OWN_SOCKETS.remove(&sk).is_ok() {
+        return None;
+    }
+    // Its beginning passed unseen, for it had no destination yet.
+    if sock::is_mptcp(sk) {
         return None;
     }
     // A map that was full explains it as well, and such an attempt is counted.
@@ -291,7 +305,10 @@ pub(crate) fn finish_record(sk: u64, record: &mut AttemptRecord, end: u8) {
     if record.sport == 0 {
         record.sport = sock::sport(sk);
     }
-    record.oif = sock::route_ifindex(sk);
+    let oif = sock::route_ifindex(sk);
+    if oif != 0 {
+        record.oif = oif;
+    }
     if record.oif == sock::LOOPBACK_IFINDEX {
         record.code.facts |= fact::LOOPBACK;
     }
@@ -352,11 +369,24 @@ pub(crate) fn is_connect_errno(errno: i32) -> bool {
     const EACCES: i32 = 13;
     const EINVAL: i32 = 22;
     const EADDRNOTAVAIL: i32 = 99;
+    const EAFNOSUPPORT: i32 = 97;
     const ENETDOWN: i32 = 100;
     const ENETUNREACH: i32 = 101;
     const ENOBUFS: i32 = 105;
     const EHOSTUNREACH: i32 = 113;
-    matches!(errno, EPERM | ENOMEM | EACCES | EINVAL | EADDRNOTAVAIL | ENETDOWN | ENETUNREACH | ENOBUFS | EHOSTUNREACH)
+    matches!(
+        errno,
+        EPERM
+            | ENOMEM
+            | EACCES
+            | EINVAL
+            | EAFNOSUPPORT
+            | EADDRNOTAVAIL
+            | ENETDOWN
+            | ENETUNREACH
+            | ENOBUFS
+            | EHOSTUNREACH
+    )
 }
 
 /// No hook has seen an answer, and there may have been one: a run that the kernel
@@ -419,7 +449,15 @@ pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     if has_ended(sk) || !is_connect_errno(errno) || !sock::is_tcp(sk) || is_own(pid) {
         return;
     }
+    let errno = errno as u16;
+    let source = sock::bound_source(sk);
+    let is_source = is_source_at_fault(errno, source, target.daddr);
+    if errno == EAFNOSUPPORT && !is_source {
+        // A mistake of the application's, of which no network knows.
+        return;
+    }
     let Some(record) = scratch(CONNECT_HOOK) else { return };
+    record.saddr = source;
     record.daddr = target.daddr;
     record.dport = target.dport;
     record.sport = sock::sport(sk);
@@ -427,10 +465,26 @@ pub(crate) fn fail_connect(sk: u64, target: &Target, errno: i32) {
     record.code.family = target.family;
     // Nothing that takes time comes before the SYN.
     identify(record, now(), pid);
-    let errno = errno as u16;
     record.fail_connect(now(), errno);
+    if is_source {
+        record.code.facts |= fact::SOURCE_UNUSABLE;
+    }
+    if errno == EACCES {
+        record.code.facts |= how_far(sk, target.daddr);
+    }
     count_attempt(record);
     publish(record);
+}
+
+/// Whether a connect() that was denied had looked for a route: a security module denies it
+/// before, a prohibited route after. No fact where the socket does not tell.
+#[inline(always)]
+fn how_far(sk: u64, destination: Address) -> u32 {
+    match sock::looked_up(sk) {
+        Some(Address::UNSPECIFIED) => fact::BEFORE_ROUTE,
+        Some(looked_up) if looked_up == destination => fact::AFTER_ROUTE,
+        _ => 0,
+    }
 }
 
 /// Reads what the outcome depends on, and no more: each read costs.
@@ -439,6 +493,11 @@ fn read_end(sk: u64, record: &AttemptRecord) -> SocketAtEnd {
     let mut at_end = SocketAtEnd { sk_err: sock::sk_err(sk), segs_out: 1, ..SocketAtEnd::default() };
     if record.code.phase == phase::ESTABLISHED {
         at_end.bytes_received = sock::read(sk, &TCP_BYTES_RECEIVED);
+        at_end.timeouts = sock::timeouts(sk);
+        if at_end.timeouts >= STALLED_AFTER || at_end.sk_err == ETIMEDOUT {
+            at_end.unacked_bytes = sock::unacked_bytes(sk);
+        }
+        at_end.from_loopback = sock::receives_by_loopback(sk);
         return at_end;
     }
     at_end.total_retrans = sock::read(sk, &TCP_TOTAL_RETRANS);

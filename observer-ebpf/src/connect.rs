@@ -6,6 +6,9 @@
 //! and `sys_exit_connect` (everywhere, but they cost every system call of the
 //! host, and io_uring passes them by: see [`crate::io_uring_complete`]).
 //!
+//! sendto() that connects as it sends (MSG_FASTOPEN) passes both by: fexit of
+//! `__inet_stream_connect` sees it, and nothing else.
+//!
 //! All is read when the call returns, and only if it fails, for most do not. A
 //! thread of the caller's could have changed the address meanwhile, to deceive
 //! itself.
@@ -76,6 +79,25 @@ pub(crate) fn connect_file_exit(ctx: FExitContext) -> i32 {
     let v6 = || sock::v6_address(addr + SIN6_ADDR);
     if let Some(target) = target(sock::read_at(addr), ctx.arg(2), v6)
         && let Some(sk) = sock::unconnected_of_file(ctx.arg(0))
+    {
+        attempt::fail_connect(sk, &target, errno);
+    }
+    0
+}
+
+/// `__inet_stream_connect(sock, uaddr, addr_len, flags, is_sendmsg)`, net/ipv4/af_inet.c.
+#[fexit(function = "__inet_stream_connect")]
+pub(crate) fn fast_open_exit(ctx: FExitContext) -> i32 {
+    // connect() comes by here too.
+    if ctx.arg::<i32>(4) == 0 {
+        return 0;
+    }
+    // The result follows the five arguments.
+    let Some(errno) = telling_errno(i64::from(ctx.arg::<i32>(5))) else { return 0 };
+    let addr: u64 = ctx.arg(1);
+    let v6 = || sock::v6_address(addr + SIN6_ADDR);
+    if let Some(target) = target(sock::read_at(addr), ctx.arg::<i32>(2) as u32, v6)
+        && let Some(sk) = sock::unconnected_of_socket(ctx.arg(0))
     {
         attempt::fail_connect(sk, &target, errno);
     }

@@ -11,7 +11,9 @@ use observer_common::address::Address;
 use crate::{attempt, maps::*, sock};
 
 const ICMP_DEST_UNREACH: u8 = 3;
+const ICMP_TIME_EXCEEDED: u8 = 11;
 const ICMPV6_DEST_UNREACH: u8 = 1;
+const ICMPV6_TIME_EXCEED: u8 = 3;
 const IPV4_DADDR: u64 = 16;
 const IPV4_SADDR: u64 = 12;
 const IPV6_SADDR: u64 = 8;
@@ -21,7 +23,7 @@ const IPV6_DADDR: u64 = 24;
 pub(crate) fn tcp_v4_err(ctx: FEntryContext) -> i32 {
     let skb: u64 = ctx.arg(0);
     let [icmp_type, icmp_code] = sock::read_at::<[u8; 2]>(sock::transport_header(skb));
-    if icmp_type == ICMP_DEST_UNREACH {
+    if icmp_type == ICMP_DEST_UNREACH || icmp_type == ICMP_TIME_EXCEEDED {
         let quoted: u64 = sock::read(skb, &SKB_DATA);
         let header_len = u64::from(sock::read_at::<u8>(quoted) & 0xf) * 4;
         let saddr = Address::mapped(sock::read_at(quoted + IPV4_SADDR));
@@ -35,7 +37,7 @@ pub(crate) fn tcp_v4_err(ctx: FEntryContext) -> i32 {
 pub(crate) fn tcp_v6_err(ctx: FEntryContext) -> i32 {
     let skb: u64 = ctx.arg(0);
     let icmp_type: u8 = ctx.arg(2);
-    if icmp_type == ICMPV6_DEST_UNREACH {
+    if icmp_type == ICMPV6_DEST_UNREACH || icmp_type == ICMPV6_TIME_EXCEED {
         let quoted: u64 = sock::read(skb, &SKB_DATA);
         let offset: i32 = ctx.arg(4);
         let (saddr, daddr) = (sock::v6_address(quoted + IPV6_SADDR), sock::v6_address(quoted + IPV6_DADDR));

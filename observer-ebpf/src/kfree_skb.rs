@@ -1,16 +1,16 @@
 //! `kfree_skb(skb, location, reason, ...)`: a packet was dropped, and why.
 //!
 //! A SYN of ours that netfilter or a cgroup program of this host dropped never
-//! left; one freed by neighbour resolution had nobody to go to (IPv6 gives no
-//! reason for that). The reasons' values differ by kernel. Before Linux 5.17
-//! there are none, and the place that dropped the packet has to do: netfilter
-//! has a single one.
+//! left; an answer that they dropped had come; a SYN freed by neighbour resolution
+//! had nobody to go to (IPv6 gives no reason for that). The reasons' values differ
+//! by kernel. Before Linux 5.17 there are none, and the place that dropped the
+//! packet has to do: netfilter has a single one.
 
 use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use observer_common::record::{fact, phase};
+use observer_common::record::{AttemptRecord, fact, phase};
 
 use crate::{attempt, maps::*, sock, tracepoint::field};
 
@@ -45,16 +45,17 @@ fn by_reason(reason: u32, skb: impl Fn() -> u64) {
     if !is_firewall && !is_neighbour && !is(REASON_NOT_SPECIFIED.load()) {
         return;
     }
-    let sk: u64 = sock::read(skb(), &SKB_SK);
+    let skb = skb();
+    let sk: u64 = sock::read(skb, &SKB_SK);
     if sk == 0 {
         return;
     }
     let Some(record) = attempt::of(sk) else { return };
     if is_firewall {
-        record.drop_syn();
+        drop_packet(record, skb);
     } else if is_neighbour {
         record.code.facts |= fact::NEIGH_FAILED;
-    } else if record.code.phase == phase::SYN_SENT && !record.is_v4() {
+    } else if record.code.phase == phase::SYN_SENT && !record.is_v4() && sock::is_first_syn(skb) {
         record.code.facts |= fact::SYN_FREED;
     }
 }
@@ -70,6 +71,17 @@ fn by_place(skb: u64, place: u64) {
     if sk != 0
         && let Some(record) = attempt::of(sk)
     {
+        drop_packet(record, skb);
+    }
+}
+
+/// This host's firewall dropped a packet of an attempt: its SYN on the way out, or what was
+/// received for it.
+#[inline(always)]
+fn drop_packet(record: &mut AttemptRecord, skb: u64) {
+    if sock::is_first_syn(skb) {
         record.drop_syn();
+    } else {
+        record.drop_answer();
     }
 }

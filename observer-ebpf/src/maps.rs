@@ -295,6 +295,18 @@ globals! {
     TCP_TOTAL_RETRANS: u32 = 0;
     /// `tcp_sock.bytes_received`.
     TCP_BYTES_RECEIVED: u32 = 0;
+    /// `tcp_sock.snd_una`; 0: this kernel has none.
+    TCP_SND_UNA: u32 = 0;
+    /// `tcp_sock.snd_nxt`.
+    TCP_SND_NXT: u32 = 0;
+    /// `inet_connection_sock.icsk_retransmits`; 0: this kernel has none.
+    ICSK_RETRANSMITS: u32 = 0;
+    /// Interface by which what the socket receives comes in, once it is established:
+    /// `sock.sk_rx_dst_ifindex`, earlier `inet_sock.rx_dst_ifindex`; 0: this kernel has neither.
+    SOCK_RX_IFINDEX: u32 = 0;
+    /// `inet_sock.cork.fl.u.ip4.daddr`, where connect() looks up its route (IPv4); 0: this
+    /// kernel has none.
+    INET_FLOW_DADDR: u32 = 0;
     /// `net.ns.inum`.
     NET_INUM: u32 = 0;
     /// `dst_entry.dev`.

@@ -147,10 +147,55 @@ pub(crate) fn sport(sk: u64) -> u16 {
     u16::from_be(read(sk, &INET_SPORT))
 }
 
+/// The address that a socket before SYN-SENT is bound to; unspecified if to none.
+#[inline(always)]
+pub(crate) fn bound_source(sk: u64) -> Address {
+    let source = match read::<u16>(sk, &SOCK_FAMILY) {
+        AF_INET => Address::mapped(read(sk, &SOCK_RCV_SADDR)),
+        _ => v6_address(sk + u64::from(SOCK_V6_RCV_SADDR.load())),
+    };
+    if source == Address::mapped(0) { Address::UNSPECIFIED } else { source }
+}
+
+/// The destination that the last connect() of a socket before SYN-SENT looked up a route to;
+/// unspecified if none has come that far, `None` where this kernel does not tell.
+#[inline(always)]
+pub(crate) fn looked_up(sk: u64) -> Option<Address> {
+    if read::<u16>(sk, &SOCK_FAMILY) != AF_INET {
+        return Some(v6_address(sk + u64::from(SOCK_V6_DADDR.load())));
+    }
+    if INET_FLOW_DADDR.load() == 0 {
+        return None;
+    }
+    let daddr: u32 = read(sk, &INET_FLOW_DADDR);
+    Some(if daddr == 0 { Address::UNSPECIFIED } else { Address::mapped(daddr) })
+}
+
 /// The inode number of a socket's network namespace.
 #[inline(always)]
 pub(crate) fn netns(sk: u64) -> u32 {
     read(read(sk, &SOCK_NET), &NET_INUM)
+}
+
+/// Retransmission timeouts since something was acknowledged.
+#[inline(always)]
+pub(crate) fn timeouts(sk: u64) -> u8 {
+    if ICSK_RETRANSMITS.load() == 0 { 0 } else { read(sk, &ICSK_RETRANSMITS) }
+}
+
+/// Bytes that were sent and not acknowledged.
+#[inline(always)]
+pub(crate) fn unacked_bytes(sk: u64) -> u32 {
+    if TCP_SND_UNA.load() == 0 {
+        return 0;
+    }
+    read::<u32>(sk, &TCP_SND_NXT).wrapping_sub(read(sk, &TCP_SND_UNA))
+}
+
+/// True if what an established socket receives comes in by a loopback device.
+#[inline(always)]
+pub(crate) fn receives_by_loopback(sk: u64) -> bool {
+    SOCK_RX_IFINDEX.load() != 0 && read::<u32>(sk, &SOCK_RX_IFINDEX) == LOOPBACK_IFINDEX
 }
 
 /// True if a SYN has left, or may have: the kernel lists what it has handed down
@@ -250,6 +295,16 @@ pub(crate) fn transport_header(skb: u64) -> u64 {
     read::<u64>(skb, &SKB_HEAD) + u64::from(read::<u16>(skb, &SKB_TRANSPORT_HEADER))
 }
 
+/// True for the SYN that begins a connection. Not every packet with a socket of ours is one:
+/// early demultiplexing gives it to packets that were received.
+#[inline(always)]
+pub(crate) fn is_first_syn(skb: u64) -> bool {
+    const TCP_FLAGS: u64 = 13;
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    read_at::<u8>(transport_header(skb) + TCP_FLAGS) & (SYN | ACK) == SYN
+}
+
 /// An ICMP error that a socket keeps for its application.
 pub(crate) struct QueuedError {
     pub(crate) errno: u8,
@@ -295,17 +350,35 @@ type SocketHead = Head<4>;
 /// As [`unconnected`], for a `struct file *`.
 #[inline(always)]
 pub(crate) fn unconnected_of_file(file: u64) -> Option<u64> {
-    // include/uapi/linux/net.h: a stable ABI.
-    const SS_UNCONNECTED: u32 = 1;
-    let address: u64 = read(file, &FILE_PRIVATE_DATA);
-    let socket: SocketHead = Head::read(address);
+    let socket: SocketHead = Head::read(read(file, &FILE_PRIVATE_DATA));
     // Only a socket points back at its file.
     if file == 0 || socket.member::<u64>(&SOCKET_FILE) != file {
         return None;
     }
+    unconnected_of(&socket)
+}
+
+/// As [`unconnected`], for a `struct socket *`.
+#[inline(always)]
+pub(crate) fn unconnected_of_socket(socket: u64) -> Option<u64> {
+    unconnected_of(&Head::read(socket))
+}
+
+#[inline(always)]
+fn unconnected_of(socket: &SocketHead) -> Option<u64> {
+    // include/uapi/linux/net.h: a stable ABI.
+    const SS_UNCONNECTED: u32 = 1;
     let sk: u64 = socket.member(&SOCKET_SK);
     let is_new = socket.member::<u32>(&SOCKET_STATE) == SS_UNCONNECTED;
     (sk != 0 && is_new).then_some(sk)
+}
+
+/// True for the socket that an application has of an MPTCP connection. What goes over the wire
+/// are connections of TCP sockets within it.
+#[inline(always)]
+pub(crate) fn is_mptcp(sk: u64) -> bool {
+    const IPPROTO_MPTCP: u16 = 262;
+    SOCK_PROTOCOL.load() != 0 && read::<u16>(sk, &SOCK_PROTOCOL) == IPPROTO_MPTCP
 }
 
 /// True for a TCP socket.

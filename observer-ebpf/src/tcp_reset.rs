@@ -20,7 +20,7 @@ pub(crate) fn tcp_reset(ctx: FEntryContext) -> i32 {
         record.rst_ttl = sender.ttl;
         record.iif = sock::read(skb, &SKB_IIF);
         if record.iif == sock::LOOPBACK_IFINDEX {
-            record.code.facts |= fact::RST_FROM_LOOPBACK;
+            record.code.facts |= fact::ANSWER_FROM_LOOPBACK;
         }
     }
     0

@@ -41,6 +41,7 @@ fn socket_at_end() -> impl Strategy<Value = SocketAtEnd> {
             total_retrans,
             bytes_received,
             exiting,
+            ..SocketAtEnd::default()
         },
     )
 }
@@ -131,6 +132,47 @@ proptest! {
             model.apply(0, fact, 3, &SocketAtEnd::default());
         }
         prop_assert_eq!(model.in_flight[&0], record);
+    }
+}
+
+#[test]
+fn a_session_has_stalled_only_if_nothing_was_acknowledged_for_several_timeouts() {
+    let ended = |end, timeouts, unacked_bytes, sk_err| {
+        let mut record = AttemptRecord { started_ns: 1, ..AttemptRecord::NONE };
+        record.code.phase = phase::SYN_SENT;
+        record.establish(2, 0);
+        let socket = SocketAtEnd { bytes_received: 8, timeouts, unacked_bytes, sk_err, ..SocketAtEnd::default() };
+        record.finish(3, end, &socket);
+        (record.code.facts & fact::UNACKED != 0, record.is_success())
+    };
+    assert_eq!(ended(end::LOCAL_FIN, 2, 24, 0), (true, false));
+    assert_eq!(ended(end::CLOSE, 9, 24, 0), (true, false));
+    // QUIT that was just sent, one lost packet, nothing to acknowledge, a peer that ends it.
+    assert_eq!(ended(end::LOCAL_FIN, 0, 6, 0), (false, true));
+    assert_eq!(ended(end::LOCAL_FIN, 1, 6, 0), (false, true));
+    assert_eq!(ended(end::LOCAL_FIN, 4, 0, 0), (false, true));
+    assert_eq!(ended(end::PEER_FIN, 4, 6, 0), (false, true));
+    assert_eq!(ended(end::CLOSE, 15, 24, 110), (false, false));
+}
+
+#[test]
+fn a_source_is_at_fault_only_where_no_route_explains_the_errno() {
+    let (v4, v6) = (|last| Address::mapped(u32::from_ne_bytes([192, 0, 2, last])), Address::from_words([1, 2, 3, 4]));
+    let loopback = Address::mapped(u32::from_ne_bytes([127, 0, 0, 1]));
+    let loopback_v6 = Address::from_words([0, 0, 0, u32::from_ne_bytes([0, 0, 0, 1])]);
+    for (is_at_fault, errno, source, destination) in [
+        (true, 22, loopback, v4(1)),
+        (true, 101, v6, v4(1)),
+        (true, 97, loopback, v6),
+        // A blackhole route; no route; a route that is prohibited.
+        (false, 22, v4(2), v4(1)),
+        (false, 22, loopback_v6, v6),
+        (false, 22, Address::UNSPECIFIED, v4(1)),
+        (false, 101, loopback, v4(1)),
+        (false, 101, Address::UNSPECIFIED, v6),
+        (false, 13, loopback, v4(1)),
+    ] {
+        assert_eq!(is_source_at_fault(errno, source, destination), is_at_fault, "{errno} {source:?} {destination:?}");
     }
 }
 

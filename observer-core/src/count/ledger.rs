@@ -37,6 +37,8 @@ pub struct Ledger {
     /// What else a reader of the numbers must know, by cause; not part of the
     /// balance.
     pub remarks: Vec<(&'static str, u64)>,
+    /// What no hook of this kernel sees: it is in none of these numbers.
+    pub unseen: Vec<&'static str>,
     /// The destinations that failed last, in no order.
     pub destinations: Vec<DestinationSummary>,
 }
@@ -81,6 +83,7 @@ impl Ledger {
                 ("not read before the end", totals.events().saturating_sub(events_delivered)),
             ],
             remarks: remarks(totals),
+            unseen: Vec::new(),
             destinations: totals.destinations.iter().map(destination).collect(),
         }
     }
@@ -105,6 +108,16 @@ impl Ledger {
     pub fn imbalance(&self) -> i128 {
         let accounted = [self.outcomes_total(), self.in_flight, self.lost_total()];
         i128::from(self.attempts) - accounted.into_iter().map(i128::from).sum::<i128>()
+    }
+}
+
+/// Whether a ledger balances, in words, where `imbalance` is missing and some things cannot be
+/// seen at all.
+pub fn judgement(imbalance: i128, is_all_seen: bool) -> String {
+    match imbalance {
+        0 if is_all_seen => "balances".to_owned(),
+        0 => "balances, without what cannot be seen".to_owned(),
+        by => format!("DOES NOT BALANCE by {by}"),
     }
 }
 

@@ -36,8 +36,12 @@ pub struct Attempt {
     pub syn_retransmits: u16,
     /// SYNs that this host dropped itself.
     pub syn_drops: u16,
+    /// Answers to the SYN that this host dropped itself.
+    pub answer_drops: u16,
     /// Payload bytes received.
     pub bytes_received: u64,
+    /// Bytes sent and not acknowledged, of a session that stalled.
+    pub unacked_bytes: u32,
     /// The deciding facts.
     pub code: EndCode,
     /// TTL or hop limit of the RST.
@@ -108,7 +112,9 @@ impl Attempt {
             dport: record.dport,
             syn_retransmits: record.syn_retransmits,
             syn_drops: record.syn_drops,
+            answer_drops: record.answer_drops,
             bytes_received: record.bytes_received,
+            unacked_bytes: record.unacked_bytes,
             code: record.code,
             rst_ttl: non_zero(record.rst_ttl),
             icmp_ttl: non_zero(record.icmp_ttl),

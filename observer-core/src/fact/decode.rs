@@ -73,6 +73,9 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
         rst_ttl: u8::from_ne_bytes(take(&mut bytes)),
         icmp_ttl: u8::from_ne_bytes(take(&mut bytes)),
         epoch: u16::from_ne_bytes(take(&mut bytes)),
+        unacked_bytes: u32::from_ne_bytes(take(&mut bytes)),
+        answer_drops: u16::from_ne_bytes(take(&mut bytes)),
+        reserved: u16::from_ne_bytes(take(&mut bytes)),
         counters: DestinationCounters {
             since_ns: u64::from_ne_bytes(take(&mut bytes)),
             attempts: u64::from_ne_bytes(take(&mut bytes)),
@@ -169,6 +172,9 @@ mod tests {
             rst_ttl: 21,
             icmp_ttl: 22,
             epoch: 26,
+            unacked_bytes: 28,
+            answer_drops: 29,
+            reserved: 0,
             counters: DestinationCounters { since_ns: 27, attempts: 23, established: 24, fastest_handshake_ns: 25 },
         }
     }

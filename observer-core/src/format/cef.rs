@@ -148,6 +148,9 @@ fn evidence(event: &Event) -> Option<String> {
     word("icmp", evidence.icmp_type.zip(evidence.icmp_code).map(|(kind, code)| format!("{kind}/{code}")));
     word("icmp_from", evidence.icmp_from.map(|from| from.to_string()));
     word("syn_drops", evidence.syn_drops.map(|drops| drops.to_string()));
+    word("answer_drops", evidence.answer_drops.map(|drops| drops.to_string()));
+    word("unacked_bytes", evidence.unacked_bytes.map(|bytes| bytes.to_string()));
+    word("redirected", evidence.redirected.then(|| "true".to_owned()));
     word("missing", (!evidence.missing.is_empty()).then(|| evidence.missing.join(",")));
     (!words.is_empty()).then(|| words.join(" "))
 }

@@ -80,7 +80,10 @@ fn evidence(message: &mut Object<'_>, evidence: &Evidence) -> serde_json::Result
     message.put("_evidence_icmp_from", evidence.icmp_from)?;
     message.put("_evidence_icmp_ttl", evidence.icmp_ttl)?;
     message.put("_evidence_syn_drops", evidence.syn_drops)?;
+    message.put("_evidence_answer_drops", evidence.answer_drops)?;
     message.put("_evidence_bytes_received", evidence.bytes_received)?;
+    message.put("_evidence_unacked_bytes", evidence.unacked_bytes)?;
+    message.put("_evidence_redirected", evidence.redirected.then_some("true"))?;
     message.put("_evidence_missing", list(&evidence.missing))
 }
 

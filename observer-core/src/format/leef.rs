@@ -117,6 +117,9 @@ fn evidence(event: &Event, out: &mut Vec<u8>) {
     optional("icmpCode", evidence.icmp_code, out);
     optional("icmpFrom", evidence.icmp_from, out);
     optional("synDrops", evidence.syn_drops, out);
+    optional("answerDrops", evidence.answer_drops, out);
+    optional("unackedBytes", evidence.unacked_bytes, out);
+    optional("redirected", evidence.redirected.then_some("true"), out);
     if !evidence.missing.is_empty() {
         pair("missing", evidence.missing.join(","), out);
     }

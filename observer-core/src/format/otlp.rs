@@ -240,6 +240,9 @@ impl Attributes<'_> {
         self.number("observer.icmp_code", evidence.icmp_code)?;
         self.shown("observer.icmp_from", evidence.icmp_from)?;
         self.number("observer.syn_drops", evidence.syn_drops)?;
+        self.number("observer.answer_drops", evidence.answer_drops)?;
+        self.number("observer.unacked_bytes", evidence.unacked_bytes)?;
+        self.text("observer.redirected", evidence.redirected.then_some("true"))?;
         let missing = (!evidence.missing.is_empty()).then(|| evidence.missing.join(","));
         self.text("observer.missing", missing)
     }

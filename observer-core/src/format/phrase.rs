@@ -52,11 +52,14 @@ fn refused(event: &Event, reason: Reason) -> Option<String> {
     }
     Some(match event.origin? {
         Origin::Remote => format!("refused by the remote host: RST{after}"),
+        Origin::Local if event.evidence.redirected => {
+            format!("refused by this host itself in the remote host's name: RST{after}")
+        }
         Origin::Local => format!("refused by this host itself: RST{after}"),
         Origin::SuspectedMiddlebox => {
             format!("refused in the remote host's name, by a suspected middlebox: RST{after}{}", rst_ttl(event))
         }
-        Origin::Unknown => format!("refused by the remote host, or by this host's own firewall: RST{after}"),
+        Origin::Unknown => format!("refused by the remote host, or by this host itself: RST{after}"),
         Origin::Network | Origin::None => return None,
     })
 }
@@ -66,7 +69,10 @@ fn timeout(event: &Event, reason: Reason) -> Option<String> {
     Some(match reason {
         Reason::SynTimeout => format!("no answer: the kernel gave up{}{tried}", after(event.elapsed)),
         Reason::Abandoned => format!("no answer: {} gave up{}{tried}", who(event), after(event.elapsed)),
-        Reason::Stalled => format!("accepted, then silence: the kernel gave up{}", after(in_session(event))),
+        Reason::Stalled => {
+            let who = if event.errno.is_some() { "the kernel".to_owned() } else { who(event) };
+            format!("accepted, then silence: {who} gave up{}{}", after(in_session(event)), unacked(event))
+        }
         Reason::Unknown => format!("no answer{}{tried}; how it ended is not known", after(event.elapsed)),
         _ => return None,
     })
@@ -77,7 +83,7 @@ fn unreachable(event: &Event, reason: Reason) -> Option<String> {
         Reason::NoNeighbour => no_neighbour(event),
         Reason::NoRoute => format!("no route to the destination from this host{}", errno(event)),
         Reason::RouteProhibited => format!("this host's routing table prohibits the destination{}", errno(event)),
-        Reason::IcmpNetUnreachable | Reason::IcmpHostUnreachable => {
+        Reason::IcmpNetUnreachable | Reason::IcmpHostUnreachable | Reason::IcmpTimeExceeded => {
             format!("reported {}: ICMP {}{}", by_whom(event)?, icmp(event, reason)?, after(event.elapsed))
         }
         _ => return None,
@@ -98,7 +104,12 @@ fn blocked(event: &Event, reason: Reason) -> Option<String> {
         }
         Reason::LocalFirewall => format!("this host's own firewall dropped the SYN{}", drops(event)),
         Reason::PermissionDenied => format!("this host does not permit the connection{}", errno(event)),
+        Reason::SecurityPolicy => format!("a security policy of this host refused connect(){}", errno(event)),
         Reason::PortsExhausted => format!("no free local port on this host{}", errno(event)),
+        Reason::NoSourceAddress if event.src.ip.is_some() && event.errno.as_deref() != Some("EADDRNOTAVAIL") => {
+            let source = event.src.ip.map(|ip| ip.to_string()).unwrap_or_default();
+            format!("bound to {source}, from which the destination cannot be reached{}", errno(event))
+        }
         Reason::NoSourceAddress => format!("no usable source address on this host{}", errno(event)),
         Reason::Unknown => format!("this host could not connect{}; why is not known", errno(event)),
         _ => return None,
@@ -110,6 +121,7 @@ fn cancelled(event: &Event, reason: Reason) -> Option<String> {
     Some(match reason {
         Reason::Early => format!("cancelled by {}{after}, before any answer", who(event)),
         Reason::ProcessExit => format!("{} exited{after}, before any answer", who(event)),
+        Reason::Destroyed => format!("socket destroyed on this host{after}, as by ss -K"),
         Reason::Unknown => format!("ended{after}{} without an answer; why is not known", errno(event)),
         _ => return None,
     })
@@ -119,6 +131,7 @@ fn cancelled(event: &Event, reason: Reason) -> Option<String> {
 fn session(event: &Event) -> Option<String> {
     let after = after(in_session(event));
     let whom = match event.origin {
+        Some(Origin::Local) if event.evidence.redirected => "this host itself in the remote host's name",
         Some(Origin::Local) => "this host itself",
         _ => "the remote host",
     };
@@ -164,6 +177,7 @@ fn icmp(event: &Event, reason: Reason) -> Option<String> {
         Reason::IcmpProtocolUnreachable => "protocol unreachable",
         Reason::IcmpNetUnreachable => "network unreachable",
         Reason::IcmpHostUnreachable => "host unreachable",
+        Reason::IcmpTimeExceeded => "time exceeded",
         _ => return None,
     };
     let numbers = event.evidence.icmp_type.zip(event.evidence.icmp_code);
@@ -203,6 +217,10 @@ fn drops(event: &Event) -> String {
 
 fn errno(event: &Event) -> String {
     event.errno.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+}
+
+fn unacked(event: &Event) -> String {
+    event.evidence.unacked_bytes.map(|bytes| format!(", {bytes} bytes not acknowledged")).unwrap_or_default()
 }
 
 fn rst_ttl(event: &Event) -> String {

@@ -100,7 +100,10 @@ fn evidence(event: &Event, out: &mut Vec<u8>) {
     optional("icmp_from", evidence.icmp_from, out);
     optional("icmp_ttl", evidence.icmp_ttl, out);
     optional("syn_drops", evidence.syn_drops, out);
+    optional("answer_drops", evidence.answer_drops, out);
     optional("bytes_received", evidence.bytes_received, out);
+    optional("unacked_bytes", evidence.unacked_bytes, out);
+    optional("redirected", evidence.redirected.then_some("true"), out);
     if !evidence.missing.is_empty() {
         parameter("missing", evidence.missing.join(","), out);
     }

@@ -122,12 +122,15 @@ pub enum Reason {
     SynTimeout,
     /// The application gave up, after a SYN retransmit or one second.
     Abandoned,
-    /// In session, then the peer fell silent until the kernel gave up.
+    /// In session, then the peer stopped acknowledging what was sent, until the kernel or the
+    /// application gave up.
     Stalled,
     /// IPv4 3/0 and its kin, IPv6 1/0.
     IcmpNetUnreachable,
     /// IPv4 3/1 and its kin, IPv6 1/3.
     IcmpHostUnreachable,
+    /// IPv4 11, IPv6 3: a router found the hop limit used up, as in a loop of routes.
+    IcmpTimeExceeded,
     /// The next hop did not answer ARP or NDP.
     NoNeighbour,
     /// Our routing table has no usable route.
@@ -136,11 +139,14 @@ pub enum Reason {
     RouteProhibited,
     /// Netfilter, or a BPF program of this host, dropped or rejected the SYN.
     LocalFirewall,
-    /// connect() was not permitted: EPERM or EACCES.
+    /// connect() was not permitted: EPERM.
     PermissionDenied,
+    /// A security module refused connect(): SELinux, AppArmor, Landlock.
+    SecurityPolicy,
     /// No free local port.
     PortsExhausted,
-    /// No usable source address.
+    /// No usable source address, or the one that the socket is bound to cannot reach the
+    /// destination.
     NoSourceAddress,
     /// Before a single byte of the banner.
     BeforeBanner,
@@ -152,6 +158,8 @@ pub enum Reason {
     Early,
     /// The process exited.
     ProcessExit,
+    /// Somebody destroyed the socket, as `ss -K` does.
+    Destroyed,
     /// The evidence is missing; the event says which. Also a reason of a later version.
     #[serde(other)]
     Unknown,
@@ -170,11 +178,13 @@ impl Reason {
             Self::Stalled => "stalled",
             Self::IcmpNetUnreachable => "icmp-net-unreachable",
             Self::IcmpHostUnreachable => "icmp-host-unreachable",
+            Self::IcmpTimeExceeded => "icmp-time-exceeded",
             Self::NoNeighbour => "no-neighbour",
             Self::NoRoute => "no-route",
             Self::RouteProhibited => "route-prohibited",
             Self::LocalFirewall => "local-firewall",
             Self::PermissionDenied => "permission-denied",
+            Self::SecurityPolicy => "security-policy",
             Self::PortsExhausted => "ports-exhausted",
             Self::NoSourceAddress => "no-source-address",
             Self::BeforeBanner => "before-banner",
@@ -182,6 +192,7 @@ impl Reason {
             Self::NoBanner => "no-banner",
             Self::Early => "early",
             Self::ProcessExit => "process-exit",
+            Self::Destroyed => "destroyed",
             Self::Unknown => "unknown",
         }
     }
@@ -239,6 +250,8 @@ impl Verdict {
         Self { label, reason: Some(reason), origin: Some(origin), active_refusal }
     }
 
+    const DESTROYED: Self = Self::new(Label::Cancelled, Reason::Destroyed, Origin::Local, false);
+
     const CONNECTED: Self = Self { label: Label::Connected, reason: None, origin: None, active_refusal: false };
 
     /// True for everything but `connected`.
@@ -251,7 +264,7 @@ impl Verdict {
 /// outcome give the reason `unknown`.
 pub fn label(code: &EndCode) -> Verdict {
     match code.phase {
-        phase::CONNECT => label_connect(code.sk_err),
+        phase::CONNECT => label_connect(code),
         phase::ESTABLISHED => label_session(code),
         _ => label_handshake(code),
     }
@@ -263,16 +276,21 @@ const EINVAL: u16 = libc::EINVAL as u16;
 const ENOPROTOOPT: u16 = libc::ENOPROTOOPT as u16;
 const EADDRNOTAVAIL: u16 = libc::EADDRNOTAVAIL as u16;
 const ENETUNREACH: u16 = libc::ENETUNREACH as u16;
+const ECONNABORTED: u16 = libc::ECONNABORTED as u16;
 const ETIMEDOUT: u16 = libc::ETIMEDOUT as u16;
 const ECONNREFUSED: u16 = libc::ECONNREFUSED as u16;
 const EHOSTUNREACH: u16 = libc::EHOSTUNREACH as u16;
 
 /// connect() failed before SYN-SENT: only this host has spoken.
-fn label_connect(errno: u16) -> Verdict {
-    let (label, reason, active) = match errno {
+fn label_connect(code: &EndCode) -> Verdict {
+    let has = |bit| code.facts & bit != 0;
+    let (label, reason, active) = match code.sk_err {
+        _ if has(fact::SOURCE_UNUSABLE) => (Label::Blocked, Reason::NoSourceAddress, false),
         // A blackhole route answers EINVAL, an unreachable one EHOSTUNREACH.
         ENETUNREACH | EHOSTUNREACH | EINVAL => (Label::Unreachable, Reason::NoRoute, false),
-        // A prohibit route; connect() itself has no other EACCES for TCP.
+        // A security module is asked before a route is looked for, and connect() itself has no
+        // EACCES but that of a prohibit route.
+        EACCES if has(fact::BEFORE_ROUTE) => (Label::Blocked, Reason::SecurityPolicy, true),
         EACCES => (Label::Unreachable, Reason::RouteProhibited, false),
         EPERM => (Label::Blocked, Reason::PermissionDenied, true),
         EADDRNOTAVAIL => (Label::Blocked, Reason::NoSourceAddress, false),
@@ -284,15 +302,17 @@ fn label_connect(errno: u16) -> Verdict {
 fn label_session(code: &EndCode) -> Verdict {
     let has = |bit| code.facts & bit != 0;
     let banner = has(fact::BYTES_RECEIVED);
+    let peer = if has(fact::LOOPBACK | fact::ANSWER_FROM_LOOPBACK) { Origin::Local } else { Origin::Remote };
     if has(fact::RST) {
         let reason = if banner { Reason::MidSession } else { Reason::BeforeBanner };
-        let origin = if has(fact::LOOPBACK | fact::RST_FROM_LOOPBACK) { Origin::Local } else { Origin::Remote };
-        return Verdict::new(Label::Reset, reason, origin, true);
+        return Verdict::new(Label::Reset, reason, peer, true);
     }
     match (code.end, code.sk_err) {
         (end::CLOSE, ETIMEDOUT) => Verdict::new(Label::Timeout, Reason::Stalled, Origin::None, false),
+        (_, ECONNABORTED) => Verdict::DESTROYED,
+        _ if has(fact::UNACKED) => Verdict::new(Label::Timeout, Reason::Stalled, Origin::None, false),
         _ if banner => Verdict::CONNECTED,
-        (end::PEER_FIN, _) => Verdict::new(Label::Closed, Reason::BeforeBanner, Origin::Remote, false),
+        (end::PEER_FIN, _) => Verdict::new(Label::Closed, Reason::BeforeBanner, peer, false),
         (end::DESTROYED | end::REPLACED, _) => Verdict::new(Label::Silent, Reason::Unknown, Origin::Unknown, false),
         _ => Verdict::new(Label::Silent, Reason::NoBanner, Origin::None, false),
     }
@@ -321,7 +341,7 @@ fn label_handshake(code: &EndCode) -> Verdict {
 
 /// An errno that only an answer can have caused.
 fn answered(code: &EndCode) -> bool {
-    code.soft_err != 0 || !matches!(code.sk_err, 0 | ETIMEDOUT)
+    code.soft_err != 0 || !matches!(code.sk_err, 0 | ETIMEDOUT | ECONNABORTED)
 }
 
 fn is_silence(code: &EndCode) -> bool {
@@ -334,7 +354,7 @@ fn label_rst(code: &EndCode) -> Verdict {
     if dropped {
         return Verdict::new(Label::Blocked, Reason::LocalFirewall, Origin::Local, true);
     }
-    let local = has(fact::LOOPBACK | fact::RST_FROM_LOOPBACK);
+    let local = has(fact::LOOPBACK | fact::ANSWER_FROM_LOOPBACK);
     let origin = if local { Origin::Local } else { Origin::Remote };
     Verdict::new(Label::Refused, Reason::Rst, origin, true)
 }
@@ -372,8 +392,8 @@ fn icmp_origin(code: &EndCode) -> Origin {
     }
 }
 
-/// RFC 792 and RFC 1812 section 5.2.7.1 (IPv4 type 3), RFC 4443 section 3.1
-/// (IPv6 type 1).
+/// RFC 792 and RFC 1812 section 5.2.7.1 (IPv4 types 3 and 11), RFC 4443 sections 3.1 and 3.3
+/// (IPv6 types 1 and 3).
 fn icmp_reason(code: &EndCode) -> Option<(Label, Reason)> {
     let is_v6 = code.family == FAMILY_V6;
     match (is_v6, code.icmp_type, code.icmp_code) {
@@ -384,6 +404,7 @@ fn icmp_reason(code: &EndCode) -> Option<(Label, Reason)> {
         (false, 3, 1 | 5 | 7 | 8 | 12 | 14 | 15) | (true, 1, 2 | 3) => {
             Some((Label::Unreachable, Reason::IcmpHostUnreachable))
         }
+        (false, 11, _) | (true, 3, _) => Some((Label::Unreachable, Reason::IcmpTimeExceeded)),
         // Also 3/4 and 2/0: a packet that is too big is no answer to a SYN.
         _ => None,
     }
@@ -407,8 +428,13 @@ fn label_silence(code: &EndCode) -> Verdict {
     let waited = has(fact::SYN_RETRANSMITTED | fact::ONE_SECOND);
     let timeout = |reason| Verdict::new(Label::Timeout, reason, Origin::None, false);
     let cancelled = |reason| Verdict::new(Label::Cancelled, reason, Origin::None, false);
+    let is_silent = code.sk_err == ETIMEDOUT || (code.sk_err == 0 && waited && has(fact::SHUTDOWN));
     match code.sk_err {
+        _ if is_silent && has(fact::SOURCE_UNUSABLE) => {
+            Verdict::new(Label::Blocked, Reason::NoSourceAddress, Origin::Local, false)
+        }
         ETIMEDOUT => timeout(Reason::SynTimeout),
+        ECONNABORTED => Verdict::DESTROYED,
         0 if code.end != end::CLOSE && !has(fact::SHUTDOWN) => {
             if waited {
                 timeout(Reason::Unknown)

@@ -59,9 +59,9 @@ impl Fingerprint {
     }
 }
 
-/// The verdict of one who cannot see the SYNs that this host drops: a RST that
-/// comes at once may be this host's own firewall's.
-pub fn without_syn_drops(attempt: &Attempt, verdict: Verdict) -> Verdict {
+/// The verdict of one who cannot see the SYNs that this host drops, or by which interface a
+/// RST came: one that comes at once may be this host's own.
+pub fn without_local_evidence(attempt: &Attempt, verdict: Verdict) -> Verdict {
     if is_remote_rst(verdict) && attempt.elapsed.is_none_or(|elapsed| elapsed < LATENCY_NOISE) {
         return Verdict { origin: Some(Origin::Unknown), ..verdict };
     }
@@ -149,7 +149,7 @@ mod tests {
     fn a_rst_at_once_is_anybodys_where_dropped_syns_are_not_seen() {
         let origin = |elapsed_us| {
             let attempt = refused(elapsed_us, None);
-            super::without_syn_drops(&attempt, label(&attempt.code)).origin
+            super::without_local_evidence(&attempt, label(&attempt.code)).origin
         };
         assert_eq!(origin(40), Some(Origin::Unknown));
         assert_eq!(origin(20_000), Some(Origin::Remote));

@@ -122,9 +122,18 @@ pub struct Evidence {
     /// SYNs that this host dropped itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_drops: Option<u16>,
+    /// Answers to the SYN that this host dropped itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_drops: Option<u16>,
     /// Payload bytes received, where the connection was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_received: Option<u64>,
+    /// Bytes that were sent and that the peer had not acknowledged when the session stalled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_bytes: Option<u32>,
+    /// This host itself answered in the destination's name: it redirects the connection.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub redirected: bool,
     /// Evidence that this kernel, or these privileges, withheld.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Cow<'static, str>>,
@@ -289,6 +298,10 @@ fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Su
         icmp_from: attempt.icmp_from,
         icmp_ttl: attempt.icmp_ttl,
         syn_drops: Some(attempt.syn_drops).filter(|&drops| drops > 0),
+        answer_drops: Some(attempt.answer_drops).filter(|&drops| drops > 0),
+        unacked_bytes: Some(attempt.unacked_bytes)
+            .filter(|&bytes| bytes > 0 && verdict.reason == Some(Reason::Stalled)),
+        redirected: attempt.code.facts & (fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK) == fact::ANSWER_FROM_LOOPBACK,
         bytes_received: (attempt.code.phase == phase::ESTABLISHED).then_some(attempt.bytes_received),
         missing: missing(attempt, verdict, able, &around.missing),
     }
@@ -304,6 +317,7 @@ fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'s
                 | Reason::IcmpProtocolUnreachable
                 | Reason::IcmpNetUnreachable
                 | Reason::IcmpHostUnreachable
+                | Reason::IcmpTimeExceeded
         )
     );
     let mut missing = Vec::new();
@@ -316,6 +330,13 @@ fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'s
     need(has(fact::LATE_START), "process");
     need(verdict.reason == Some(Reason::Unknown), "end");
     need(has(fact::RST) && attempt.rst_ttl.is_none(), "rst_ttl");
+    let is_connect = attempt.code.phase == phase::CONNECT;
+    let is_denied = is_connect && i32::from(attempt.code.sk_err) == libc::EACCES;
+    need(is_denied && !has(fact::BEFORE_ROUTE | fact::AFTER_ROUTE), "connect_order");
+    // An IPv4 source address that is no longer this host's gives the same errno as no route.
+    let may_be_gone = attempt.saddr.is_some_and(|source| source.is_ipv4() && !source.is_loopback());
+    let is_no_route = is_connect && i32::from(attempt.code.sk_err) == libc::ENETUNREACH;
+    need(is_no_route && may_be_gone && !has(fact::SOURCE_UNUSABLE), "src_is_local");
     need(is_icmp && !has(fact::ICMP), "icmp_type");
     need(is_icmp && !has(fact::ICMP_SENDER), "icmp_from");
     // This host's own firewall looks like each of these to who cannot see it drop.

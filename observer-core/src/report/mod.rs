@@ -339,6 +339,9 @@ pub enum Account {
         events_lost: Vec<Cause>,
         /// What else a reader must know.
         remarks: Vec<Cause>,
+        /// What no hook of this kernel sees: it is in none of these numbers.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unseen: Vec<&'static str>,
     },
 }
 
@@ -367,6 +370,7 @@ impl Account {
             events: *events,
             events_lost: causes(&[("ring buffer full", account.events_lost), ("this reader was too slow", *too_slow)]),
             remarks: Vec::new(),
+            unseen: Vec::new(),
         }
     }
 
@@ -384,6 +388,7 @@ impl Account {
             events: ledger.events_delivered,
             events_lost: causes(&ledger.events_lost),
             remarks: causes(&ledger.remarks),
+            unseen: ledger.unseen.clone(),
         }
     }
 }

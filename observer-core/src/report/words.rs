@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::{Account, Cause, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
 use crate::format::span::span;
 use crate::label::Label;
+use crate::ledger::judgement;
 use crate::sanitize::sanitize;
 use crate::scope::sentences;
 
@@ -127,11 +128,8 @@ pub(super) fn account(account: &Account) -> Vec<String> {
         Account::History { attempts, events, counted_only } => vec![format!(
             "attempts {attempts} = events {events} + counted only {counted_only} (event lost, or not kept any more)"
         )],
-        Account::Live { attempts, outcomes, in_flight, lost, imbalance, events, events_lost, remarks } => {
-            let judgement = match imbalance {
-                0 => "balances".to_owned(),
-                by => format!("DOES NOT BALANCE by {by}"),
-            };
+        Account::Live { attempts, outcomes, in_flight, lost, imbalance, events, events_lost, remarks, unseen } => {
+            let judgement = judgement(i128::from(*imbalance), unseen.is_empty());
             let (lost_total, lost) = causes(lost);
             let (missed, why) = causes(events_lost);
             let mut lines = vec![
@@ -141,6 +139,7 @@ pub(super) fn account(account: &Account) -> Vec<String> {
                 ),
                 format!("events: {events} delivered, {missed} lost{why}"),
             ];
+            lines.extend(unseen.iter().map(|what| format!("cannot see: {what}")));
             lines.extend(remarks.iter().map(|remark| format!("note: {}: {}", remark.cause, remark.count)));
             lines
         }

@@ -86,6 +86,7 @@ fn reason(reason: Reason) -> Reason {
         | Reason::Early
         | Reason::ProcessExit
         | Reason::Unknown => reason,
+        Reason::IcmpTimeExceeded | Reason::SecurityPolicy | Reason::Destroyed => Reason::Unknown,
     }
 }
 

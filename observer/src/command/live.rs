@@ -467,6 +467,7 @@ impl Live {
             ("events without a name that was not found in time", self.unnamed()),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];
+        ledger.unseen = self.session.unseen();
         ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
         ledger
     }

@@ -145,7 +145,7 @@ impl From<&history::Status> for HistoryMetrics {
 pub(super) fn hook(report: &HookReport) -> Option<HookMetrics> {
     let group = match report.hook.group {
         Group::Core | Group::Unpreempted => "core",
-        Group::ConnectFunction | Group::ConnectSyscall => "connect",
+        Group::ConnectFunction | Group::ConnectSyscall | Group::FastOpen => "connect",
         Group::Evidence => "evidence",
     };
     let is_attached = report.is_attached();

@@ -52,6 +52,8 @@ pub enum Group {
     ConnectFunction,
     /// The same by system call, where the cheap way does not load.
     ConnectSyscall,
+    /// The same of sendto(MSG_FASTOPEN).
+    FastOpen,
 }
 
 /// A kernel program and the kernel symbol that it is attached to.
@@ -132,7 +134,7 @@ pub const HOOKS: &[Hook] = &[
         group: Group::Evidence,
         since: "5.11",
         gives: "TTL and interface of a RST",
-        lost_without: "origin suspected-middlebox by TTL",
+        lost_without: "origin suspected-middlebox by TTL; a RST of this host itself in another's name",
     },
     Hook {
         program: "tcp_v4_err",
@@ -150,7 +152,7 @@ pub const HOOKS: &[Hook] = &[
         group: Group::Evidence,
         since: "5.5",
         gives: "ICMPv6 errors: type, code and sender",
-        lost_without: "ICMPv6 code 1/5 and 1/6 told from 1/1; who sent an ICMPv6 error",
+        lost_without: "ICMPv6 code 1/5 and 1/6 told from 1/1, time exceeded from address unreachable; who sent an ICMPv6 error",
     },
     Hook {
         program: "inet_sock_set_state_classic",
@@ -170,6 +172,15 @@ pub const HOOKS: &[Hook] = &[
         since: "5.10",
         gives: "connect() that fails before SYN-SENT",
         lost_without: LOST_WITHOUT_CONNECT,
+    },
+    Hook {
+        program: "fast_open_exit",
+        symbol: "__inet_stream_connect",
+        kind: Kind::Fexit { params: 5 },
+        group: Group::FastOpen,
+        since: "4.13",
+        gives: "the same by sendto(MSG_FASTOPEN)",
+        lost_without: "sendto(MSG_FASTOPEN) that fails before a SYN",
     },
     raw(
         "io_uring_complete",
@@ -200,7 +211,7 @@ pub const HOOKS: &[Hook] = &[
 ];
 
 const LOST_WITHOUT_CONNECT: &str =
-    "unreachable/no-route, route-prohibited; blocked/permission-denied, no-source-address";
+    "unreachable/no-route, route-prohibited; blocked/permission-denied, security-policy, no-source-address";
 
 /// What became of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]

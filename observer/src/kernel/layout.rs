@@ -67,6 +67,13 @@ const MEMBERS: &[Member] = &[
     core("TCP_SEGS_IN", "tcp_sock", &["segs_in"]),
     core("TCP_TOTAL_RETRANS", "tcp_sock", &["total_retrans"]),
     core("TCP_BYTES_RECEIVED", "tcp_sock", &["bytes_received"]),
+    evidence("TCP_SND_UNA", "tcp_sock", &["snd_una"]),
+    evidence("TCP_SND_NXT", "tcp_sock", &["snd_nxt"]),
+    evidence("ICSK_RETRANSMITS", "inet_connection_sock", &["icsk_retransmits"]),
+    // It moved in Linux 5.16.
+    evidence("SOCK_RX_IFINDEX", "sock", &["sk_rx_dst_ifindex"]),
+    evidence("SOCK_RX_IFINDEX", "inet_sock", &["rx_dst_ifindex"]),
+    evidence("INET_FLOW_DADDR", "inet_sock", &["cork", "fl", "u", "ip4", "daddr"]),
     core("NET_INUM", "net", &["ns", "inum"]),
     core("DST_DEV", "dst_entry", &["dev"]),
     core("DEV_IFINDEX", "net_device", &["ifindex"]),

@@ -112,7 +112,7 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
         let mut pair = before.iter().filter(|report| report.hook.group == group).peekable();
         pair.peek().is_some() && pair.all(HookReport::is_attached)
     };
-    let is_connect = matches!(hook.group, Group::ConnectFunction | Group::ConnectSyscall);
+    let is_connect = matches!(hook.group, Group::ConnectFunction | Group::ConnectSyscall | Group::FastOpen);
     if is_connect && !layout.can_follow_connect {
         return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
     }

@@ -36,7 +36,7 @@ use btf::Btf;
 pub use counters::CounterMaps;
 use ring::Ring;
 
-use hooks::{HOOKS, HookReport};
+use hooks::{Group, HOOKS, HookReport};
 use layout::Layout;
 pub use privilege::{Environment, Tracefs, environment};
 pub use probers::{Admitted, CONNECTIONS, Probers};
@@ -189,6 +189,25 @@ impl Session {
             icmp_v6: has("tcp_v6_err"),
             syn_drops: has("kfree_skb"),
         }
+    }
+
+    /// What happens and no attached hook sees: no count has it.
+    pub fn unseen(&self) -> Vec<&'static str> {
+        let is_attached = |group| {
+            let mut of_group = self.reports.iter().filter(|report| report.hook.group == group).peekable();
+            of_group.peek().is_some() && of_group.all(HookReport::is_attached)
+        };
+        let has = |symbol| self.reports.iter().any(|report| report.hook.symbol == symbol && report.is_attached());
+        let by_function = is_attached(Group::ConnectFunction);
+        let by_syscall = has("sys_enter_connect") && has("sys_exit_connect");
+        let unseen = [
+            (by_function || by_syscall, "connect() that fails before a SYN"),
+            (by_function || has("io_uring_complete"), "connect by io_uring that fails before a SYN"),
+            (is_attached(Group::FastOpen), "sendto(MSG_FASTOPEN) that fails before a SYN"),
+            // Its socket is known by no hook but that of the connection within it.
+            (false, "connect() of an MPTCP socket that fails before a SYN"),
+        ];
+        unseen.into_iter().filter(|(is_seen, _)| !is_seen).map(|(_, what)| what).collect()
     }
 
     /// Takes every hook off, so that the counters stand still; what waits in the

@@ -225,7 +225,7 @@ fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -
         (Group::Unpreempted, _) => matches!(report.status, Status::Skipped(_)),
         // Of one symbol the first that attaches does the work.
         (_, symbol) if is_attached(symbol) => true,
-        (Group::Core, _) => false,
+        (Group::Core | Group::FastOpen, _) => false,
         (Group::Evidence, "tcp_v4_err") => environment.version() >= (5, 18) && is_attached("inet_sk_error_report"),
         (Group::Evidence, "inet_sk_error_report") => is_attached("tcp_v4_err"),
         (Group::Evidence, _) => hook.lost_without == "nothing",

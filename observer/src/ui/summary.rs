@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::table::{Align, columns};
-use crate::ledger::{DestinationSummary, Ledger, Outcome};
+use crate::ledger::{DestinationSummary, Ledger, Outcome, judgement};
 
 /// Destinations shown.
 const TOP: usize = 10;
@@ -30,6 +30,10 @@ pub fn render(ledger: &Ledger) -> String {
     }
     text.push_str(&balance(ledger));
     text.push_str(&events(ledger));
+    for what in &ledger.unseen {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "cannot see: {what}");
+    }
     for (cause, count) in ledger.remarks.iter().filter(|(_, count)| *count > 0) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "note:   {cause}: {count}");
@@ -91,10 +95,7 @@ fn mostly(((label, reason), count): (Outcome, u64)) -> String {
 }
 
 fn balance(ledger: &Ledger) -> String {
-    let judgement = match ledger.imbalance() {
-        0 => "balances".to_owned(),
-        by => format!("DOES NOT BALANCE by {by}"),
-    };
+    let judgement = judgement(ledger.imbalance(), ledger.unseen.is_empty());
     format!(
         "ledger: attempts {} = outcomes {} + in flight {} + lost {}{}: {judgement}\n",
         ledger.attempts,

@@ -9,15 +9,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use rustix::fs::Uid;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with, sockopt};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::addr::Ip;
 use crate::case::{Case, Family, Mode, Pace};
-use crate::connect::{Ending, converse, establish};
+use crate::connect::{Ending, SESSION_LIMIT, converse, destroyed, establish, leave_unread};
 use crate::role::{die_with, hurry, name_thread, own_pid};
 use crate::scenario::{Scenario, Verdict};
-use crate::{cgroup, sock};
+use crate::{cgroup, landlock, sock};
+
+/// Between banner and QUIT, where a client takes its time.
+const IDLE: Duration = Duration::from_millis(1500);
+/// When a client gives up on a session: time for three retransmission timeouts.
+const GIVE_UP: Duration = Duration::from_secs(3);
 
 /// What one attempt's process is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,6 +86,9 @@ pub(crate) fn run(order: &Order, parent: i32) -> Result<()> {
     // Held until the end: the only port that the attempt may use.
     let holder = (case.scenario == Scenario::PortsExhausted).then(|| hold_port(case.family)).transpose()?;
     let socket = prepare(case, order.pace, holder.as_ref())?;
+    if case.scenario == Scenario::SecurityPolicy {
+        landlock::deny_connect()?;
+    }
     perform(order, case, &socket)
 }
 
@@ -114,7 +123,10 @@ fn perform(order: &Order, case: Case, socket: &OwnedFd) -> Result<()> {
     let errno = match ending {
         Ending::Failed(errno) => Some(errno),
         Ending::GaveUp => None,
-        Ending::Connected => session(case.scenario, socket)?,
+        Ending::Connected => {
+            note_source(&mut seen, socket);
+            session(case.scenario, socket, &seen)?
+        }
     };
     note_source(&mut seen, socket);
     // The kernel disconnects a socket whose connect() it has failed, and forgets.
@@ -150,24 +162,45 @@ fn counting_retransmits(socket: &OwnedFd, connect: impl FnOnce() -> Result<Endin
 
 /// Not only for those that were accepted: io_uring calls an IPv4 socket connected
 /// that the own firewall rejects by ICMP, and the session then meets the errno.
-fn session(scenario: Scenario, socket: &OwnedFd) -> Result<Option<rustix::io::Errno>> {
+fn session(scenario: Scenario, socket: &OwnedFd, seen: &Observation) -> Result<Option<rustix::io::Errno>> {
     let wait = if scenario == Scenario::Silent { Duration::from_secs(1) } else { Duration::from_secs(5) };
-    let line: &[u8] = if scenario == Scenario::Success { b"QUIT\r\n" } else { b"EHLO client.example.net\r\n" };
+    let is_in_order = matches!(scenario, Scenario::Success | Scenario::MptcpSuccess | Scenario::Idle);
+    let line: &[u8] = if is_in_order { b"QUIT\r\n" } else { b"EHLO client.example.net\r\n" };
     if scenario == Scenario::Stalled {
         sockopt::set_tcp_user_timeout(socket, 2000).context("TCP_USER_TIMEOUT")?;
     }
-    converse(socket, wait, line)
+    match scenario {
+        Scenario::Unread => leave_unread(socket, wait),
+        Scenario::Idle => converse(socket, wait, IDLE, line, SESSION_LIMIT),
+        Scenario::StalledAbandoned => converse(socket, wait, Duration::ZERO, line, GIVE_UP),
+        Scenario::DestroyedInSession => destroyed(socket, wait, || report(seen)),
+        _ => converse(socket, wait, Duration::ZERO, line, SESSION_LIMIT),
+    }
 }
 
 /// A socket for the case, bound and tuned as the case wants it.
 fn prepare(case: Case, pace: Pace, holder: Option<&(OwnedFd, u16)>) -> Result<OwnedFd> {
-    let socket = open(case.family, case.mode == Mode::NonBlocking)?;
+    let is_mptcp = matches!(case.scenario, Scenario::MptcpSuccess | Scenario::MptcpClosedPort);
+    let protocol = is_mptcp.then_some(ipproto::MPTCP);
+    let socket = open_with(case.family, case.mode == Mode::NonBlocking, protocol)?;
     if let Some(source) = case.source() {
         bind(&socket, &case.family.address(source, 0)).with_context(|| format!("bind to {source}"))?;
     }
-    let is_kernels = matches!(case.scenario, Scenario::DropTimeout | Scenario::LocalFirewall(_, Verdict::Drop));
+    let is_kernels = matches!(
+        case.scenario,
+        Scenario::DropTimeout
+            | Scenario::LocalFirewall(_, Verdict::Drop)
+            | Scenario::AnswerDropped
+            | Scenario::BoundToLoopback
+    );
     if is_kernels && pace == Pace::Hurried {
         sock::set_syn_count(&socket, 1)?; // Gives up after 1 s + 2 s.
+    }
+    if case.scenario == Scenario::TimeExceeded {
+        match case.family.ip() {
+            Ip::V4 => sockopt::set_ip_ttl(&socket, 1).context("IP_TTL")?,
+            Ip::V6 => sockopt::set_ipv6_unicast_hops(&socket, Some(1)).context("IPV6_UNICAST_HOPS")?,
+        }
     }
     if let Some((_, port)) = holder {
         sock::set_only_port(&socket, *port)?;
@@ -176,9 +209,13 @@ fn prepare(case: Case, pace: Pace, holder: Option<&(OwnedFd, u16)>) -> Result<Ow
 }
 
 pub(crate) fn open(family: Family, nonblocking: bool) -> Result<OwnedFd> {
+    open_with(family, nonblocking, None)
+}
+
+fn open_with(family: Family, nonblocking: bool, protocol: Option<Protocol>) -> Result<OwnedFd> {
     let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = if nonblocking { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK } else { SocketFlags::CLOEXEC };
-    socket_with(domain, SocketType::STREAM, flags, None).context("socket")
+    socket_with(domain, SocketType::STREAM, flags, protocol).context("socket")
 }
 
 /// Occupies a port for every address.

@@ -1,6 +1,6 @@
 //! Scenario × family × mode: what the matrix of tests is made of.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub enum Mode {
     NonBlocking,
     /// IORING_OP_CONNECT.
     IoUring,
+    /// sendto(MSG_FASTOPEN) without data, as Exim connects.
+    FastOpen,
 }
 
 /// How long an attempt that nobody answers lasts.
@@ -61,12 +63,12 @@ pub fn matrix() -> Vec<Case> {
     let mut cases = Vec::new();
     for scenario in Scenario::all() {
         for family in [Family::V4, Family::V6, Family::Mapped] {
-            if scenario.exists_for(family.ip()) {
-                cases.extend([Mode::Blocking, Mode::NonBlocking, Mode::IoUring].map(|mode| Case {
-                    scenario,
-                    family,
-                    mode,
-                }));
+            // An IPv4 socket cannot be bound to an IPv6 address at all.
+            let is_possible = scenario != Scenario::BoundToOtherFamily || family != Family::V4;
+            if scenario.exists_for(family.ip()) && is_possible {
+                let modes =
+                    Mode::ALL.into_iter().filter(|&mode| mode != Mode::FastOpen || scenario.is_tried_by_fast_open());
+                cases.extend(modes.map(|mode| Case { scenario, family, mode }));
             }
         }
     }
@@ -93,18 +95,21 @@ impl Family {
     /// An address as a socket of this family wants it.
     pub(crate) fn address(self, ip: IpAddr, port: u16) -> SocketAddr {
         match (self, ip) {
-            (Self::Mapped, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), port),
+            (Self::Mapped | Self::V6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), port),
             _ => SocketAddr::new(ip, port),
         }
     }
 }
 
 impl Mode {
+    const ALL: [Self; 4] = [Self::Blocking, Self::NonBlocking, Self::IoUring, Self::FastOpen];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Blocking => "blocking",
             Self::NonBlocking => "nonblocking",
             Self::IoUring => "iouring",
+            Self::FastOpen => "fastopen",
         }
     }
 }
@@ -138,7 +143,7 @@ impl Case {
     pub const fn uid(self) -> u32 {
         match self.mode {
             Mode::NonBlocking => NOBODY,
-            Mode::Blocking | Mode::IoUring => 0,
+            Mode::Blocking | Mode::IoUring | Mode::FastOpen => 0,
         }
     }
 
@@ -147,6 +152,10 @@ impl Case {
     pub const fn since(self) -> (u32, u32) {
         match self.scenario {
             Scenario::PortsExhausted => (6, 3),
+            // Landlock knows of connect().
+            Scenario::SecurityPolicy => (6, 7),
+            // The client asks an MPTCP socket for TCP_INFO.
+            Scenario::MptcpSuccess | Scenario::MptcpClosedPort => (5, 16),
             _ => (5, 10),
         }
     }
@@ -155,20 +164,34 @@ impl Case {
     /// where nothing failed or nobody waited for it.
     pub const fn expected_errno(self) -> Option<&'static str> {
         Some(match self.scenario {
-            Scenario::ClosedPort | Scenario::RemoteReset(..) => "ECONNREFUSED",
+            Scenario::ClosedPort | Scenario::RemoteReset(..) | Scenario::MptcpClosedPort => "ECONNREFUSED",
+            Scenario::RedirectedRefused => "ECONNREFUSED",
             Scenario::LoopbackClosed | Scenario::OwnAddressClosed => "ECONNREFUSED",
-            Scenario::DropTimeout | Scenario::Stalled => "ETIMEDOUT",
+            Scenario::DropTimeout | Scenario::Stalled | Scenario::AnswerDropped => "ETIMEDOUT",
             Scenario::Icmp(kind, _) => kind.errno(),
             Scenario::ResetBeforeBanner | Scenario::ResetMidSession => "ECONNRESET",
+            Scenario::QueuedReset | Scenario::RedirectedReset => "ECONNRESET",
+            Scenario::Destroyed | Scenario::DestroyedInSession => "ECONNABORTED",
+            Scenario::TimeExceeded => "EHOSTUNREACH",
+            Scenario::BoundToLoopback => match self.family {
+                // Linux sends from ::1, and nobody can answer.
+                Family::V6 => "ETIMEDOUT",
+                Family::V4 | Family::Mapped => "EINVAL",
+            },
+            Scenario::BoundToOtherFamily => match self.family {
+                Family::V6 => "EAFNOSUPPORT",
+                Family::V4 | Family::Mapped => "ENETUNREACH",
+            },
             Scenario::LocalFirewall(_, verdict) => return self.local_errno(verdict),
             Scenario::NoRoute => "ENETUNREACH",
             Scenario::UnreachableRoute | Scenario::NoNeighbour => "EHOSTUNREACH",
-            Scenario::ProhibitRoute => "EACCES",
+            Scenario::ProhibitRoute | Scenario::SecurityPolicy => "EACCES",
             Scenario::BlackholeRoute => "EINVAL",
             Scenario::PortsExhausted | Scenario::NoSourceAddress => "EADDRNOTAVAIL",
             Scenario::CgroupDeny => "EPERM",
             Scenario::Success | Scenario::ClosedBeforeBanner | Scenario::Silent | Scenario::Killed => return None,
             Scenario::DropAbandoned | Scenario::DropAbandonedLate | Scenario::Cancelled => return None,
+            Scenario::StalledAbandoned | Scenario::Idle | Scenario::Unread | Scenario::MptcpSuccess => return None,
         })
     }
 
@@ -204,6 +227,13 @@ impl Case {
     /// Non-blocking ones and the closed port leave it to the kernel, as mail
     /// servers do.
     pub(crate) fn source(self) -> Option<IpAddr> {
+        match (self.scenario, self.family) {
+            (Scenario::BoundToLoopback, Family::V6) => return Some(Ipv6Addr::LOCALHOST.into()),
+            (Scenario::BoundToLoopback, _) => return Some(Ipv4Addr::LOCALHOST.into()),
+            (Scenario::BoundToOtherFamily, Family::V6) => return Some(addr::sources(Ip::V4)[0]),
+            (Scenario::BoundToOtherFamily, _) => return Some(addr::sources(Ip::V6)[0]),
+            _ => {}
+        }
         let unbound =
             matches!(self.scenario, Scenario::ClosedPort | Scenario::PortsExhausted | Scenario::NoSourceAddress);
         if unbound || (self.mode == Mode::NonBlocking && self.scenario != Scenario::Killed) {

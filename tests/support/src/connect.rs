@@ -10,12 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{RecvFlags, SendFlags, connect, getpeername, recv, send};
+use rustix::net::{RecvFlags, SendFlags, connect, getpeername, recv, send, sendto};
 
 use crate::case::Mode;
 
 /// A session that lasts longer than this is not what its scenario says.
-const SESSION_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const SESSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// How connect() ended for the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub(crate) fn establish(
             started();
             uring(socket, to, patience)
         }
+        Mode::FastOpen => {
+            started();
+            fast_open(socket, to)
+        }
     }
 }
 
@@ -52,6 +56,15 @@ fn blocking(socket: &OwnedFd, to: &SocketAddr, patience: Option<Duration>) -> Re
     Ok(match connect(socket, to) {
         Ok(()) => Ending::Connected,
         Err(Errno::INPROGRESS) => Ending::GaveUp, // SO_SNDTIMEO has passed.
+        Err(errno) => Ending::Failed(errno),
+    })
+}
+
+/// Without a cookie of an earlier connection this is connect() by another call.
+fn fast_open(socket: &OwnedFd, to: &SocketAddr) -> Result<Ending> {
+    let flags = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+    Ok(match sendto(socket, &[], flags, to) {
+        Ok(_) => Ending::Connected,
         Err(errno) => Ending::Failed(errno),
     })
 }
@@ -113,9 +126,36 @@ fn uring(socket: &OwnedFd, to: &SocketAddr, patience: Option<Duration>) -> Resul
     })
 }
 
-/// Waits for the banner, says one line, and stays until the session is over.
-/// The errno that ended it, if any.
-pub(crate) fn converse(socket: &OwnedFd, banner_wait: Duration, line: &[u8]) -> Result<Option<Errno>> {
+/// Waits for the banner, and leaves without reading it.
+pub(crate) fn leave_unread(socket: &OwnedFd, banner_wait: Duration) -> Result<Option<Errno>> {
+    wait(socket, PollFlags::IN, Some(Instant::now() + banner_wait))?;
+    Ok(None)
+}
+
+/// Waits for the banner, tells so, and stays until somebody else ends the session.
+pub(crate) fn destroyed(
+    socket: &OwnedFd,
+    banner_wait: Duration,
+    tell: impl FnOnce() -> Result<()>,
+) -> Result<Option<Errno>> {
+    let mut buffer = [0; 512];
+    if wait(socket, PollFlags::IN, Some(Instant::now() + banner_wait))? {
+        _ = recv(socket, &mut buffer, RecvFlags::empty()).context("the banner")?;
+    }
+    tell()?;
+    wait(socket, PollFlags::IN, Some(Instant::now() + SESSION_LIMIT))?;
+    Ok(recv(socket, &mut buffer, RecvFlags::DONTWAIT).err())
+}
+
+/// Waits for the banner, takes a pause, says one line, and stays until the session is over,
+/// at most for `limit`. The errno that ended it, if any.
+pub(crate) fn converse(
+    socket: &OwnedFd,
+    banner_wait: Duration,
+    pause: Duration,
+    line: &[u8],
+    limit: Duration,
+) -> Result<Option<Errno>> {
     let mut buffer = [0; 512];
     if !wait(socket, PollFlags::IN, Some(Instant::now() + banner_wait))? {
         return Ok(None);
@@ -125,10 +165,11 @@ pub(crate) fn converse(socket: &OwnedFd, banner_wait: Duration, line: &[u8]) -> 
         Ok(_) => {}
         Err(errno) => return Ok(Some(errno)),
     }
+    std::thread::sleep(pause);
     if let Err(errno) = send(socket, line, SendFlags::NOSIGNAL) {
         return Ok(Some(errno));
     }
-    let until = Instant::now() + SESSION_LIMIT;
+    let until = Instant::now() + limit;
     while wait(socket, PollFlags::IN, Some(until))? {
         match recv(socket, &mut buffer, RecvFlags::empty()) {
             Ok((_, 0)) => return Ok(None),

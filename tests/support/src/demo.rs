@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{Ip, destination};
 use crate::attempt::open;
 use crate::case::{Family, Mode};
-use crate::connect::{Ending, converse, establish};
+use crate::connect::{Ending, SESSION_LIMIT, converse, establish};
 use crate::icmp::Unreachable;
 use crate::role::name_thread;
 use crate::scenario::{Hop, Scenario, Tool, Verdict};
@@ -88,7 +88,7 @@ fn traffic(kind: Kind, port: u16, lane: u32) -> Result<()> {
         std::thread::sleep(kind.pause.mul_f64(0.5 + random.f64()));
         let socket = open(family, true)?;
         if establish(&socket, &to, Mode::NonBlocking, Some(kind.patience), || {})? == Ending::Connected {
-            converse(&socket, Duration::from_secs(2), b"QUIT\r\n")?;
+            converse(&socket, Duration::from_secs(2), Duration::ZERO, b"QUIT\r\n", SESSION_LIMIT)?;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,6 +24,9 @@ use crate::{blast, demo};
 const CONCURRENT: usize = 48;
 /// From the start of connect() to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_millis(300);
+
+/// How often sockets are destroyed that are to be.
+const DESTROY_EVERY: Duration = Duration::from_millis(300);
 
 /// Where the storm's processes find ports of their own: below the ephemeral ones.
 const STORM_PORTS: u16 = 30_000;
@@ -120,6 +124,9 @@ impl Lab {
         self.check_port(port)?;
         let denied = |case: &Case| case.scenario == Scenario::CgroupDeny;
         let cgroup = cases.iter().any(denied).then(DenyingCgroup::create).transpose()?;
+        let is_redirected =
+            |case: &Case| matches!(case.scenario, Scenario::RedirectedReset | Scenario::RedirectedRefused);
+        let _redirect = cases.iter().any(is_redirected).then(|| self.redirect()).transpose()?;
         let next = AtomicUsize::new(0);
         let work = || {
             let mut seen = Vec::new();
@@ -155,10 +162,24 @@ impl Lab {
             cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
         };
         let mut process = Process::start_quiet(&Role::Attempt { ns: self.client.path(), parent: own_pid(), order })?;
-        let Some(line) = process.line()? else {
+        let mut next_line = |port| {
+            let line = match case.scenario {
+                Scenario::Destroyed | Scenario::DestroyedInSession => {
+                    self.line_while_destroying(case, port, &mut process)
+                }
+                _ => process.line(),
+            };
+            if let Some(line) = line? {
+                return Ok(line);
+            }
             process.finish()?;
             bail!("the client ended without a word");
         };
+        let mut line = next_line(None)?;
+        if case.scenario == Scenario::DestroyedInSession {
+            let seen: Observation = serde_json::from_str(&line).with_context(|| format!("the client said {line}"))?;
+            line = next_line(seen.src_port)?;
+        }
         let mut seen: Observation = serde_json::from_str(&line).with_context(|| format!("the client said {line}"))?;
         ensure!(seen.pid == process.pid(), "the client is not the process that the lab started");
         if case.scenario == Scenario::Killed {
@@ -169,6 +190,36 @@ impl Lab {
             process.finish()?;
         }
         Ok(seen)
+    }
+
+    /// The client's next line. Until it comes, sockets to the case's destination are destroyed:
+    /// of a session only the one with this local port, once that is known.
+    fn line_while_destroying(&self, case: Case, port: Option<u16>, process: &mut Process) -> Result<Option<String>> {
+        let (said, is_said) = mpsc::channel::<()>();
+        let is_due = port.is_some() || case.scenario == Scenario::Destroyed;
+        std::thread::scope(|scope| {
+            let destroyer = scope.spawn(move || -> Result<()> {
+                while is_said.recv_timeout(DESTROY_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    if is_due {
+                        self.client.destroy_sockets(case.destination(), port)?;
+                    }
+                }
+                Ok(())
+            });
+            let line = process.line();
+            drop(said);
+            destroyer.join().unwrap_or_else(|_| bail!("the destroying thread panicked"))?;
+            line
+        })
+    }
+
+    /// Has the client redirect what goes to some destinations to itself. Ends with the process.
+    fn redirect(&self) -> Result<Process> {
+        let mut process = Process::start(&Role::Redirected { ns: self.client.path(), port: rules::REDIRECTED })?;
+        process.wait_ready().context("the listeners that the client redirects to")?;
+        // Another run may have left them.
+        self.client.nft(&format!("table inet redirects {{}}\nflush table inet redirects\n{}", rules::redirects()))?;
+        Ok(process)
     }
 
     /// Thousands of mixed attempts from a few processes; what each client saw.

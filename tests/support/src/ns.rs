@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -67,6 +68,21 @@ impl Namespace {
             Ip::V6 => "ip6tables-restore",
         };
         command("ip", &["netns", "exec", &self.name, program, "--noflush"], rules)
+    }
+
+    /// Destroys the TCP sockets to this destination, and from this local port if one is given,
+    /// as an administrator does.
+    pub(crate) fn destroy_sockets(&self, destination: IpAddr, port: Option<u16>) -> Result<()> {
+        let destination = match destination {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = port.map(|port| format!(":{port}"));
+        let mut arguments = vec!["netns", "exec", &self.name, "ss", "-K", "-t", "dst", &destination];
+        if let Some(port) = &port {
+            arguments.extend(["sport", "=", port]);
+        }
+        command("ip", &arguments, "")
     }
 
     /// Writes sysctls, given as paths below /proc/sys/net. One that this kernel

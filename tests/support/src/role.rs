@@ -22,6 +22,8 @@ pub(crate) enum Role {
     Relay { client: PathBuf, router: PathBuf, delay: Duration },
     /// Listens on the server.
     Server { ns: PathBuf, ports: Vec<u16> },
+    /// Resets what this host redirects to itself.
+    Redirected { ns: PathBuf, port: u16 },
     /// Makes one attempt.
     Attempt { ns: PathBuf, parent: i32, order: attempt::Order },
     /// Makes one process's share of a storm.
@@ -42,6 +44,10 @@ impl Role {
             Self::Server { ns, ports } => {
                 ns::enter(&ns)?;
                 server::run(&ports)
+            }
+            Self::Redirected { ns, port } => {
+                ns::enter(&ns)?;
+                server::reset_all(port)
             }
             Self::Attempt { ns, parent, order } => {
                 die_with(parent)?;

@@ -138,7 +138,6 @@ pub(crate) fn nft(node: Node) -> String {
     let mut rules =
         format!("table inet lab {{\n chain {hook} {{\n  type filter hook {hook} priority 0; policy accept;\n");
     for_each_rule(node, Tool::Nft, |ip, address, action| {
-        let field = if ip == Ip::V4 { "ip" } else { "ip6" };
         let action = match action {
             Action::Drop => "drop".to_owned(),
             // The client speaks, the server never hears it: handshake and
@@ -147,10 +146,51 @@ pub(crate) fn nft(node: Node) -> String {
             Action::Reset => "reject with tcp reset".to_owned(),
             Action::Icmp(kind) => format!("reject with {}", kind.nft()),
         };
-        _ = writeln!(rules, "  {field} daddr {address} meta l4proto tcp {action}");
+        _ = writeln!(rules, "  {} daddr {address} meta l4proto tcp {action}", field(ip));
     });
+    rules.push_str(" }\n");
+    if node == Node::Client {
+        rules.push_str(" chain input {\n  type filter hook input priority 0; policy accept;\n");
+        for ip in Ip::BOTH {
+            let from = destination(Scenario::AnswerDropped, ip);
+            _ = writeln!(rules, "  {} saddr {from} meta l4proto tcp drop", field(ip));
+        }
+        rules.push_str(" }\n");
+    }
+    rules.push_str("}\n");
+    rules
+}
+
+/// A table of the client's by which it redirects connections to itself.
+pub(crate) fn redirects() -> String {
+    let mut rules =
+        String::from("table inet redirects {\n chain output {\n  type nat hook output priority -100; policy accept;\n");
+    for ip in Ip::BOTH {
+        for (scenario, port) in
+            [(Scenario::RedirectedReset, REDIRECTED), (Scenario::RedirectedRefused, REDIRECTED_CLOSED)]
+        {
+            _ = writeln!(
+                rules,
+                "  {} daddr {} tcp dport 1-65535 redirect to :{port}",
+                field(ip),
+                destination(scenario, ip)
+            );
+        }
+    }
     rules.push_str(" }\n}\n");
     rules
+}
+
+/// Where the client's own program resets what it is redirected to.
+pub(crate) const REDIRECTED: u16 = 20_025;
+/// Where nobody listens.
+const REDIRECTED_CLOSED: u16 = 20_026;
+
+const fn field(ip: Ip) -> &'static str {
+    match ip {
+        Ip::V4 => "ip",
+        Ip::V6 => "ip6",
+    }
 }
 
 /// A namespace's iptables rules for one IP version.
@@ -228,9 +268,11 @@ fn rule(scenario: Scenario, ip: Ip) -> Option<(Node, Tool, Action)> {
     Some(match scenario {
         Scenario::RemoteReset(hop, tool) => (Node::of(hop), tool, Action::Reset),
         Scenario::Icmp(kind, hop) => (Node::of(hop), Tool::Nft, Action::Icmp(kind)),
-        Scenario::DropTimeout | Scenario::Cancelled | Scenario::Killed => (Node::Server, Tool::Nft, Action::Drop),
+        Scenario::DropTimeout | Scenario::Cancelled | Scenario::Killed | Scenario::Destroyed => {
+            (Node::Server, Tool::Nft, Action::Drop)
+        }
         Scenario::DropAbandoned | Scenario::DropAbandonedLate => (Node::Router, Tool::Nft, Action::Drop),
-        Scenario::Stalled => (Node::Router, Tool::Nft, Action::DropData),
+        Scenario::Stalled | Scenario::StalledAbandoned => (Node::Router, Tool::Nft, Action::DropData),
         Scenario::LocalFirewall(tool, verdict) => (Node::Client, tool, local_action(verdict, ip)),
         _ => return None,
     })

@@ -89,6 +89,37 @@ pub enum Scenario {
     LoopbackClosed,
     /// Nobody listens on this host's own address.
     OwnAddressClosed,
+    /// The socket is bound to the loopback address, from which nothing leaves this host.
+    BoundToLoopback,
+    /// The IPv6 socket is bound to an address of the other family.
+    BoundToOtherFamily,
+    /// A security module (Landlock) refuses connect().
+    SecurityPolicy,
+    /// A router on the way finds the hop limit used up.
+    TimeExceeded,
+    /// This host's own firewall drops the answer.
+    AnswerDropped,
+    /// An administrator destroys the socket, as `ss -K` does, while it connects.
+    Destroyed,
+    /// The same after the banner.
+    DestroyedInSession,
+    /// Accepted, banner, then nothing that the client says gets through, and the
+    /// application gives up first.
+    StalledAbandoned,
+    /// Accepted, banner, then a pause, QUIT, and an end in order.
+    Idle,
+    /// Accepted, and the application leaves without reading the banner.
+    Unread,
+    /// The listener closes while the connection waits to be accepted.
+    QueuedReset,
+    /// This host redirects the connection to a program of its own, which resets it.
+    RedirectedReset,
+    /// This host redirects the connection to itself, and nobody listens.
+    RedirectedRefused,
+    /// As [`Scenario::Success`], by MPTCP.
+    MptcpSuccess,
+    /// As [`Scenario::ClosedPort`], by MPTCP.
+    MptcpClosedPort,
 }
 
 /// Where in the lab a destination lies.
@@ -147,7 +178,26 @@ const UNIT: [Scenario; 23] = [
     Scenario::CgroupDeny,
 ];
 
-const TAIL: [Scenario; 3] = [Scenario::NoSourceAddress, Scenario::LoopbackClosed, Scenario::OwnAddressClosed];
+const TAIL: [Scenario; 18] = [
+    Scenario::NoSourceAddress,
+    Scenario::LoopbackClosed,
+    Scenario::OwnAddressClosed,
+    Scenario::BoundToLoopback,
+    Scenario::BoundToOtherFamily,
+    Scenario::SecurityPolicy,
+    Scenario::TimeExceeded,
+    Scenario::AnswerDropped,
+    Scenario::Destroyed,
+    Scenario::DestroyedInSession,
+    Scenario::StalledAbandoned,
+    Scenario::Idle,
+    Scenario::Unread,
+    Scenario::QueuedReset,
+    Scenario::RedirectedReset,
+    Scenario::RedirectedRefused,
+    Scenario::MptcpSuccess,
+    Scenario::MptcpClosedPort,
+];
 
 const VERDICTS: [Verdict; 5] =
     [Verdict::Drop, Verdict::DropAbandoned, Verdict::Reset, Verdict::IcmpPort, Verdict::IcmpAdmin];
@@ -207,21 +257,43 @@ impl Scenario {
         }
     }
 
+    /// Whether the matrix tries it by sendto(MSG_FASTOPEN) as well: what fails before a SYN, and
+    /// a few that do not.
+    pub(crate) fn is_tried_by_fast_open(self) -> bool {
+        matches!(
+            self,
+            Self::Success
+                | Self::ClosedPort
+                | Self::NoRoute
+                | Self::UnreachableRoute
+                | Self::ProhibitRoute
+                | Self::BlackholeRoute
+                | Self::CgroupDeny
+        )
+    }
+
     /// What is true of such an attempt.
     pub fn truth(self) -> Truth {
         match self {
-            Self::Success => Truth { label: "connected", reason: None, origins: &[], active_refusal: None },
-            Self::ClosedPort | Self::RemoteReset(..) => {
+            Self::Success | Self::MptcpSuccess | Self::Idle | Self::Unread => {
+                Truth { label: "connected", reason: None, origins: &[], active_refusal: None }
+            }
+            Self::ClosedPort | Self::RemoteReset(..) | Self::MptcpClosedPort => {
                 failure("refused", "rst", &["remote", "suspected-middlebox"], true)
             }
             Self::LoopbackClosed | Self::OwnAddressClosed => failure("refused", "rst", LOCAL, true),
-            Self::DropTimeout => failure("timeout", "syn-timeout", NONE, false),
+            // Where no hook sees the RST as a packet, it may be the destination's.
+            Self::RedirectedRefused => failure("refused", "rst", &["local", "unknown"], true),
+            Self::DropTimeout | Self::AnswerDropped => failure("timeout", "syn-timeout", NONE, false),
             Self::DropAbandoned | Self::DropAbandonedLate => failure("timeout", "abandoned", NONE, false),
-            Self::Stalled => failure("timeout", "stalled", NONE, false),
+            Self::Stalled | Self::StalledAbandoned => failure("timeout", "stalled", NONE, false),
             Self::Cancelled => failure("cancelled", "early", NONE, false),
             Self::Killed => failure("cancelled", "process-exit", NONE, false),
+            Self::Destroyed | Self::DestroyedInSession => failure("cancelled", "destroyed", LOCAL, false),
+            Self::TimeExceeded => failure("unreachable", "icmp-time-exceeded", &["network", "unknown"], false),
             Self::Icmp(kind, hop) => icmp_truth(kind, hop),
-            Self::ResetBeforeBanner => failure("reset", "before-banner", REMOTE, true),
+            Self::ResetBeforeBanner | Self::QueuedReset => failure("reset", "before-banner", REMOTE, true),
+            Self::RedirectedReset => failure("reset", "before-banner", LOCAL, true),
             Self::ResetMidSession => failure("reset", "mid-session", REMOTE, true),
             Self::ClosedBeforeBanner => open(failure("closed", "before-banner", REMOTE, false)),
             Self::Silent => failure("silent", "no-banner", NONE, false),
@@ -232,7 +304,10 @@ impl Scenario {
             Self::ProhibitRoute => open(failure("unreachable", "route-prohibited", LOCAL, false)),
             Self::NoNeighbour => failure("unreachable", "no-neighbour", LOCAL, false),
             Self::PortsExhausted => failure("blocked", "ports-exhausted", LOCAL, false),
-            Self::NoSourceAddress => failure("blocked", "no-source-address", LOCAL, false),
+            Self::NoSourceAddress | Self::BoundToLoopback | Self::BoundToOtherFamily => {
+                failure("blocked", "no-source-address", LOCAL, false)
+            }
+            Self::SecurityPolicy => failure("blocked", "security-policy", LOCAL, true),
             Self::CgroupDeny => open(failure("blocked", "permission-denied", LOCAL, false)),
         }
     }
@@ -336,6 +411,6 @@ mod tests {
 
     #[test]
     fn no_scenario_is_missing_from_all() {
-        assert_eq!(Scenario::all().count(), 23 + 13 * 2 + 2 * 5 + 3);
+        assert_eq!(Scenario::all().count(), 23 + 13 * 2 + 2 * 5 + 18);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
@@ -29,12 +29,16 @@ enum Manner {
     CloseAtOnce,
     Mute,
     ResetOnData,
+    /// Closes itself while the connection waits to be accepted, another in its place.
+    CloseListener,
 }
 
 impl Manner {
     const fn of(scenario: Scenario) -> Option<Self> {
         Some(match scenario {
-            Scenario::Success | Scenario::Stalled => Self::Polite,
+            Scenario::Success | Scenario::MptcpSuccess | Scenario::Idle | Scenario::Unread => Self::Polite,
+            Scenario::Stalled | Scenario::StalledAbandoned | Scenario::DestroyedInSession => Self::Polite,
+            Scenario::QueuedReset => Self::CloseListener,
             Scenario::ResetBeforeBanner => Self::ResetAtOnce,
             Scenario::ClosedBeforeBanner => Self::CloseAtOnce,
             Scenario::Silent => Self::Mute,
@@ -57,10 +61,7 @@ const LAB: u64 = 0;
 /// Serves until stdin closes.
 pub(crate) fn run(ports: &[u16]) -> Result<()> {
     sock::raise_file_limit()?;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create")?;
-    let mut server = Server { epoll, listeners: HashMap::new(), sessions: HashMap::new(), next: LAB + 1 };
-    let stdin = std::io::stdin();
-    watch(&server.epoll, &stdin, LAB)?;
+    let mut server = Server::new()?;
     for scenario in Scenario::all() {
         let Some(manner) = Manner::of(scenario) else { continue };
         for ip in Ip::BOTH {
@@ -73,16 +74,36 @@ pub(crate) fn run(ports: &[u16]) -> Result<()> {
     server.serve()
 }
 
+/// Resets every connection to this port of the loopback addresses, until stdin closes.
+pub(crate) fn reset_all(port: u16) -> Result<()> {
+    let mut server = Server::new()?;
+    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        server.listen(SocketAddr::new(address, port), Manner::ResetAtOnce)?;
+    }
+    announce_ready()?;
+    server.serve()
+}
+
 fn watch(epoll: impl rustix::fd::AsFd, source: impl rustix::fd::AsFd, id: u64) -> Result<()> {
     epoll::add(epoll, source, epoll::EventData::new_u64(id), epoll::EventFlags::IN).context("epoll_ctl")
 }
 
 impl Server {
+    /// Without a listener; it ends when stdin closes.
+    fn new() -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create")?;
+        watch(&epoll, std::io::stdin(), LAB)?;
+        Ok(Self { epoll, listeners: HashMap::new(), sessions: HashMap::new(), next: LAB + 1 })
+    }
+
     fn listen(&mut self, address: SocketAddr, manner: Manner) -> Result<()> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::STREAM, flags, None).context("socket")?;
         sockopt::set_socket_reuseaddr(&socket, true).context("SO_REUSEADDR")?;
+        if manner == Manner::CloseListener {
+            sockopt::set_socket_reuseport(&socket, true).context("SO_REUSEPORT")?;
+        }
         bind(&socket, &address).with_context(|| format!("bind {address}"))?;
         listen(&socket, BACKLOG).with_context(|| format!("listen on {address}"))?;
         let id = self.take_id();
@@ -114,6 +135,12 @@ impl Server {
     }
 
     fn accept(&mut self, id: u64) -> Result<()> {
+        if let Some((listener, Manner::CloseListener)) = self.listeners.get(&id) {
+            // The next one listens before this one ends: no SYN finds the port closed.
+            self.listen(listener.local_addr().context("the listener's address")?, Manner::CloseListener)?;
+            self.listeners.remove(&id);
+            return Ok(());
+        }
         while let Some((listener, manner)) = self.listeners.get(&id) {
             let manner = *manner;
             match listener.accept() {
@@ -131,7 +158,7 @@ impl Server {
         match manner {
             Manner::CloseAtOnce => return Ok(()),
             Manner::ResetAtOnce => return reset(&stream),
-            Manner::Mute => {}
+            Manner::Mute | Manner::CloseListener => {}
             Manner::Polite | Manner::ResetOnData => {
                 if stream.write_all(BANNER).is_err() {
                     return Ok(()); // The client has left.

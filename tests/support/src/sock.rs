@@ -78,6 +78,7 @@ pub(crate) fn errno_name(errno: rustix::io::Errno) -> String {
         libc::EPIPE => "EPIPE",
         libc::ENOPROTOOPT => "ENOPROTOOPT",
         libc::EADDRINUSE => "EADDRINUSE",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
         libc::ENETUNREACH => "ENETUNREACH",
         libc::ECONNABORTED => "ECONNABORTED",

@@ -16,8 +16,8 @@ use super::plan::{PLAN, Plan};
 use crate::cargo::TestPrograms;
 
 /// What the lab and the trials start.
-const TOOLS: [&str; 10] =
-    ["sh", "cat", "mount", "umount", "unshare", "setpriv", "ip", "nft", "iptables-restore", "ip6tables-restore"];
+const TOOLS: [&str; 11] =
+    ["sh", "cat", "mount", "umount", "unshare", "setpriv", "ip", "ss", "nft", "iptables-restore", "ip6tables-restore"];
 
 /// What iptables opens by itself at run time.
 const PLUGINS: [&str; 4] = ["libxt_standard.so", "libxt_tcp.so", "libipt_REJECT.so", "libip6t_REJECT.so"];

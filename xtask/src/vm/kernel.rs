@@ -12,7 +12,7 @@ use super::archive::{self, Archive};
 
 /// What the lab needs beside the built-in parts. A kernel that lacks one has
 /// replaced it by another, or the lab says what it misses.
-const MODULES: [&str; 23] = [
+const MODULES: [&str; 27] = [
     "crc32c_generic",
     "tun",
     "veth",
@@ -23,6 +23,8 @@ const MODULES: [&str; 23] = [
     "nft_reject_ipv6",
     "nft_counter",
     "nft_ct",
+    "nft_chain_nat",
+    "nft_redir",
     "nft_compat",
     "ip_tables",
     "ip6_tables",
@@ -31,6 +33,8 @@ const MODULES: [&str; 23] = [
     "ipt_REJECT",
     "ip6t_REJECT",
     "xt_tcpudp",
+    "inet_diag",
+    "tcp_diag",
     "nf_conntrack",
     "nf_reject_ipv4",
     "nf_reject_ipv6",

@@ -32,7 +32,8 @@ use crate::label::{Label, Reason};
 pub use crate::ledger::Outcome;
 
 /// True for outcomes of attempts whose handshake was completed: the outcome
-/// alone says so, whether it comes from an event or a counter.
+/// alone says so, whether it comes from an event or a counter. A session that was destroyed
+/// on this host says nothing of the destination, and counts as cancelled alone.
 pub fn is_established((label, reason): Outcome) -> bool {
     match label {
         Label::Reset | Label::Closed | Label::Silent | Label::Connected => true,

@@ -85,7 +85,8 @@ proptest! {
     #[test]
     fn the_outcome_tells_of_the_handshake(code in sample::any_code()) {
         let verdict = crate::label::label(&code);
-        let expected = code.phase == observer_common::record::phase::ESTABLISHED;
+        let is_destroyed = verdict.reason == Some(crate::label::Reason::Destroyed);
+        let expected = code.phase == observer_common::record::phase::ESTABLISHED && !is_destroyed;
         prop_assert_eq!(is_established((verdict.label, verdict.reason)), expected);
     }
 }

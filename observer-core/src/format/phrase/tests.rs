@@ -97,6 +97,9 @@ fn timeout() {
     assert_snapshot!(say(&abandoned), @"timeout abandoned none: no answer: smtp gave up after 30.0 s, 5 SYN retransmits");
     assert_snapshot!(say(&Attempt { process: None, syn_retransmits: 1, ..abandoned }), @"timeout abandoned none: no answer: the application gave up after 30.0 s, 1 SYN retransmit");
     assert_snapshot!(say(&session(0, libc::ETIMEDOUT, end::CLOSE, 925_000)), @"timeout stalled none: accepted, then silence: the kernel gave up after 15 min 25 s");
+    let stalled =
+        Attempt { unacked_bytes: 1_448, ..session(fact::BYTES_RECEIVED | fact::UNACKED, 0, end::LOCAL_FIN, 180_000) };
+    assert_snapshot!(say(&stalled), @"timeout stalled none: accepted, then silence: smtp gave up after 3 min 0 s, 1448 bytes not acknowledged");
     let mut destroyed = syn(WAITED, 0, 30_000);
     destroyed.code.end = end::DESTROYED;
     assert_snapshot!(say(&destroyed), @"timeout unknown none: no answer after 30.0 s; how it ended is not known (missing: end)");
@@ -114,6 +117,7 @@ fn unreachable() {
     assert_snapshot!(say(&icmp(remote, 3, 1)), @"unreachable icmp-host-unreachable remote: reported by the remote host: ICMP host unreachable (3/1) after 21 ms");
     assert_snapshot!(say(&icmp(fact::ICMP_SENT_HERE, 3, 1)), @"unreachable icmp-host-unreachable local: reported by this host itself: ICMP host unreachable (3/1) after 21 ms");
     assert_snapshot!(say(&icmp(0, 3, 1)), @"unreachable icmp-host-unreachable unknown: reported by an unknown sender: ICMP host unreachable (3/1) after 21 ms (missing: icmp_from)");
+    assert_snapshot!(say(&icmp(network, 11, 0)), @"unreachable icmp-time-exceeded network: reported by a firewall or router at 198.51.100.1: ICMP time exceeded (11/0) after 21 ms");
     let neighbour = syn(fact::NEIGH_FAILED, libc::EHOSTUNREACH, 3_100);
     assert_snapshot!(say(&neighbour), @"unreachable no-neighbour local: next hop on eth0 does not answer ARP: gave up after 3.1 s");
     assert_snapshot!(say(&Attempt { daddr: sample::ip("2001:db8::1"), ..neighbour }), @"unreachable no-neighbour local: next hop on eth0 does not answer NDP: gave up after 3.1 s");
@@ -128,6 +132,16 @@ fn blocked() {
     assert_snapshot!(say(&Attempt { syn_drops: 6, ..dropped }), @"blocked local-firewall local: this host's own firewall dropped the SYN, 6 times in 30.0 s");
     assert_snapshot!(say(&syn(fact::SYN_DROPPED_ALL | fact::RST, libc::ECONNREFUSED, 0)), @"blocked local-firewall local: this host's own firewall rejected the SYN after <0.1 ms");
     assert_snapshot!(say(&connect(libc::EPERM)), @"blocked permission-denied local: this host does not permit the connection (EPERM)");
+    let denied = |facts| {
+        let mut attempt = connect(libc::EACCES);
+        attempt.code.facts = facts;
+        attempt
+    };
+    assert_snapshot!(say(&denied(fact::BEFORE_ROUTE)), @"blocked security-policy local: a security policy of this host refused connect() (EACCES)");
+    assert_snapshot!(say(&denied(fact::AFTER_ROUTE)), @"unreachable route-prohibited local: this host's routing table prohibits the destination (EACCES)");
+    let mut bound = Attempt { saddr: Some(sample::ip("127.0.0.1")), ..connect(libc::EINVAL) };
+    bound.code.facts = fact::SOURCE_UNUSABLE;
+    assert_snapshot!(say(&bound), @"blocked no-source-address local: bound to 127.0.0.1, from which the destination cannot be reached (EINVAL)");
     assert_snapshot!(say(&connect(libc::EADDRNOTAVAIL)), @"blocked no-source-address local: no usable source address on this host (EADDRNOTAVAIL)");
     assert_snapshot!(say(&syn(fact::NO_SEGS_OUT, 0, 0)), @"blocked ports-exhausted local: no free local port on this host");
     assert_snapshot!(say(&connect(libc::ENOMEM)), @"blocked unknown local: this host could not connect (ENOMEM); why is not known (missing: end)");
@@ -139,6 +153,7 @@ fn accepted_and_then() {
     let banner = fact::BYTES_RECEIVED;
     assert_snapshot!(say(&session(rst, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner remote: accepted, then reset by the remote host after 40 ms, before the banner");
     assert_snapshot!(say(&session(rst | fact::LOOPBACK, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner local: accepted, then reset by this host itself after 40 ms, before the banner");
+    assert_snapshot!(say(&session(rst | fact::ANSWER_FROM_LOOPBACK, libc::ECONNRESET, end::CLOSE, 40)), @"reset before-banner local: accepted, then reset by this host itself in the remote host's name after 40 ms, before the banner");
     assert_snapshot!(say(&session(rst | banner, libc::ECONNRESET, end::CLOSE, 2_100)), @"reset mid-session remote: accepted, then reset by the remote host in mid-session after 2.1 s, 812 bytes received");
     assert_snapshot!(say(&session(rst | banner | fact::LOOPBACK, libc::ECONNRESET, end::CLOSE, 2_100)), @"reset mid-session local: accepted, then reset by this host itself in mid-session after 2.1 s, 812 bytes received");
     assert_snapshot!(say(&session(0, 0, end::PEER_FIN, 40)), @"closed before-banner remote: accepted, then closed by the remote host after 40 ms, before the banner");
@@ -151,7 +166,8 @@ fn accepted_and_then() {
 fn cancelled() {
     assert_snapshot!(say(&syn(CLOSED, 0, 50)), @"cancelled early none: cancelled by smtp after 50 ms, before any answer");
     assert_snapshot!(say(&syn(CLOSED | fact::EXITING, 0, 50)), @"cancelled process-exit none: smtp exited after 50 ms, before any answer");
-    assert_snapshot!(say(&syn(CLOSED, libc::ECONNABORTED, 50)), @"cancelled unknown none: ended after 50 ms (ECONNABORTED) without an answer; why is not known (missing: end)");
+    assert_snapshot!(say(&syn(CLOSED, libc::ECONNABORTED, 50)), @"cancelled destroyed local: socket destroyed on this host after 50 ms, as by ss -K");
+    assert_snapshot!(say(&syn(CLOSED, libc::EPIPE, 50)), @"cancelled unknown none: ended after 50 ms (EPIPE) without an answer; why is not known (missing: end)");
     let mut replaced = syn(0, 0, 50);
     replaced.code.end = end::REPLACED;
     assert_snapshot!(say(&replaced), @"cancelled unknown none: ended after 50 ms without an answer; why is not known (missing: end)");

@@ -21,6 +21,7 @@ fn live() -> Account {
         events_delivered: 630,
         events_lost: vec![("ring buffer full", 10), ("not read before the end", 0)],
         remarks: vec![("attempts whose beginning was not seen", 2)],
+        unseen: vec!["connect() that fails before a SYN"],
         ..Ledger::default()
     })
 }
@@ -56,6 +57,7 @@ fn a_live_ledger_says_what_was_lost_and_whether_it_balances() {
     insta::assert_snapshot!(words::account(&live()).join("\n"), @"
     attempts 650 = outcomes 640 + in flight 6 + lost 3 (attempt table full 3): DOES NOT BALANCE by 1
     events: 630 delivered, 10 lost (ring buffer full 10)
+    cannot see: connect() that fails before a SYN
     note: attempts whose beginning was not seen: 2
     ");
 }

@@ -92,6 +92,17 @@ fn what_went_wrong_is_said() {
 }
 
 #[test]
+fn what_cannot_be_seen_is_said() {
+    let ledger = Ledger { unseen: vec!["sendto(MSG_FASTOPEN) that fails before a SYN"], ..Ledger::default() };
+    assert_snapshot!(render(&ledger), @"
+
+    ledger: attempts 0 = outcomes 0 + in flight 0 + lost 0: balances, without what cannot be seen
+    events: 0 delivered, 0 lost; handshakes completed: 0
+    cannot see: sendto(MSG_FASTOPEN) that fails before a SYN
+    ");
+}
+
+#[test]
 fn the_most_failing_destinations_come_first_and_are_few() {
     let destinations = (1..=12).map(|n| destination(&format!("203.0.113.{n}"), n)).collect();
     let text = render(&Ledger { destinations, ..Ledger::default() });

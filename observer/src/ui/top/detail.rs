@@ -220,7 +220,7 @@ fn evidence(event: &Event, is_source: bool, width: usize, look: Look) -> Vec<Lin
     lines.into_iter().map(Line::raw).collect()
 }
 
-fn known(event: &Event) -> [(&'static str, Option<String>); 13] {
+fn known(event: &Event) -> [(&'static str, Option<String>); 16] {
     let seen = &event.evidence;
     let safe = |name: &Option<String>| name.as_deref().map(|name| sanitize(name).into_owned());
     [
@@ -235,6 +235,9 @@ fn known(event: &Event) -> [(&'static str, Option<String>); 13] {
         ("route by", safe(&seen.route_iface)),
         ("SYN retransmits", Some(event.syn_retransmits).filter(|&number| number > 0).map(|number| number.to_string())),
         ("SYNs dropped here", seen.syn_drops.map(|number| number.to_string())),
+        ("answers dropped here", seen.answer_drops.map(|number| number.to_string())),
+        ("bytes not acknowledged", seen.unacked_bytes.map(|number| number.to_string())),
+        ("redirected by this host", seen.redirected.then(|| "yes".to_owned())),
         ("bytes", seen.bytes_received.map(|number| number.to_string())),
         ("missing", Some(seen.missing.join(" ")).filter(|missing| !missing.is_empty())),
     ]
