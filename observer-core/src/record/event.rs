@@ -301,10 +301,19 @@ fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Su
         answer_drops: Some(attempt.answer_drops).filter(|&drops| drops > 0),
         unacked_bytes: Some(attempt.unacked_bytes)
             .filter(|&bytes| bytes > 0 && verdict.reason == Some(Reason::Stalled)),
-        redirected: attempt.code.facts & (fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK) == fact::ANSWER_FROM_LOOPBACK,
+        redirected: is_redirected(attempt, verdict, able),
         bytes_received: (attempt.code.phase == phase::ESTABLISHED).then_some(attempt.bytes_received),
         missing: missing(attempt, verdict, able, &around.missing),
     }
+}
+
+/// An answer came by loopback, and the route leads elsewhere. Not where the route is unknown, nor
+/// where a RST in the handshake may be that of a firewall rule whose drop is not seen.
+fn is_redirected(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> bool {
+    let has = |bit| attempt.code.facts & bit != 0;
+    let is_no_rule = able.syn_drops || attempt.code.phase == phase::ESTABLISHED;
+    let is_answer = has(fact::ANSWER_FROM_LOOPBACK) && verdict.label != Label::Blocked;
+    is_answer && !has(fact::LOOPBACK) && attempt.oif.is_some() && is_no_rule
 }
 
 fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'static str]) -> Vec<Cow<'static, str>> {

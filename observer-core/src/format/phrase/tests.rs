@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{known, phrase, task_name};
 use crate::attempt::Attempt;
+use crate::event::{Capabilities, Event};
 use crate::label::{Origin, Verdict, label};
 use crate::sample;
 
@@ -67,6 +68,27 @@ fn refused_by_rst() {
     assert_snapshot!(judged(&rst, suspected), @"refused rst suspected-middlebox: refused in the remote host's name, by a suspected middlebox: RST after 31 ms");
     assert_snapshot!(judged(&Attempt { rst_ttl: Some(250), ..rst.clone() }, suspected), @"refused rst suspected-middlebox: refused in the remote host's name, by a suspected middlebox: RST after 31 ms, TTL 250");
     assert_snapshot!(say(&Attempt { elapsed: None, ..rst }), @"refused rst remote: refused by the remote host: RST");
+}
+
+/// An own firewall's RST comes by loopback, too.
+#[test]
+fn a_redirect_is_claimed_only_where_nothing_else_explains_the_answer() {
+    let rst = syn(fact::RST | fact::ANSWER_FROM_LOOPBACK, libc::ECONNREFUSED, 0);
+    let is_redirected = |attempt: &Attempt, able: Capabilities| {
+        Event::new(attempt, label(&attempt.code), &sample::host(), able, sample::surroundings()).evidence.redirected
+    };
+    let blind = Capabilities { syn_drops: false, ..sample::able() };
+    assert!(is_redirected(&rst, sample::able()) && !is_redirected(&rst, blind));
+    let open = session(fact::RST | fact::ANSWER_FROM_LOOPBACK, libc::ECONNRESET, end::CLOSE, 40);
+    assert!(is_redirected(&open, sample::able()) && is_redirected(&open, blind));
+    for attempt in [
+        syn(fact::RST | fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK, libc::ECONNREFUSED, 0),
+        syn(fact::RST | fact::ANSWER_FROM_LOOPBACK | fact::SYN_DROPPED_ALL, libc::ECONNREFUSED, 0),
+        Attempt { oif: None, ..rst },
+        Attempt { oif: None, ..open },
+    ] {
+        assert!(!is_redirected(&attempt, sample::able()), "{attempt:?}");
+    }
 }
 
 #[test]
