@@ -2,4 +2,5 @@
 
 pub mod attempt;
 pub mod decode;
+pub mod own;
 pub mod steady;

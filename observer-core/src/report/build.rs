@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{
-    Account, Bin, Counts, Destination, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report, SCHEMA,
-    Selection, Source, SourceAddress, Timeline,
+    Account, Bin, Counts, Destination, Local, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report,
+    SCHEMA, Selection, Source, SourceAddress, Timeline,
 };
 use crate::count::Ended;
 use crate::event::milliseconds;
+use crate::fact::own::OwnAddresses;
 use crate::label::Label;
 use crate::ledger::Outcome;
 use crate::scope::{Reach, Scope, assess};
@@ -76,6 +77,13 @@ impl Builder {
         }
     }
 
+    /// With this host's own addresses, as they are now.
+    #[must_use]
+    pub fn with_own(mut self, own: OwnAddresses) -> Self {
+        self.tallies.set_own(own);
+        self
+    }
+
     /// Counts attempts that the selection admits, oldest first; `comm` is the
     /// name of their process, where known. True if they were counted.
     pub fn add(&mut self, seen: &Seen, comm: Option<&str>) -> bool {
@@ -136,6 +144,7 @@ impl Builder {
             host: about.host,
             source: about.source,
             period: self.frame.period,
+            local: self.local(),
             overview: self.overview(),
             destinations,
             destinations_omitted,
@@ -165,6 +174,15 @@ impl Builder {
             refusal_ms: quantiles(total.latencies(), Latency::Refusal),
             outcomes: total.outcomes().map(outcome_count).collect(),
         }
+    }
+
+    fn local(&self) -> Option<Local> {
+        let own = self.tallies.destinations().filter(|((ip, _), _)| self.tallies.is_own(*ip));
+        let local = own.fold(Local { attempts: 0, failures: 0 }, |local, (_, tally)| Local {
+            attempts: local.attempts + tally.attempts(),
+            failures: local.failures + tally.failures(),
+        });
+        (local.attempts > 0).then_some(local)
     }
 
     fn destinations(&self) -> (Vec<Destination>, Omitted) {

@@ -52,6 +52,10 @@ pub struct Report {
     pub period: Period,
     /// Which attempts it covers.
     pub selection: Selection,
+    /// Attempts to this host itself, among all: they say nothing of the outside, and are in no
+    /// scope and under no local address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
     /// Everything.
     pub overview: Overview,
     /// Outcomes over time.
@@ -193,6 +197,15 @@ pub struct Overview {
     pub refusal_ms: Option<Quantiles>,
     /// How often each outcome came, in the order of labels.
     pub outcomes: Vec<OutcomeCount>,
+}
+
+/// Attempts to this host itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Local {
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Those that ended in any other way than `connected`.
+    pub failures: u64,
 }
 
 /// How often an outcome came.

@@ -170,11 +170,19 @@ pub(super) fn summary(report: &Report) -> String {
     if of.attempts == 0 {
         return "0 attempts to 0 destinations".to_owned();
     }
-    format!(
+    let all = format!(
         "{} attempts to {} destinations: {} failed ({}), {connected} went well",
         of.attempts,
         of.destinations,
         of.failures,
         share(of.failures, of.attempts),
+    );
+    let Some(local) = report.local else { return all };
+    let (attempts, failures) = (of.attempts.saturating_sub(local.attempts), of.failures.saturating_sub(local.failures));
+    format!(
+        "{all}. {} of them are to this host itself, {} of which failed; without these, {failures} of {attempts} failed ({})",
+        local.attempts,
+        local.failures,
+        share(failures, attempts),
     )
 }

@@ -10,12 +10,15 @@ use crate::alert::Alert;
 use crate::config::Config;
 use crate::count::Ended;
 use crate::event::{Event, Host};
+use crate::host::own;
 use crate::scope::{Change, OpenScope, Scope, ScopeChange, ScopeTracker};
 use crate::steady::{Now, Steady};
 use crate::tally::{Budget, Prefixes, Seen, Tallies};
 
 /// Between two looks at the windows, which move in steps of ten seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Addresses come and go seldom.
+const READ_OWN_EVERY: Duration = Duration::from_secs(60);
 /// Alerts wait so long for the list of open ones to be on disk.
 const WAIT_FOR_LIST: Duration = Duration::from_secs(2);
 /// As long as the list takes at the end.
@@ -31,6 +34,8 @@ pub(super) struct Alerts {
     tallies: Tallies,
     tracker: ScopeTracker,
     look_at: Instant,
+    /// When this host's own addresses are read anew.
+    read_own_at: Instant,
     clock: Steady,
     now: Now,
     list: Option<OpenAlerts>,
@@ -48,6 +53,7 @@ impl Alerts {
             tallies: Tallies::new(BUDGET, Prefixes::default()),
             tracker: ScopeTracker::default(),
             look_at: Instant::now() + LOOK_EVERY,
+            read_own_at: Instant::now(),
             now: clock.now(),
             clock,
             list: None,
@@ -95,6 +101,13 @@ impl Alerts {
     }
 
     fn look(&mut self) {
+        if Instant::now() >= self.read_own_at {
+            self.read_own_at = Instant::now() + READ_OWN_EVERY;
+            // Without them, loopback and what sends to itself are known.
+            if let Ok(own) = own::addresses() {
+                self.tallies.set_own(own);
+            }
+        }
         let changes = self.tracker.update(&self.tallies, self.now);
         // Those that end now stay in the list until the next look: their end may get lost yet.
         let ended = changes.iter().filter(|change| change.kind == Change::Ended);

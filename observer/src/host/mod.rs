@@ -4,6 +4,7 @@
 pub mod dns;
 pub mod firewall;
 pub mod names;
+pub mod own;
 pub mod probe;
 pub(crate) mod process;
 pub mod route;

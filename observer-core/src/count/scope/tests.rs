@@ -124,6 +124,50 @@ fn the_source_of_one_destination_is_not_to_blame() {
     assert_eq!(host.kinds(), ["destination destination 203.0.113.1:25"]);
 }
 
+/// A web application submits to this host, while the provider lets nothing out.
+#[test]
+fn what_stays_on_this_host_says_nothing_of_the_outside() {
+    for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "192.0.2.10"] {
+        let mut host = Host::default();
+        (0..3).for_each(|net| _ = host.to(&format!("203.0.{net}.1"), TIMED_OUT, 5));
+        host.add(if own == "::ffff:127.0.0.1" { "127.0.0.1" } else { own }, own, CONNECTED, 40, 0);
+        assert_eq!(
+            host.lines(),
+            ["Fails for every destination on port 25, 3 in all: the provider or a firewall may block it: \
+              15 of 15 attempts failed in the last ten minutes, mostly timeout"],
+            "{own}"
+        );
+    }
+    // Two sources, of which one goes nowhere but to this host.
+    let mut host = Host::default();
+    for net in 0..4 {
+        host.add("192.0.2.11", &format!("203.0.{net}.1"), REFUSED, 6, 0);
+    }
+    host.add("192.0.2.10", "192.0.2.10", CONNECTED, 20, 0);
+    assert_eq!(host.kinds(), ["everything every destination on port 25"]);
+    // IPv6 fails, and IPv4 is known from this host alone.
+    let mut host = Host::default();
+    (0..3).for_each(|net| _ = host.to(&format!("2001:db8:{net}::1"), TIMED_OUT, 2));
+    host.add("127.0.0.1", "127.0.0.1", CONNECTED, 40, 0);
+    assert_eq!(host.kinds(), ["everything every destination on port 25"]);
+}
+
+#[test]
+fn what_of_this_host_fails_is_told_by_itself() {
+    let mut host = Host::default();
+    host.healthy();
+    // From another of its addresses: the host says that it is its own.
+    host.tallies.set_own(["192.0.2.12/32".parse().unwrap()].into_iter().collect());
+    host.add("192.0.2.10", "192.0.2.12", CONNECTED, 20, 0).add("127.0.0.1", "127.0.0.1", REFUSED, 20, 0);
+    assert_eq!(
+        host.lines(),
+        [
+            "Fails for destination 127.0.0.1:25 alone: 20 of 20 attempts failed in the last ten minutes, mostly refused; \
+          80 of 80 elsewhere succeeded"
+        ]
+    );
+}
+
 #[test]
 fn a_prefix_and_a_destination_elsewhere() {
     let mut host = Host::default();

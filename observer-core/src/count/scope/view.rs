@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{BEGIN, MIN_ATTEMPTS, MIN_DESTINATIONS, MIN_HOSTS, Numbers, Scope, Thresholds, Verdict, rate};
 use crate::label::Label;
 use crate::steady::Now;
-use crate::tally::{Family, Source, Tallies, Tick, Window, WindowCounts};
+use crate::tally::{Family, Key, Source, Tallies, Tick, Window, WindowCounts};
 
 /// Attempts by label, without those that were cancelled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,7 +99,10 @@ pub(super) struct View<'a> {
     tallies: &'a Tallies,
     window: Window,
     tick: Tick,
+    /// Of the outside.
     ports: BTreeMap<u16, (Destinations, Counts)>,
+    /// Destinations that are this host itself: nothing else is concluded from them.
+    local: BTreeMap<Key, Counts>,
     sources: BTreeMap<IpAddr, Counts>,
 }
 
@@ -107,16 +110,19 @@ impl<'a> View<'a> {
     pub(super) fn new(tallies: &'a Tallies, window: Window, now: Now) -> Self {
         let tick = tallies.tick(now);
         let mut ports: BTreeMap<_, (Destinations, Counts)> = BTreeMap::new();
+        let mut local = BTreeMap::new();
         for ((ip, port), tally) in tallies.destinations() {
             let counts = Counts::new(tally.window(window, tick));
-            if counts.attempts() > 0 {
+            if counts.attempts() > 0 && tallies.is_own(ip) {
+                local.insert((ip, port), counts);
+            } else if counts.attempts() > 0 {
                 let (destinations, total) = ports.entry(port).or_default();
                 destinations.insert(ip, counts);
                 total.add(counts);
             }
         }
         let sources = tallies.sources().filter_map(|(ip, tally)| Some((ip?, Counts::new(tally.window(window, tick)))));
-        Self { tallies, window, tick, ports, sources: sources.collect() }
+        Self { tallies, window, tick, ports, local, sources: sources.collect() }
     }
 
     /// True if there are enough attempts within a scope to say that it fails no
@@ -161,6 +167,7 @@ impl<'a> View<'a> {
         for &port in self.ports.keys().filter(|&&port| !blamed.contains(&Scope::Everything { port })) {
             verdicts.extend(self.port(port, &blamed));
         }
+        verdicts.extend(self.local.keys().filter_map(|&(ip, port)| self.one(ip, port, BEGIN)));
         verdicts.sort_by(|a, b| a.scope.cmp(&b.scope));
         verdicts
     }
@@ -222,7 +229,7 @@ impl<'a> View<'a> {
 
     fn one(&self, ip: IpAddr, port: u16, than: Thresholds) -> Option<Verdict> {
         let counts = self.destination(ip, port);
-        let elsewhere = self.total(port).without(counts);
+        let elsewhere = self.beside(ip, port);
         let holds = counts.is_failing(than) && elsewhere.successes() >= MIN_ATTEMPTS;
         let numbers = self.numbers(counts, 1, elsewhere);
         holds.then_some(Verdict { scope: Scope::Destination { ip, port }, numbers })
@@ -236,7 +243,7 @@ impl<'a> View<'a> {
         }
         let tally = self.tallies.destination((ip, port))?;
         let limit = rate::limit(tally, self.window, self.tick)?;
-        let numbers = self.numbers(counts, 1, self.total(port).without(counts));
+        let numbers = self.numbers(counts, 1, self.beside(ip, port));
         let rate::Limit { connections, period_s } = limit;
         Some(Verdict { scope: Scope::Intermittent { ip, port, connections, period_s }, numbers })
     }
@@ -245,7 +252,7 @@ impl<'a> View<'a> {
     /// failures at all.
     fn still_intermittent(&self, scope: &Scope, ip: IpAddr, port: u16, than: Thresholds) -> Option<Verdict> {
         let counts = self.destination(ip, port);
-        let numbers = self.numbers(counts, 1, self.total(port).without(counts));
+        let numbers = self.numbers(counts, 1, self.beside(ip, port));
         let holds = counts.failures() > 0 && than.any_failure_of_a_limit;
         holds.then(|| Verdict { scope: scope.clone(), numbers })
     }
@@ -262,7 +269,21 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Other destinations on the port: of the outside, and of this host for one of its own.
+    fn beside(&self, ip: IpAddr, port: u16) -> Counts {
+        let mut beside = self.total(port);
+        if !self.local.contains_key(&(ip, port)) {
+            return beside.without(self.destination(ip, port));
+        }
+        let others = self.local.iter().filter(|((other, of), _)| *of == port && *other != ip);
+        others.for_each(|(_, counts)| beside.add(*counts));
+        beside
+    }
+
     fn destination(&self, ip: IpAddr, port: u16) -> Counts {
+        if let Some(counts) = self.local.get(&(ip, port)) {
+            return *counts;
+        }
         self.ports.get(&port).and_then(|(destinations, _)| destinations.get(&ip)).copied().unwrap_or_default()
     }
 

@@ -10,6 +10,7 @@ use super::split::Sources;
 use super::table::{Group, Table, Update};
 use super::{Moment, Seen, SourceCounts, Tally, Tick};
 use crate::count::Ended;
+use crate::fact::own::OwnAddresses;
 use crate::steady::Now;
 
 /// A destination: address and port.
@@ -99,6 +100,7 @@ pub struct Tallies {
     pub(super) forgotten_sources: Tally,
     pub(super) unremembered: u64,
     pub(super) source_ids: Sources,
+    pub(super) own: OwnAddresses,
     pub(super) made_up: u64,
     /// Destinations that another process knows, and this one has in its totals alone.
     pub(super) in_total_only: u64,
@@ -126,6 +128,7 @@ impl Tallies {
             forgotten_sources: Tally::default(),
             unremembered: 0,
             source_ids: Sources::default(),
+            own: OwnAddresses::default(),
             made_up: 0,
             in_total_only: 0,
         }
@@ -204,8 +207,18 @@ impl Tallies {
         self.prefix_lengths.of(addr)
     }
 
+    /// This host's own addresses, as they are now. What was counted before stays where it is.
+    pub fn set_own(&mut self, own: OwnAddresses) {
+        self.own.renew(own);
+    }
+
+    /// True for an address of this host: attempts to it say nothing of the outside.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(address)
+    }
+
     /// Local addresses, `None` where none was chosen, in the order of
-    /// [`Self::destinations`].
+    /// [`Self::destinations`]; attempts to this host itself are under none.
     pub fn sources(&self) -> impl Iterator<Item = (Option<IpAddr>, &Tally)> {
         self.sources.iter().map(|(&saddr, tally)| (saddr, tally))
     }
@@ -226,7 +239,8 @@ impl Tallies {
         &self.forgotten_prefixes
     }
 
-    /// Local addresses that are not remembered any more, together.
+    /// Attempts that are under no local address: of those that are not remembered any more,
+    /// and to this host itself.
     pub fn forgotten_sources(&self) -> &Tally {
         &self.forgotten_sources
     }
@@ -282,7 +296,12 @@ impl Tallies {
         if seen.daddr.is_ipv4() { v4 } else { v6 }.add(seen, None, moment);
         let net = self.prefix_lengths.of(seen.daddr);
         roll_up(&mut self.prefixes, &mut self.forgotten_prefixes, net, seen, moment);
-        roll_up(&mut self.sources, &mut self.forgotten_sources, seen.saddr, seen, moment);
+        self.own.learn(seen.saddr, seen.daddr);
+        if self.own.contains(seen.daddr) {
+            self.forgotten_sources.add(seen, None, moment);
+        } else {
+            roll_up(&mut self.sources, &mut self.forgotten_sources, seen.saddr, seen, moment);
+        }
         self.enter_destination(seen, moment);
     }
 

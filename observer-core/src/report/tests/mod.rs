@@ -247,3 +247,23 @@ fn json_is_one_line() {
     assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), 1);
     assert_eq!(text.last(), Some(&b'\n'));
 }
+
+#[test]
+fn attempts_to_this_host_itself_are_shown_apart() {
+    let mut attempts: Vec<_> = (0..10)
+        .map(|second| (sample::seen(second, "127.0.0.1", "127.0.0.1", (Label::Connected, None), 1), "php"))
+        .collect();
+    for second in 10..30 {
+        let to = format!("203.0.{second}.5");
+        attempts
+            .push((sample::seen(second, "192.0.2.10", &to, (Label::Timeout, Some(Reason::Abandoned)), 30_000), "smtp"));
+    }
+    let report = sample::build(sample::frame(), &attempts);
+    assert_eq!(
+        words::summary(&report),
+        "30 attempts to 21 destinations: 20 failed (66.7%), 10 went well. 10 of them are to this host itself, 0 of which \
+         failed; without these, 20 of 20 failed (100.0%)"
+    );
+    assert_eq!(report.sources.len(), 1, "{:?}", report.sources);
+    assert_eq!(report.scopes[0].verdict.scope.as_str(), "everything", "{:?}", report.scopes);
+}

@@ -13,6 +13,7 @@ use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
 use crate::count::Ended;
 use crate::event::Event;
+use crate::host::own;
 use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
 use crate::tally::Seen;
 
@@ -47,7 +48,12 @@ impl Draft {
         let period = Period { since, until };
         let frame = Frame { period, selection: args.selection(), top: args.top(), finest_s: 1, tz: tz.clone() };
         let progress = Progress::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), "capturing");
-        Self { builder: Builder::new(frame), progress, begun: Instant::now(), until }
+        Self {
+            builder: Builder::new(frame).with_own(own::addresses().unwrap_or_default()),
+            progress,
+            begun: Instant::now(),
+            until,
+        }
     }
 
     fn finish(self, account: Account) -> Result<Report, Failure> {
@@ -98,7 +104,8 @@ mod tests {
             finest_s: 1,
             tz: TimeZone::UTC,
         };
-        let (builder, progress) = (Builder::new(frame), Progress::new(1, "capturing"));
+        let (builder, progress) =
+            (Builder::new(frame).with_own(own::addresses().unwrap_or_default()), Progress::new(1, "capturing"));
         let mut draft = Draft { builder, progress, begun: Instant::now(), until: sample::time() };
         let ended = Ended {
             src_ip: None,

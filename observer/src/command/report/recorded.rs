@@ -12,6 +12,7 @@ use super::{Failure, Progress, host_name, say};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
 use crate::history::{self, History, Question};
+use crate::host::own;
 use crate::report::{About, Builder, Frame, Period, Recorded, Report, Selection, Source};
 
 /// History counts by the minute.
@@ -35,7 +36,7 @@ pub(super) fn report(args: &ReportArgs, now: &ZonedDateTime) -> Result<Report, F
     let selection = args.selection();
     let tz = now.time_zone().clone();
     let frame = Frame { period: shown, selection: selection.clone(), top: args.top(), finest_s: MINUTE_S, tz };
-    let read = read(&history, whole, &selection, Builder::new(frame));
+    let read = read(&history, whole, &selection, Builder::new(frame).with_own(own::addresses().unwrap_or_default()));
     let (recorded, held) = read.map_err(|error| unreadable(&error, &path))?;
     if recorded.attempts() == 0 {
         say(&nothing(args, held, &path));
