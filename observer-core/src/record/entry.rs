@@ -127,6 +127,8 @@ pub struct Brief {
     pub time: Timestamp,
     /// How it ended.
     pub outcome: Outcome,
+    /// As [`Event::origin`].
+    pub origin: Option<Origin>,
     /// Local address.
     pub src_ip: Option<IpAddr>,
     /// Destination.
@@ -139,6 +141,22 @@ pub struct Brief {
     pub handshake: Option<Duration>,
     /// Name of the task, as it was; hostile.
     pub comm: Option<String>,
+}
+
+impl From<&Entry> for Brief {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            time: entry.time,
+            outcome: (entry.label, entry.reason),
+            origin: entry.origin,
+            src_ip: entry.src.ip.map(|ip| ip.to_canonical()),
+            dst_ip: entry.dst.ip.map(|ip| ip.to_canonical()),
+            dst_port: entry.dst.port.unwrap_or(0),
+            elapsed: entry.elapsed,
+            handshake: entry.handshake,
+            comm: None,
+        }
+    }
 }
 
 impl Brief {

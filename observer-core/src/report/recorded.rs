@@ -104,6 +104,7 @@ mod tests {
         Brief {
             time: seen.at,
             outcome,
+            origin: None,
             src_ip: seen.saddr,
             dst_ip: Some(seen.daddr),
             dst_port: 25,

@@ -407,3 +407,27 @@ fn a_closed_file_is_read_where_nothing_may_be_written() {
     let count: i64 = connection.query_row("SELECT count(*) FROM attempt", (), |row| row.get(0)).unwrap();
     assert_eq!(count, 1);
 }
+
+#[test]
+fn attempts_are_read_by_their_number_and_from_both_ends() {
+    let (_directory, path) = place();
+    let mut entries: Vec<Entry> = (0..20).map(|number| entry(number, number as i64)).collect();
+    entries[3].src.ip = entries[3].dst.ip;
+    recorder(&path).record(&entries, &[]).unwrap();
+    let history = History::open_read_only(&path).unwrap();
+    let mut numbers = Vec::new();
+    history
+        .numbered(&Question::default(), |number, brief| {
+            assert_eq!(brief.origin, entries[numbers.len()].origin);
+            numbers.push(number);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(numbers.len(), 20);
+    let details = history.details(&[numbers[19], numbers[0]]).unwrap();
+    assert_eq!(details.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[0].id, &entries[19].id]);
+    let newest = history.newest(&Question::default(), 2).unwrap();
+    assert_eq!(newest.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[18].id, &entries[19].id]);
+    let own: Vec<_> = history.own_addresses(&Question::default()).unwrap();
+    assert_eq!(own, Vec::from_iter(entries[3].dst.ip.map(|ip| ip.to_canonical())));
+}

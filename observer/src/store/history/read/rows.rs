@@ -1,5 +1,6 @@
 //! Rows one by one, with no more of them than a report needs.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
@@ -8,14 +9,15 @@ use rusqlite::Row;
 
 use super::{History, Question, time_of_seconds};
 use crate::history::entry::{
-    duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
+    COLUMNS, Stored as _, duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
 };
-use crate::history::{MinuteKey, Result};
+use crate::history::{Entry, MinuteKey, Result};
 
 fn brief(row: &Row<'_>) -> Result<Brief> {
     Ok(Brief {
         time: time_of_nanoseconds(row.get(0)?)?,
         outcome: (required_word(row, 1)?, word(row, 2)?),
+        origin: None,
         src_ip: read_address(row, 3)?,
         dst_ip: read_address(row, 4)?,
         dst_port: row.get::<_, Option<u16>>(5)?.unwrap_or(0),
@@ -37,6 +39,71 @@ impl History {
              WHERE {condition} ORDER BY time, seq"
         );
         self.rows(question, &sql, |row| Ok(take(brief(row)?))).map(|_| ())
+    }
+
+    /// Hands over every attempt asked for with its number, oldest first, until `take` breaks;
+    /// without the process.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn numbered(&self, question: &Question, mut take: impl FnMut(i64, Brief) -> ControlFlow<()>) -> Result<()> {
+        let condition = question.condition("time", nanoseconds);
+        let sql = format!(
+            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, NULL, origin, seq \
+             FROM attempt WHERE {condition} ORDER BY time, seq"
+        );
+        let each = |row: &Row<'_>| Ok(take(row.get(10)?, Brief { origin: word(row, 9)?, ..brief(row)? }));
+        self.rows(question, &sql, each).map(drop)
+    }
+
+    /// The attempts of these numbers, oldest first.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn details(&self, numbers: &[i64]) -> Result<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(numbers.len());
+        // Of numbers alone; SQLite takes a million bytes of a statement.
+        for part in numbers.chunks(10_000) {
+            let numbers = part.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+            let sql = format!("SELECT {COLUMNS} FROM attempt WHERE seq IN ({numbers})");
+            let _ = self.rows(&Question::default(), &sql, |row| {
+                entries.push(Entry::read(row)?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        entries.sort_by_key(|entry| entry.time);
+        Ok(entries)
+    }
+
+    /// The newest attempts asked for, at most so many, oldest first.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn newest(&self, question: &Question, most: usize) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let condition = question.condition("time", nanoseconds);
+        let sql = format!("SELECT {COLUMNS} FROM attempt WHERE {condition} ORDER BY time DESC, seq DESC LIMIT {most}");
+        let _ = self.rows(question, &sql, |row| {
+            entries.push(Entry::read(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    /// Addresses that sent to themselves: this host's, or a container's.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn own_addresses(&self, question: &Question) -> Result<Vec<IpAddr>> {
+        let mut addresses = Vec::new();
+        let condition = question.whole_minutes().condition("minute", minute);
+        let sql = format!("SELECT DISTINCT dst_ip FROM minute WHERE src_ip = dst_ip AND {condition}");
+        let _ = self.rows(question, &sql, |row| {
+            addresses.extend(read_address(row, 0)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(addresses)
     }
 
     /// Hands over every count asked for, oldest minute first, until `take`
