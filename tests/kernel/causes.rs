@@ -270,8 +270,20 @@ fn local() -> Vec<Variant> {
         alone(Scenario::PortsExhausted, V4, &["local-resource"]),
         alone(Scenario::PortsExhausted, V6, &["local-resource"]),
         alone(Scenario::PortsExhausted, Family::Mapped, &["local-resource"]),
-        alone(Scenario::NoSourceAddress, V6, &["local-resource"]),
     ]
+    .into_iter()
+    .chain([Mode::Blocking, Mode::NonBlocking, Mode::IoUring].map(no_source_address))
+    .collect()
+}
+
+fn no_source_address(mode: Mode) -> Variant {
+    let one = Case { mode, ..case(Scenario::NoSourceAddress, V6) };
+    Variant {
+        name: format!("no source address, {mode:?}"),
+        target: one.destination(),
+        steps: vec![others(), Step::Attempts(vec![one; EACH])],
+        expected: &["wrong-source-address"],
+    }
 }
 
 /// Nothing gets out: several destinations fail in one way, and none works.
@@ -304,11 +316,12 @@ fn of_address() -> Vec<Variant> {
         let (target, second) = (case(Scenario::Success, family).destination(), sources(family.ip())[1]);
         let field = if family == V6 { "ip6" } else { "ip" };
         let rule = format!("{field} saddr {second} {field} daddr {target} tcp dport {port} {verdict}");
-        let steps = vec![
-            Step::Router(filter("forward", &rule)),
-            Step::Attempts(times(Scenario::Success, family)),
-            Step::Attempts(from_second(Scenario::Success, family)),
-        ];
+        // In turn, as a mail server with both does: one after the other could be an outage.
+        let mut steps = vec![Step::Router(filter("forward", &rule))];
+        for _ in 0..2 {
+            steps.push(Step::Attempts(times(Scenario::Success, family)));
+            steps.push(Step::Attempts(from_second(Scenario::Success, family)));
+        }
         at_success(name, family, steps, &["address-blocked"])
     };
     let limited = |name: &str, family: Family, verdict: &str| {
@@ -366,15 +379,15 @@ fn of_network() -> Vec<Variant> {
         (Scenario::UnreachableRoute, V4),
         (Scenario::ProhibitRoute, V6),
         (Scenario::BlackholeRoute, V4),
-        (Scenario::NoNeighbour, V4),
-        (Scenario::NoNeighbour, V6),
     ];
     let routes = routes.map(|(scenario, family)| alone(scenario, family, &["route-fault"]));
+    // On one's own link the destination is the next hop: who of the two is down cannot be told.
+    let mute = [V4, V6].map(|family| alone(Scenario::NoNeighbour, family, &["server-down", "route-fault"]));
     let nets = Unreachable::ALL.into_iter().filter(|kind| kind.truth().1 == "icmp-net-unreachable").flat_map(|kind| {
         let family = if kind.ip() == Ip::V4 { V4 } else { V6 };
         [Hop::Router, Hop::Server].map(|hop| alone(Scenario::Icmp(kind, hop), family, &["network-fault"]))
     });
-    routes.into_iter().chain(nets).collect()
+    routes.into_iter().chain(mute).chain(nets).collect()
 }
 
 fn forged() -> Vec<Variant> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Evidence;
-use super::evidence::Share;
+use super::seen::Share;
 
 /// Why connections fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -36,14 +36,18 @@ pub enum Cause {
     MessageRefused,
     /// The destination accepts connections, and serves none.
     NotServed,
+    /// What answers there is no mail server.
+    NotMailServer,
     /// IPv6 does not work here, while IPv4 does.
     Ipv6Broken,
     /// This host's routing table, or its next hop.
     RouteFault,
     /// The network has no way to the destination.
     NetworkFault,
-    /// This host has no ports or no address left to connect from.
+    /// This host has no ports left to connect from.
     LocalResource,
+    /// The address that the mail server sends from cannot reach the destination.
+    WrongSourceAddress,
     /// Something on the way forges RSTs.
     MiddleboxForges,
     /// Connections die in the middle of a session.
@@ -66,7 +70,7 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,
@@ -79,10 +83,12 @@ impl Cause {
         Self::Greylisting,
         Self::MessageRefused,
         Self::NotServed,
+        Self::NotMailServer,
         Self::Ipv6Broken,
         Self::RouteFault,
         Self::NetworkFault,
         Self::LocalResource,
+        Self::WrongSourceAddress,
         Self::MiddleboxForges,
         Self::SessionCut,
         Self::WrongExchanger,
@@ -103,14 +109,31 @@ impl Cause {
             Self::Greylisting => "greylisting",
             Self::MessageRefused => "message-refused",
             Self::NotServed => "not-served",
+            Self::NotMailServer => "not-mail-server",
             Self::Ipv6Broken => "ipv6-broken",
             Self::RouteFault => "route-fault",
             Self::NetworkFault => "network-fault",
             Self::LocalResource => "local-resource",
+            Self::WrongSourceAddress => "wrong-source-address",
             Self::MiddleboxForges => "middlebox-forges",
             Self::SessionCut => "session-cut",
             Self::WrongExchanger => "wrong-exchanger",
         }
+    }
+
+    /// True for what is to be mended at this end: here, or at this host's provider.
+    pub const fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::LocalFirewall
+                | Self::LocalRedirect
+                | Self::ConntrackFull
+                | Self::PortBlockedOutbound
+                | Self::Ipv6Broken
+                | Self::RouteFault
+                | Self::LocalResource
+                | Self::WrongSourceAddress
+        )
     }
 
     pub(super) const fn words(self) -> Words {
@@ -196,9 +219,18 @@ impl Cause {
                 by_hand: "nc {dst} {port}, and wait five minutes for a banner (RFC 5321, 4.5.3.2.1)",
                 surer: "an attempt from another address: if that one is served, it is about this host's address",
             },
+            Self::NotMailServer => Words {
+                verdict: "what answers there on port {port} is not a mail server",
+                next_step: "check the address: DNS or a route of the mail server may name the wrong host or port, or a \
+                            proxy on the way answers instead; if it is right, tell their postmaster; --evidence writes \
+                            the text",
+                by_hand: "nc {dst} {port}, and read the first line: a mail server's begins with 220",
+                surer: "the same from another network: if a mail server answers there, something on the way intercepts",
+            },
             Self::Ipv6Broken => Words {
-                verdict: "IPv6 does not work from this host, while IPv4 does",
-                next_step: "cure IPv6 here, or have the mail server use IPv4 until then (Postfix: inet_protocols = ipv4)",
+                verdict: "IPv6 to port {port} does not work from this host, while IPv4 does",
+                next_step: "fix IPv6 here, or ask the provider whether it blocks port {port} over IPv6; until then have the \
+                            mail server use IPv4 (Postfix: inet_protocols = ipv4)",
                 by_hand: "ip -6 route; ping -6 -c 3 2001:4860:4860::8888",
                 surer: "a connection by IPv6 to any other port",
             },
@@ -215,23 +247,30 @@ impl Cause {
                 surer: "an attempt from another network",
             },
             Self::LocalResource => Words {
-                verdict: "this host has no free port or no address to connect from",
-                next_step: "widen net.ipv4.ip_local_port_range, lower the mail server's concurrency, or add the address \
-                            that it is told to send from",
-                by_hand: "ss -s; sysctl net.ipv4.ip_local_port_range; ip address",
+                verdict: "this host has no free port to connect from",
+                next_step: "widen net.ipv4.ip_local_port_range, or lower the mail server's concurrency",
+                by_hand: "ss -s; sysctl net.ipv4.ip_local_port_range",
                 surer: "how many connections to that destination are in TIME-WAIT",
+            },
+            Self::WrongSourceAddress => Words {
+                verdict: "the address that the mail server sends from cannot reach the destination",
+                next_step: "correct the mail server's source address (Postfix: smtp_bind_address and smtp_bind_address6; \
+                            Exim: interface; KumoMTA: source_address), or add the address to this host",
+                by_hand: "ip address; ip route get {dst} from {src}; postconf smtp_bind_address smtp_bind_address6",
+                surer: "the same attempt from another of this host's addresses: if it gets through, it is the address",
             },
             Self::MiddleboxForges => Words {
                 verdict: "something on the way forges resets in the destination's name",
-                next_step: "ask the provider which firewall or proxy intercepts port {port}",
+                next_step: "ask the provider which firewall or proxy intercepts port {port}; a load balancer at the destination \
+                            can look the same",
                 by_hand: "traceroute -T -p {port} {dst}",
                 surer: "the hop at which the reset is born",
             },
             Self::SessionCut => Words {
                 verdict: "connections are cut in the middle of a session",
-                next_step: "look for a path whose MTU is too small for large segments, and for a firewall that forgets \
-                            connections; ask their postmaster for what their log says",
-                by_hand: "tracepath {dst}; ping -M do -s 1472 {dst}",
+                next_step: "look for a path whose MTU is too small for large segments (a tunnel, or a firewall that drops \
+                            ICMP; try a smaller MTU or advmss on the route), and for a firewall that forgets connections; ask their postmaster for what their log says",
+                by_hand: "tracepath {dst}; ping -M do -s 1472 {dst}; ss -ti dst {dst} during a delivery (unacked, backoff)",
                 surer: "whether short messages get through where long ones do not",
             },
             Self::WrongExchanger => Words {

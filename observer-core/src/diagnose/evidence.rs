@@ -1,13 +1,12 @@
 //! What a diagnosis rests on: counted attempts, and what was looked up beside them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Mail;
+use super::seen::{Seen, Share};
 use crate::event::Endpoint;
 use crate::evidence::conntrack::Conntrack;
 use crate::evidence::dns;
@@ -17,14 +16,12 @@ use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
 use crate::evidence::probe::trace::Trace;
 use crate::evidence::route::Route;
-use crate::label::{Label, Origin, Reason};
+use crate::fact::own::OwnAddresses;
+use crate::label::{Label, Reason};
 use crate::record::entry::{DestinationTotals, Entry};
 
-/// Addresses, sources and senders that are told apart; what comes after the first so
-/// many is counted in the sums alone.
-const KEPT: usize = 256;
-/// Durations that are kept of a kind, for a median.
-const DURATIONS: usize = 1_024;
+/// Single attempts that are shown: of the first, and of the last.
+const SAMPLES: (usize, usize) = (3, 7);
 
 /// Everything that rules look at.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +30,21 @@ pub struct Evidence {
     pub asked: String,
     /// Port that the attempts went to.
     pub port: u16,
-    /// Attempts to the destinations in question.
+    /// This host's own addresses.
+    pub own: OwnAddresses,
+    /// Attempts to the destination in question: one, so that no evidence crosses from one
+    /// to another.
     pub subject: Seen,
-    /// Attempts to all others on the same port, in the same period.
+    /// Attempts to all others of the outside on the same port, in the same period.
     pub elsewhere: Seen,
-    /// Attempts to the destinations in question in the week before the period.
+    /// Attempts to this host itself, left out of `elsewhere`.
+    pub local: Share,
+    /// Attempts to private networks, left out of `elsewhere` where the destination in question
+    /// is in none.
+    pub inner: Share,
+    /// Attempts to the destination in question in the week before the period.
     pub before: Seen,
-    /// Attempts to all destinations on other watched ports, in the same period.
+    /// Attempts to all destinations of the outside on other watched ports, in the same period.
     pub other_ports: Seen,
     /// What this host's own firewall does with such a SYN at this moment.
     pub firewall: Option<Firewall>,
@@ -57,8 +62,37 @@ pub struct Evidence {
     pub mail: Mail,
     /// What is remarkable in DNS, if it was asked.
     pub dns: Vec<dns::finding::Finding>,
+    /// Single attempts that failed.
+    pub samples: Vec<Sample>,
     /// What could not be looked at, and why.
     pub not_seen: Vec<String>,
+}
+
+/// One attempt that failed, as the other side can find it in its own logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// When it ended.
+    pub time: Timestamp,
+    /// From where.
+    pub src: Endpoint,
+    /// To where.
+    pub dst: Endpoint,
+    /// How it ended.
+    pub label: Label,
+    /// The mechanism.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// How long it took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
+}
+
+impl Sample {
+    fn of(entry: &Entry) -> Self {
+        let &Entry { time, src, dst, label, reason, elapsed, .. } = entry;
+        let elapsed_ms = elapsed.map(|elapsed| elapsed.as_millis().try_into().unwrap_or(u64::MAX));
+        Self { time, src, dst, label, reason, elapsed_ms }
+    }
 }
 
 /// A flow, and what the firewall's rules do with it.
@@ -90,222 +124,87 @@ pub struct Operator {
     pub system: AutonomousSystem,
 }
 
-/// How an attempt ended.
-pub type Ending = (Label, Option<Reason>, Option<Origin>);
-
-/// Attempts, counted. Those that were cancelled say nothing and are left out.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// All of them.
-    pub all: Share,
-    /// By their ending.
-    pub endings: BTreeMap<Ending, u64>,
-    /// By destination address.
-    pub destinations: BTreeMap<IpAddr, Share>,
-    /// By local address.
-    pub sources: BTreeMap<IpAddr, Share>,
-    /// Of IPv4.
-    pub v4: Share,
-    /// Of IPv6.
-    pub v6: Share,
-    /// Sender, type and code of ICMP errors that ended an attempt.
-    pub icmp: BTreeMap<(IpAddr, u8, u8), u64>,
-    /// From SYN to the active refusal.
-    pub refused_after: Durations,
-    /// From SYN to the completed handshake.
-    pub handshakes: Durations,
-    /// How long those waited whom nobody answered.
-    pub waited: Durations,
-    /// First and last attempt, and the last of each kind.
-    pub times: Times,
+/// Where a destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This host itself.
+    Own,
+    /// A private network, or the link.
+    Inner,
+    /// Anywhere else.
+    Outside,
 }
 
-/// When attempts ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Times {
-    /// The first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first: Option<Timestamp>,
-    /// The last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last: Option<Timestamp>,
-    /// The first failure since the last success.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failing_since: Option<Timestamp>,
-    /// The last session that went well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connected: Option<Timestamp>,
-}
-
-/// A part of the attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Share {
-    /// All of them.
-    pub attempts: u64,
-    /// Whose handshake was completed, whatever came then.
-    pub answered: u64,
-    /// That ended well.
-    pub connected: u64,
-    /// How often success and failure followed each other.
-    pub changes: u64,
-    /// Failures since the last success.
-    pub streak: u64,
-}
-
-impl Share {
-    fn add(&mut self, ending: Ending) {
-        let is_connected = ending.0 == Label::Connected;
-        let was_connected = self.streak == 0;
-        self.changes += u64::from(self.attempts > 0 && is_connected != was_connected);
-        self.attempts += 1;
-        self.answered += u64::from(is_answered(ending));
-        self.connected += u64::from(is_connected);
-        self.streak = if is_connected { 0 } else { self.streak + 1 };
-    }
-
-    /// Adds a count whose order is not known.
-    fn add_many(&mut self, ending: Ending, count: u64) {
-        self.attempts += count;
-        self.answered += if is_answered(ending) { count } else { 0 };
-        self.connected += if ending.0 == Label::Connected { count } else { 0 };
-    }
-
-    /// Attempts that did not end well.
-    pub fn failed(&self) -> u64 {
-        self.attempts - self.connected
-    }
-
-    /// True if at least `least` attempts were made and nine in ten failed.
-    pub fn fails(&self, least: u64) -> bool {
-        self.attempts >= least && self.failed() * 10 >= self.attempts * 9
-    }
-
-    /// True if at least `least` attempts were made and nine in ten were answered.
-    pub fn works(&self, least: u64) -> bool {
-        self.attempts >= least && self.answered * 10 >= self.attempts * 9
+impl Reach {
+    /// Of an address.
+    pub fn of(address: IpAddr, own: &OwnAddresses) -> Self {
+        let is_inner = match address.to_canonical() {
+            // 100.64.0.0/10: RFC 6598.
+            IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || (v4.to_bits() >> 22) == 0x191,
+            IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+        };
+        match is_inner {
+            _ if own.contains(address) => Self::Own,
+            true => Self::Inner,
+            false => Self::Outside,
+        }
     }
 }
 
-/// Whether the destination completed the handshake.
-fn is_answered((label, reason, _): Ending) -> bool {
-    label.is_answered(reason)
-}
+impl Evidence {
+    /// Of one destination, and of the attempts to it; everything else is to be added yet.
+    pub fn about(destination: IpAddr, port: u16, own: OwnAddresses, subject: Seen) -> Self {
+        let destination = destination.to_canonical();
+        let mut evidence = Self { asked: destination.to_string(), port, own, subject, ..Self::default() };
+        evidence.subject.destinations.entry(destination).or_default();
+        evidence
+    }
 
-/// Durations of one kind: the first so many.
-#[derive(Clone, Debug, Default)]
-pub struct Durations(Vec<Duration>);
+    /// Keeps single attempts that failed, to be shown: some of the first, and of the last.
+    pub fn sample(&mut self, attempts: &[Entry]) {
+        let failed = attempts.iter().filter(|entry| !matches!(entry.label, Label::Connected | Label::Cancelled));
+        let mut samples: Vec<Sample> = failed.map(Sample::of).collect();
+        let (first, last) = SAMPLES;
+        if samples.len() > first + last {
+            samples.drain(first..samples.len() - last);
+        }
+        self.samples = samples;
+    }
 
-impl Durations {
-    fn add(&mut self, duration: Option<Duration>) {
-        if self.0.len() < DURATIONS {
-            self.0.extend(duration);
+    /// Where the destination in question is.
+    pub fn reach(&self) -> Reach {
+        let of = |address: &IpAddr| Reach::of(*address, &self.own);
+        self.subject.destinations.keys().next().map_or(Reach::Outside, of)
+    }
+
+    /// Adds what history counted of another destination, to what it can be compared with.
+    pub fn add_other(&mut self, totals: &DestinationTotals) {
+        let here = self.reach();
+        match Reach::of(totals.destination.ip(), &self.own) {
+            Reach::Own => add_share(&mut self.local, totals),
+            // What is outside says nothing of this host's own server.
+            _ if here == Reach::Own => {}
+            Reach::Inner if here == Reach::Outside => add_share(&mut self.inner, totals),
+            _ if totals.destination.port() == self.port => self.elsewhere.add_totals(totals),
+            _ => self.other_ports.add_totals(totals),
         }
     }
 
-    /// The one in the middle.
-    pub fn median(&self) -> Option<Duration> {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
-    }
-}
-
-impl Seen {
-    /// Adds an attempt, to be called in the order of time.
-    pub fn add(&mut self, entry: &Entry) {
-        if entry.label == Label::Cancelled {
-            return;
+    /// Adds who rejected an attempt to another destination, and from where it came; not the
+    /// attempt itself.
+    pub fn add_other_facts(&mut self, entry: &Entry) {
+        let Some(destination) = entry.dst.ip.map(|ip| ip.to_canonical()) else { return };
+        let (here, there) = (self.reach(), Reach::of(destination, &self.own));
+        let is_comparable = there == Reach::Outside && here != Reach::Own || there == here;
+        if is_comparable && !self.subject.destinations.contains_key(&destination) {
+            self.elsewhere.add_facts(entry);
+            self.elsewhere.add_source(entry);
         }
-        let ending = (entry.label, entry.reason, entry.origin);
-        *self.endings.entry(ending).or_default() += 1;
-        self.all.add(ending);
-        self.add_places(entry.src, entry.dst, |share| share.add(ending));
-        self.add_times(entry);
-        self.add_facts(entry);
-        match entry.label {
-            Label::Refused => self.refused_after.add(entry.elapsed),
-            Label::Timeout if !is_answered(ending) => self.waited.add(entry.elapsed),
-            _ => {}
-        }
-        self.handshakes.add(entry.handshake);
-    }
-
-    /// Adds what history counted of a destination.
-    pub fn add_totals(&mut self, totals: &DestinationTotals) {
-        for (&(label, reason), tally) in &totals.outcomes {
-            self.add_count(totals.destination.ip(), label, reason, tally.count);
-        }
-    }
-
-    /// Adds a count of which neither order nor origin is known.
-    pub fn add_count(&mut self, dst: IpAddr, label: Label, reason: Option<Reason>, count: u64) {
-        if label == Label::Cancelled {
-            return;
-        }
-        let ending = (label, reason, None);
-        *self.endings.entry(ending).or_default() += count;
-        self.all.add_many(ending, count);
-        let (src, dst) = (Endpoint::default(), Endpoint { ip: Some(dst), port: None });
-        self.add_places(src, dst, |share| share.add_many(ending, count));
-    }
-
-    fn add_places(&mut self, src: Endpoint, dst: Endpoint, add: impl Fn(&mut Share)) {
-        if let Some(dst) = dst.ip {
-            add(if dst.is_ipv4() { &mut self.v4 } else { &mut self.v6 });
-            place(&mut self.destinations, dst).into_iter().for_each(&add);
-        }
-        if let Some(src) = src.ip {
-            place(&mut self.sources, src).into_iter().for_each(&add);
-        }
-    }
-
-    fn add_times(&mut self, entry: &Entry) {
-        let times = &mut self.times;
-        times.first = times.first.or(Some(entry.time));
-        times.last = Some(entry.time);
-        if entry.label == Label::Connected {
-            times.connected = Some(entry.time);
-            times.failing_since = None;
-        } else {
-            times.failing_since = times.failing_since.or(Some(entry.time));
-        }
-    }
-
-    /// Adds who rejected an attempt, and not the attempt itself.
-    pub fn add_facts(&mut self, entry: &Entry) {
-        let facts = &entry.evidence;
-        let by_icmp = matches!(entry.label, Label::Refused | Label::Unreachable);
-        if let (Some(from), Some(kind), Some(code), true) = (facts.icmp_from, facts.icmp_type, facts.icmp_code, by_icmp)
-        {
-            place(&mut self.icmp, (from, kind, code)).into_iter().for_each(|count| *count += 1);
-        }
-    }
-
-    /// Failures that ended so.
-    pub fn count(&self, is_meant: impl Fn(Ending) -> bool) -> u64 {
-        self.endings
-            .iter()
-            .filter(|(ending, _)| ending.0 != Label::Connected && is_meant(**ending))
-            .map(|(_, n)| n)
-            .sum()
-    }
-
-    /// [`Self::count`] if it is most failures: nine in ten.
-    pub fn mostly(&self, is_meant: impl Fn(Ending) -> bool) -> Option<u64> {
-        let count = self.count(is_meant);
-        (count > 0 && count * 10 >= self.all.failed() * 9).then_some(count)
-    }
-
-    /// Destinations of which nine attempts in ten fail.
-    pub fn failing_destinations(&self) -> usize {
-        self.destinations.values().filter(|share| share.fails(1)).count()
     }
 }
 
-/// The value of a key, if there is room for it.
-fn place<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K) -> Option<&mut V> {
-    if map.len() >= KEPT && !map.contains_key(&key) {
-        return None;
+fn add_share(share: &mut Share, totals: &DestinationTotals) {
+    for (&(label, reason), tally) in totals.outcomes.iter().filter(|((label, _), _)| *label != Label::Cancelled) {
+        share.add_many((label, reason, None), tally.count);
     }
-    Some(map.entry(key).or_default())
 }

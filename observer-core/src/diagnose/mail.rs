@@ -38,9 +38,32 @@ pub struct Mail {
     pub said: BTreeMap<Said, u64>,
     /// The last words of each kind.
     pub words: BTreeMap<Said, String>,
+    /// Sessions that were cut while the message was sent, and the last words of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_while_sending: Option<Told>,
+    /// Answers that are no replies of SMTP, and the last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_smtp: Option<Told>,
     /// What the other side answered, by its meaning, most frequent first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answers>,
+}
+
+/// How often something was said, and the last words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// How often.
+    pub count: u64,
+    /// The last words.
+    pub last: String,
+}
+
+impl Told {
+    fn add(told: &mut Option<Self>, words: &str) {
+        let told = told.get_or_insert_default();
+        told.count += 1;
+        words.clone_into(&mut told.last);
+    }
 }
 
 /// Answers of one meaning.
@@ -146,6 +169,13 @@ impl Mail {
             *self.said.entry(delivery.said).or_default() += 1;
             self.words.insert(delivery.said, delivery.words.clone());
         }
+        let words = delivery.words.as_str();
+        if delivery.said == Said::LostInSession && CUT_WHILE_SENDING.iter().any(|phrase| words.contains(phrase)) {
+            Told::add(&mut self.cut_while_sending, words);
+        }
+        if is_not_smtp(words) {
+            Told::add(&mut self.not_smtp, words);
+        }
         // What is put off without a connect repeats an earlier answer.
         if matches!(delivery.said, Said::Answered | Said::Suspended)
             && let Some(reply) = Reply::in_words(&delivery.words)
@@ -188,6 +218,23 @@ impl Mail {
         self.answers.iter().map(|answers| answers.count).sum::<u64>().max(self.answered_no())
     }
 
+    /// Sessions that were cut while the message was sent: how many, and the last words.
+    pub(super) fn cut_while_sending(&self) -> Option<(u64, &str)> {
+        self.cut_while_sending.as_ref().map(|told| (told.count, told.last.as_str()))
+    }
+
+    /// Sessions that were cut while the message was sent, answers that are no replies, and
+    /// connects that this host did not permit.
+    pub(super) fn troubles(&self) -> u64 {
+        let told = [&self.cut_while_sending, &self.not_smtp].into_iter().flatten().map(|told| told.count);
+        told.sum::<u64>() + self.said.get(&Said::NotPermitted).copied().unwrap_or(0)
+    }
+
+    /// Answers that are no replies: how many, and the last.
+    pub(super) fn not_smtp(&self) -> Option<(u64, &str)> {
+        self.not_smtp.as_ref().map(|told| (told.count, told.last.as_str()))
+    }
+
     /// What to do about the answer that speaks for a cause most often.
     pub(super) fn advice(&self, cause: Cause) -> Option<String> {
         let answers = self.answers.iter().find(|answers| answers.cause() == cause)?;
@@ -207,6 +254,30 @@ impl Mail {
         domains.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         domains.into_iter().map(|(domain, _)| domain.as_str()).collect()
     }
+}
+
+/// What servers log when the message itself does not get through.
+const CUT_WHILE_SENDING: [&str; 6] = [
+    // Postfix.
+    "timed out while sending message body",
+    "timed out while sending end of data",
+    "lost connection while sending message body",
+    // Exim.
+    "SMTP timeout after sending data block",
+    "SMTP timeout after end of data",
+    // KumoMTA.
+    "Timed Out sending message payload data",
+];
+/// What stands before an answer in the place of a greeting.
+const BEFORE_GREETING: [&str; 3] = ["refused to talk to me: ", "after initial connection: ", "non-SMTP response from "];
+
+/// Whether the words hold an answer that does not begin with a reply code.
+fn is_not_smtp(words: &str) -> bool {
+    BEFORE_GREETING.iter().any(|before| {
+        let Some((_, answer)) = words.split_once(before) else { return false };
+        let code = answer.trim_start().get(..3);
+        !answer.trim().is_empty() && !code.is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: Option<&String>) {

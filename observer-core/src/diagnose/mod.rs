@@ -5,8 +5,11 @@
 
 mod cause;
 mod evidence;
+mod grounds;
+mod group;
 mod mail;
 mod rules;
+mod seen;
 mod sender;
 
 use std::collections::BTreeMap;
@@ -15,9 +18,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::cause::Cause;
-pub use self::evidence::{Durations, Ending, Evidence, Firewall, Operator, Seen, Share, Times, Traced};
-pub use self::mail::{Answers, Mail};
+pub use self::evidence::{Evidence, Firewall, Operator, Reach, Sample, Traced};
+pub use self::group::together;
+pub use self::mail::{Answers, Mail, Told};
 use self::rules::RULES;
+pub use self::seen::{Durations, Ending, Followed, Seen, Share, Times};
 pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
 
@@ -28,6 +33,8 @@ pub const SCHEMA: &str = "observer.diagnosis.v1";
 const ENOUGH: u64 = 3;
 /// Points of a cause from which on it is named.
 const NAMED: i32 = 30;
+/// Hints, however many, are no proof: a cause is certain only by a line of so many points.
+const PROOF: i32 = 65;
 /// Two causes that are nearer to each other than this cannot be told apart.
 const APART: i32 = 20;
 
@@ -45,6 +52,12 @@ pub struct Diagnosis {
     pub port: u16,
     /// The attempts in question.
     pub attempts: Share,
+    /// Attempts to this host itself, which say nothing of the outside and were left out.
+    #[serde(skip_serializing_if = "is_none")]
+    pub local: Share,
+    /// Attempts to private networks, left out where the destination is in none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub inner: Share,
     /// When they ended.
     pub times: Times,
     /// To which addresses, as far as they were told apart.
@@ -57,6 +70,9 @@ pub struct Diagnosis {
     pub causes: Vec<LikelyCause>,
     /// True if the first two causes cannot be told apart.
     pub is_open: bool,
+    /// True if the destination is this host itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_own: bool,
     /// What this host's own firewall does with such a connection, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Firewall>,
@@ -75,6 +91,9 @@ pub struct Diagnosis {
     /// What is remarkable in DNS, if it was asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<Finding>,
+    /// Single attempts that failed: some of the first, and of the last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
     /// What could not be looked at, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_seen: Vec<String>,
@@ -175,19 +194,49 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         time: now,
         port: evidence.port,
         attempts: subject.all,
+        local: evidence.local,
+        inner: evidence.inner,
         times: subject.times,
         destinations: subject.destinations.keys().map(ToString::to_string).collect(),
         sources: subject.sources.keys().map(ToString::to_string).collect(),
         endings,
         causes,
         is_open,
+        is_own: evidence.reach() == Reach::Own,
         firewall: evidence.firewall.clone(),
         probes: evidence.probes.clone(),
         traced: evidence.traced.clone(),
         operators: evidence.operators.clone(),
         mail: evidence.mail.clone(),
         dns: evidence.dns.clone(),
+        samples: evidence.samples.clone(),
         not_seen: evidence.not_seen.clone(),
+    }
+}
+
+fn is_none(share: &Share) -> bool {
+    share.attempts == 0
+}
+
+impl Diagnosis {
+    /// Whether it is for the other side to look into, so that a letter makes sense.
+    ///
+    /// # Errors
+    /// Why not, in a line.
+    pub fn is_theirs(&self) -> Result<(), String> {
+        if self.attempts.failed() == 0 {
+            return Err(format!("no attempt to {} failed", self.asked));
+        }
+        if self.is_own {
+            return Err(format!("{} is this host itself", self.asked));
+        }
+        // Of two that cannot be told apart, one at this end is to be looked into first.
+        let shown = if self.is_open { 2 } else { 1 };
+        match self.causes.iter().take(shown).find(|likely| likely.cause.is_ours()) {
+            Some(ours) if self.is_open => Err(format!("the cause may be at this end: {}", ours.verdict)),
+            Some(ours) => Err(format!("the cause is at this end: {}", ours.verdict)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -207,11 +256,11 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
         (score >= NAMED).then(|| LikelyCause {
             cause,
             verdict: Cause::fill(words.verdict, evidence),
-            confidence: confidence(score, evidence),
+            confidence: confidence(score, &lines_for, evidence),
             score,
             evidence: lines_for,
             against,
-            next_step: evidence.mail.advice(cause).unwrap_or_else(|| Cause::fill(words.next_step, evidence)),
+            next_step: next_step(cause, evidence),
             by_hand: Cause::fill(words.by_hand, evidence),
             surer: Cause::fill(words.surer, evidence),
         })
@@ -219,9 +268,19 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     lines.into_iter().filter_map(finding).collect()
 }
 
+fn next_step(cause: Cause, evidence: &Evidence) -> String {
+    if evidence.reach() == Reach::Own && matches!(cause, Cause::ServerDown | Cause::NotServed) {
+        let port = evidence.port;
+        return format!(
+            "this is this host's own address: see whether its mail server runs and listens there (ss -ltnp 'sport = :{port}')"
+        );
+    }
+    evidence.mail.advice(cause).unwrap_or_else(|| Cause::fill(cause.words().next_step, evidence))
+}
+
 /// Attempts that failed, and answers that said no.
 fn troubles(evidence: &Evidence) -> u64 {
-    evidence.subject.all.failed() + evidence.mail.refusals()
+    evidence.subject.all.failed() + evidence.mail.refusals().max(evidence.mail.troubles())
 }
 
 /// Whether mail cannot arrive, whatever connections do.
@@ -229,10 +288,11 @@ fn is_misdirected(evidence: &Evidence) -> bool {
     evidence.dns.iter().any(|finding| matches!(finding, Finding::NullMx { .. } | Finding::NoSuchDomain { .. }))
 }
 
-fn confidence(score: i32, evidence: &Evidence) -> Confidence {
+fn confidence(score: i32, lines: &[Line], evidence: &Evidence) -> Confidence {
+    let is_proven = lines.iter().any(|line| line.weight >= PROOF);
     match score {
         _ if troubles(evidence) < ENOUGH && !is_misdirected(evidence) => Confidence::Possible,
-        85.. => Confidence::Certain,
+        85.. if is_proven => Confidence::Certain,
         60.. => Confidence::Likely,
         _ => Confidence::Possible,
     }

@@ -8,16 +8,24 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Ending, Evidence, Share};
-use super::mail::Answers;
-use crate::answer::{self, AnswerKind, Reply};
+use super::evidence::Evidence;
+use super::grounds::{
+    SEVERAL, SOME, after, answers, at_once, before_banner, between_others, by_icmp, comes_and_goes, conntrack_is_full,
+    dns, elsewhere_works, everything_fails, failing_by_ipv6, going, greeted, ipv6_alone_fails, ipv6_fails_for_several,
+    is_answered, is_like_a_block, is_no_mail_server, is_on_link, list, little_gets_out, local_firewall, log_says,
+    mostly, no_route, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out, of, of_family, one_source,
+    one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected, resets,
+    resets_like, senders, served_now, silent, some_answers, some_succeed, traced, worked_before,
+};
+use super::seen::Ending;
+use crate::answer::AnswerKind;
 use crate::evidence::dns::finding::Finding as Dns;
 use crate::evidence::firewall::Answer;
 use crate::evidence::probe::compare::{Born, BySource, by_source};
 use crate::evidence::route::Route;
 use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
-use crate::sanitize::{excerpt, sanitize};
+use crate::sanitize::excerpt;
 
 /// One line of the table.
 pub(super) struct Rule {
@@ -33,12 +41,12 @@ pub(super) struct Rule {
     pub(super) holds: fn(&Evidence) -> Option<String>,
 }
 
-/// Fewer attempts say nothing of a share.
-const SOME: u64 = 3;
-/// Fewer destinations are a coincidence.
-const SEVERAL: usize = 3;
 /// Connections in a day that a receiver may take for much from one address.
 const MANY: u64 = 50;
+/// So many destinations do not fail by chance.
+const MANY_DESTINATIONS: usize = 8;
+/// So often, success and failure follow each other by no two outages.
+const OFTEN: u64 = 6;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -65,7 +73,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "refused-at-the-distance-of-handshakes",
         cause: Cause::ServerDown,
-        weight: 15,
+        weight: 10,
         source: "a RST by the host itself takes one round trip, as a handshake does",
         holds: |e| {
             let (refused, handshake) = (e.subject.refused_after.median()?, e.subject.handshakes.median()?);
@@ -81,7 +89,9 @@ pub(super) const RULES: &[Rule] = &[
         source: "what refuses every address is not about one",
         holds: |e| {
             let sources = e.subject.sources.values().filter(|share| share.fails(1)).count();
-            (resets(e).is_some() && sources > 1 && sources == e.subject.sources.len())
+            let is_all = sources > 1 && sources == e.subject.sources.len() && e.subject.counted_only == 0;
+            // Both families are two destinations.
+            (resets(e).is_some() && e.subject.destinations.len() == 1 && is_all)
                 .then(|| format!("it refuses all {sources} local addresses that tried"))
         },
     },
@@ -90,7 +100,10 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::ServerDown,
         weight: 15,
         source: "a server that answered this host and stopped for all",
-        holds: |e| (resets(e).is_some() && one_source_works(e).is_none()).then(|| worked_before(e)).flatten(),
+        holds: |e| {
+            let is_for_all = one_source_works(e).is_none() && one_source_works_meanwhile(e).is_none();
+            (resets(e).is_some() && is_for_all).then(|| worked_before(e)).flatten()
+        },
     },
     Rule {
         name: "its-router-cannot-reach-it",
@@ -103,11 +116,24 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "its-link-is-ours-and-it-is-mute",
+        cause: Cause::ServerDown,
+        weight: 70,
+        source: "RFC 826 and RFC 4861, 7.3: on one's own link the destination itself is the next hop",
+        holds: |e| {
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_on_link(e))?;
+            Some(format!("{}: it is on this host's own link, and answers neither ARP nor NDP", of(n, e)))
+        },
+    },
+    Rule {
         name: "silence-may-be-a-dead-host",
         cause: Cause::ServerDown,
         weight: 35,
         source: "a host that is down answers nothing",
-        holds: |e| silent(e).filter(|_| !everything_fails(e)).map(|n| format!("{} got no answer at all", of(n, e))),
+        holds: |e| {
+            let is_it = |_: &u64| !everything_fails(e);
+            silent(e).filter(is_it).map(|n| format!("{} got no answer at all", of(n, e)))
+        },
     },
     Rule {
         name: "rejected-by-icmp",
@@ -125,8 +151,20 @@ pub(super) const RULES: &[Rule] = &[
         weight: 10,
         source: "an ICMP error from the destination's own address is its host's firewall",
         holds: |e| {
-            let n = e.subject.count(|ending| by_icmp(ending) && ending.2 == Some(Origin::Remote));
-            (n > 0).then(|| format!("{n} of them come from the destination's own address"))
+            let n = e.subject.mostly(|ending| by_icmp(ending) && ending.2 == Some(Origin::Remote))?;
+            Some(format!("{n} of them come from the destination's own address"))
+        },
+    },
+    Rule {
+        name: "rejects-and-nothing-to-compare",
+        cause: Cause::RemoteFirewallRejects,
+        weight: -20,
+        source: "where nothing else was answered, the router that rejects may be this host's provider's",
+        holds: |e| {
+            let is_by_itself = |(_, _, origin): Ending| origin == Some(Origin::Remote);
+            let is_lonely = e.elsewhere.all.answered == 0 && e.subject.all.answered == 0 && !everything_fails(e);
+            (e.subject.mostly(by_icmp).is_some() && e.subject.count(is_by_itself) == 0 && is_lonely)
+                .then(|| "no other destination answered in this period".to_owned())
         },
     },
     Rule {
@@ -174,8 +212,19 @@ pub(super) const RULES: &[Rule] = &[
         weight: 95,
         source: "kfree_skb, NF_HOOK: this host's kernel dropped or rejected the SYN before it left",
         holds: |e| {
-            let n = e.subject.mostly(local_firewall)?;
+            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::LocalFirewall))?;
             Some(format!("{}: the SYN never left this host", of(n, e)))
+        },
+    },
+    Rule {
+        name: "not-permitted",
+        cause: Cause::LocalFirewall,
+        weight: 75,
+        source: "EPERM of connect(2): a firewall rule, a BPF program of the service's cgroup (systemd: IPAddressDeny), or of a security module",
+        holds: |e| {
+            let n = e.subject.mostly(local_firewall)?;
+            let is_seen = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::LocalFirewall)).is_some();
+            (!is_seen).then(|| format!("{}: this host's kernel did not permit it", of(n, e)))
         },
     },
     Rule {
@@ -311,20 +360,40 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::PortBlockedOutbound,
         weight: 65,
         source: "several destinations of different owners do not fail at once",
+        holds: |e| nothing_gets_out(e).filter(|nothing| nothing.networks > 1).map(|nothing| nothing.to_string()),
+    },
+    Rule {
+        name: "nothing-gets-out-to-one-network",
+        cause: Cause::PortBlockedOutbound,
+        weight: 55,
+        source: "as above; those of one network may have one owner",
+        holds: |e| nothing_gets_out(e).filter(|nothing| nothing.networks == 1).map(|nothing| nothing.to_string()),
+    },
+    Rule {
+        name: "all-stopped-at-once",
+        cause: Cause::PortBlockedOutbound,
+        weight: 10,
+        source: "what worked a while ago at several destinations and stopped at all of them is not theirs",
         holds: |e| {
-            // What a router says of its own routes is no block.
-            let is_block = e.subject.mostly(|(label, ..)| matches!(label, Label::Refused | Label::Timeout)).is_some();
-            (everything_fails(e) && is_block).then(|| others(e))
+            let nothing = nothing_gets_out(e).filter(|nothing| nothing.worked >= SEVERAL)?;
+            Some(format!("{} of these destinations answered before", nothing.worked))
         },
+    },
+    Rule {
+        name: "little-gets-out",
+        cause: Cause::PortBlockedOutbound,
+        weight: 45,
+        source: "a provider that blocks the port may let its own relay through",
+        holds: little_gets_out,
     },
     Rule {
         name: "other-ports-work",
         cause: Cause::PortBlockedOutbound,
-        weight: 25,
+        weight: 20,
         source: "RFC 6409: providers that block port 25 leave submission open",
         holds: |e| {
-            (everything_fails(e) && e.other_ports.all.works(1)).then(|| {
-                let share = e.other_ports.all;
+            (nothing_gets_out(e).is_some() && of_family(e, &e.other_ports).works(1)).then(|| {
+                let share = of_family(e, &e.other_ports);
                 format!("{} of {} connections to other ports are answered", share.answered, share.attempts)
             })
         },
@@ -338,14 +407,35 @@ pub(super) const RULES: &[Rule] = &[
             let sender = e.subject.icmp.keys().map(|(from, ..)| *from).find(|from| {
                 e.elsewhere.icmp.keys().any(|(other, ..)| other == from) && !e.subject.destinations.contains_key(from)
             })?;
-            everything_fails(e).then(|| format!("{sender} rejects connections to other destinations too"))
+            nothing_gets_out(e).map(|_| format!("{sender} rejects connections to other destinations too"))
         },
+    },
+    Rule {
+        name: "another-source-works-meanwhile",
+        cause: Cause::AddressBlocked,
+        weight: 80,
+        source: "the same destination answers another address of this host, between the failures of this one",
+        holds: one_source_works_meanwhile,
+    },
+    Rule {
+        name: "nothing-answers-that-source",
+        cause: Cause::AddressBlocked,
+        weight: -45,
+        source: "an address to which no destination answers is not blocked by one of them",
+        holds: nothing_answers_one_source,
+    },
+    Rule {
+        name: "nothing-gets-out-from-that-source",
+        cause: Cause::PortBlockedOutbound,
+        weight: 55,
+        source: "an address of its own may leave by a network of its own, which blocks the port",
+        holds: |e| nothing_answers_one_source(e).filter(|_| is_like_a_block(e)),
     },
     Rule {
         name: "another-source-works",
         cause: Cause::AddressBlocked,
-        weight: 85,
-        source: "the same destination answers another address of this host",
+        weight: 50,
+        source: "the same destination answered another address of this host, before these failures or after them",
         holds: one_source_works,
     },
     Rule {
@@ -353,21 +443,21 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::ServerDown,
         weight: -70,
         source: "a server that answers one address is up",
-        holds: one_source_works,
+        holds: one_source_works_meanwhile,
     },
     Rule {
         name: "another-source-works-so-no-general-drop",
         cause: Cause::RemoteFirewallDrops,
-        weight: -25,
+        weight: -30,
         source: "a firewall that lets one address through is about the other",
-        holds: one_source_works,
+        holds: one_source_works_meanwhile,
     },
     Rule {
         name: "another-source-works-so-no-general-reject",
         cause: Cause::RemoteFirewallRejects,
-        weight: -25,
+        weight: -30,
         source: "a firewall that lets one address through is about the other",
-        holds: one_source_works,
+        holds: one_source_works_meanwhile,
     },
     Rule {
         name: "a-probe-from-another-source-works",
@@ -462,11 +552,14 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::WrongExchanger,
         weight: 95,
         source: "RFC 7505 and RFC 5321, 5.1: a null MX, or no such domain",
-        holds: |e| {
-            dns(e, |finding| {
-                matches!(finding, Dns::NullMx { .. } | Dns::NullMxAmongOthers { .. } | Dns::NoSuchDomain { .. })
-            })
-        },
+        holds: |e| dns(e, |finding| matches!(finding, Dns::NullMx { .. } | Dns::NoSuchDomain { .. })),
+    },
+    Rule {
+        name: "domain-says-both",
+        cause: Cause::WrongExchanger,
+        weight: 40,
+        source: "RFC 7505, 3: a null MX stands alone",
+        holds: |e| dns(e, |finding| matches!(finding, Dns::NullMxAmongOthers { .. })),
     },
     Rule {
         name: "not-an-exchanger-now",
@@ -624,26 +717,23 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::RateLimited,
         weight: 60,
         source: "a limit lets some through and refuses the rest",
-        holds: |e| {
-            comes_and_goes(e.subject.all).then(|| {
-                let share = e.subject.all;
-                let changes = share.changes;
-                format!(
-                    "{} of {} attempts fail, between others that succeed ({changes} changes)",
-                    share.failed(),
-                    share.attempts
-                )
-            })
-        },
+        holds: |e| between_others(e).filter(|_| going(e).changes >= OFTEN),
+    },
+    Rule {
+        name: "came-back-and-went",
+        cause: Cause::RateLimited,
+        weight: 40,
+        source: "as above; two outages look the same",
+        holds: |e| between_others(e).filter(|_| going(e).changes < OFTEN),
     },
     Rule {
         name: "dropped-before-the-banner-at-times",
         cause: Cause::RateLimited,
-        weight: 25,
+        weight: 15,
         source: "RFC 5321, 3.1: a server that does not want a connection should say 554; many just close",
         holds: |e| {
             let n = e.subject.count(before_banner);
-            (n > 0 && comes_and_goes(e.subject.all)).then(|| format!("{} come before the banner", of(n, e)))
+            (n > 0 && comes_and_goes(e)).then(|| format!("{} come before the banner", of(n, e)))
         },
     },
     Rule {
@@ -674,7 +764,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 5321, 4.3.1: the server speaks first",
         holds: |e| {
             let n = e.subject.mostly(before_banner)?;
-            (!comes_and_goes(e.subject.all)).then(|| format!("{} end after the handshake, before the banner", of(n, e)))
+            (!comes_and_goes(e)).then(|| format!("{} end after the handshake, before the banner", of(n, e)))
         },
     },
     Rule {
@@ -684,16 +774,34 @@ pub(super) const RULES: &[Rule] = &[
         source: "servers drop addresses that they do not want before the banner",
         holds: |e| {
             let n = e.subject.mostly(|ending| before_banner(ending) && ending.0 != Label::Silent)?;
-            (!comes_and_goes(e.subject.all) && elsewhere_works(e))
+            (!comes_and_goes(e) && elsewhere_works(e))
                 .then(|| format!("{} are dropped before the banner, and other destinations serve this host", of(n, e)))
         },
     },
     Rule {
         name: "no-ipv6-anywhere",
         cause: Cause::Ipv6Broken,
-        weight: 92,
+        weight: 75,
         source: "RFC 8305: hosts with IPv6 that does not work fail by it and not by IPv4",
         holds: ipv6_alone_fails,
+    },
+    Rule {
+        name: "no-way-by-ipv6",
+        cause: Cause::Ipv6Broken,
+        weight: 20,
+        source: "ENETUNREACH of connect(2), ip(7): this host has no route, or no address, for IPv6",
+        holds: |e| ipv6_alone_fails(e).and_then(|_| no_way_by_ipv6(e)).map(|n| format!("{} never left", of(n, e))),
+    },
+    Rule {
+        name: "many-destinations-by-ipv6",
+        cause: Cause::Ipv6Broken,
+        weight: 15,
+        source: "several destinations of different owners do not fail at once",
+        holds: |e| {
+            let failing = failing_by_ipv6(e);
+            (failing >= MANY_DESTINATIONS && ipv6_alone_fails(e).is_some())
+                .then(|| format!("{failing} destinations fail by IPv6"))
+        },
     },
     Rule {
         name: "several-destinations-by-ipv6",
@@ -702,7 +810,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "one destination whose IPv6 fails is that destination's",
         holds: |e| {
             let failing = failing_by_ipv6(e);
-            (failing < SEVERAL && no_route(e).is_none())
+            (failing < SEVERAL && no_way_by_ipv6(e).is_none())
                 .then(|| format!("no more than {failing} destinations fail by IPv6"))
         },
     },
@@ -732,7 +840,17 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::RouteFault,
         weight: 90,
         source: "ENETUNREACH and EHOSTUNREACH of connect(2): this host's routing table",
-        holds: |e| no_route(e).map(|n| format!("{}: this host has no route there, or prohibits it", of(n, e))),
+        holds: |e| mostly(e, Reason::NoRoute).map(|n| format!("{}: this host has no route there", of(n, e))),
+    },
+    Rule {
+        name: "route-prohibits",
+        cause: Cause::RouteFault,
+        weight: 60,
+        source: "EACCES of connect(2): a route of type prohibit",
+        holds: |e| {
+            let n = no_route(e)?;
+            mostly(e, Reason::NoRoute).is_none().then(|| format!("{}: a route of this host prohibits it", of(n, e)))
+        },
     },
     Rule {
         name: "only-by-ipv6",
@@ -747,8 +865,18 @@ pub(super) const RULES: &[Rule] = &[
         weight: 85,
         source: "RFC 826 and RFC 4861, 7.3: the next hop answers neither ARP nor NDP",
         holds: |e| {
-            let n = mostly(e, Reason::NoNeighbour)?;
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| !is_on_link(e))?;
             Some(format!("{}: the next hop answers neither ARP nor NDP", of(n, e)))
+        },
+    },
+    Rule {
+        name: "the-link-may-be-down",
+        cause: Cause::RouteFault,
+        weight: 55,
+        source: "as above; where the destination is the next hop, it may be down itself",
+        holds: |e| {
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_on_link(e))?;
+            Some(format!("{}: nobody answers on the link", of(n, e)))
         },
     },
     Rule {
@@ -777,15 +905,48 @@ pub(super) const RULES: &[Rule] = &[
         weight: 95,
         source: "EADDRNOTAVAIL of connect(2) and bind(2), ip(7): ip_local_port_range",
         holds: |e| {
-            let n = e.subject.mostly(local_resource)?;
-            Some(format!("{}: no free local port, or no usable local address", of(n, e)))
+            let n = mostly(e, Reason::PortsExhausted)?;
+            Some(format!("{}: no free local port", of(n, e)))
         },
+    },
+    Rule {
+        name: "its-address-leads-nowhere",
+        cause: Cause::WrongSourceAddress,
+        weight: 90,
+        source: "EINVAL and EADDRNOTAVAIL of connect(2) and bind(2), ip(7): the address that the socket is bound to",
+        holds: |e| {
+            let n = mostly(e, Reason::NoSourceAddress)?;
+            let from: Vec<String> = e.subject.sources.keys().map(IpAddr::to_string).collect();
+            let bound = if from.is_empty() { String::new() } else { format!(", bound to {}", from.join(", ")) };
+            Some(format!("{}: no usable local address{bound}", of(n, e)))
+        },
+    },
+    Rule {
+        name: "log-says-no-address",
+        cause: Cause::WrongSourceAddress,
+        weight: 70,
+        source: "bind(2), ip(7): the server stops before it connects, so that there is no attempt",
+        holds: |e| log_says(e, &["assign requested address", "Address not available", "Invalid argument"]),
+    },
+    Rule {
+        name: "log-says-no-port",
+        cause: Cause::LocalResource,
+        weight: 65,
+        source: "bind(2), ip(7): the server stops before it connects, so that there is no attempt",
+        holds: |e| log_says(e, &["Address already in use", "Address in use", "Resource temporarily unavailable"]),
+    },
+    Rule {
+        name: "no-address-of-ipv6-at-all",
+        cause: Cause::WrongSourceAddress,
+        weight: -70,
+        source: "a host that has no address of IPv6 is a host without IPv6",
+        holds: |e| ipv6_alone_fails(e).filter(|_| e.subject.sources.is_empty()),
     },
     Rule {
         name: "forged",
         cause: Cause::MiddleboxForges,
-        weight: 90,
-        source: "a RST whose TTL or latency is not the destination's own",
+        weight: 55,
+        source: "a RST whose TTL or latency is not the destination's own; a load balancer's may be neither",
         holds: |e| {
             let n = e.subject.count(|(_, _, origin)| origin == Some(Origin::SuspectedMiddlebox));
             let is_most = n * 2 > e.subject.all.failed();
@@ -804,237 +965,44 @@ pub(super) const RULES: &[Rule] = &[
             Some(format!("{} come after the banner", of(n, e)))
         },
     },
+    Rule {
+        name: "log-says-cut-while-sending",
+        cause: Cause::SessionCut,
+        weight: 65,
+        source: "RFC 2923, 2.1: short commands get through, and the message, in full segments, does not",
+        holds: |e| {
+            let (count, words) = e.mail.cut_while_sending()?;
+            // Connections that fail are something else, and worse.
+            (count >= SOME && count >= e.subject.all.failed() && count > e.mail.answered_no()).then(|| {
+                format!("{count} deliveries were cut while the message was sent; the last: {}", excerpt(words))
+            })
+        },
+    },
+    Rule {
+        name: "no-mail-server-answers-a-probe",
+        cause: Cause::NotMailServer,
+        weight: 85,
+        source: "RFC 5321, 4.2: a reply begins with three digits",
+        holds: |e| {
+            let probe = e.probes.iter().find(|probe| is_no_mail_server(probe))?;
+            Some(format!("probed now, {}: {}", probe.destination, excerpt(probe.banner.as_deref()?)))
+        },
+    },
+    Rule {
+        name: "something-else-answers",
+        cause: Cause::NotServed,
+        weight: -60,
+        source: "what speaks serves, though not mail",
+        holds: |e| e.probes.iter().find(|probe| is_no_mail_server(probe)).map(ToString::to_string),
+    },
+    Rule {
+        name: "log-says-no-mail-server-answers",
+        cause: Cause::NotMailServer,
+        weight: 80,
+        source: "RFC 5321, 4.2: a reply begins with three digits",
+        holds: |e| {
+            let (count, words) = e.mail.not_smtp()?;
+            Some(format!("{count} answers are no replies of SMTP; the last: {}", excerpt(words)))
+        },
+    },
 ];
-
-/// `12 of 13 failures`.
-fn of(count: u64, e: &Evidence) -> String {
-    let failed = e.subject.all.failed();
-    if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
-}
-
-fn dns(e: &Evidence, is_meant: impl Fn(&Dns) -> bool) -> Option<String> {
-    e.dns.iter().find(|finding| is_meant(finding)).map(|finding| sanitize(&finding.to_string()).into_owned())
-}
-
-/// Where the answer to a SYN is born, if it is there.
-fn traced(e: &Evidence, is_meant: impl Fn(&Born) -> bool) -> Option<String> {
-    let traced = e.traced.iter().find(|traced| is_meant(&traced.born))?;
-    Some(format!("traced now, {}: {}", traced.trace.destination, traced.born))
-}
-
-fn list(addresses: &[IpAddr]) -> String {
-    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// What the other side answered, if at least half of its answers are meant.
-fn answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
-    let (count, line) = answered(e, is_meant)?;
-    (count * 2 >= all_answers(e)).then_some(line)
-}
-
-/// The same, if it is less than half of them.
-fn some_answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
-    let (count, line) = answered(e, is_meant)?;
-    (count * 2 < all_answers(e)).then_some(line)
-}
-
-fn all_answers(e: &Evidence) -> u64 {
-    e.mail.answers.iter().map(|of| of.count).sum()
-}
-
-/// How many answers are meant, and the most frequent of them in words.
-fn answered(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<(u64, String)> {
-    let meant: Vec<&Answers> = e.mail.answers.iter().filter(|of| is_meant(of)).collect();
-    let (count, of) = (meant.iter().map(|of| of.count).sum(), *meant.first()?);
-    let provider = of.provider.map(|provider| format!(" ({provider})")).unwrap_or_default();
-    let (all, words) = (all_answers(e), excerpt(&of.last));
-    Some((count, format!("{count} of {all} answers{provider}: {}; the last: {} {words}", of.meaning, of.codes)))
-}
-
-/// A probe whose greeting is an answer of this reply code and kind, and what it means.
-fn greeted(e: &Evidence, is_meant: impl Fn(u16, AnswerKind) -> bool) -> Option<String> {
-    e.probes.iter().find_map(|probe| {
-        let reply = Reply::of_greeting(probe.banner.as_deref()?)?;
-        let meaning = answer::meaning(&reply).filter(|meaning| is_meant(reply.code, meaning.kind))?;
-        Some(format!("probed now, {probe}: {}", meaning.meaning))
-    })
-}
-
-fn served_now(e: &Evidence) -> Option<String> {
-    let served = e.probes.iter().find(|probe| probe.is_welcome())?;
-    Some(format!("probed now, it greets: {served}"))
-}
-
-/// Whether new connections find no room, where this host stopped some.
-fn conntrack_is_full(e: &Evidence) -> Option<String> {
-    let table = e.conntrack.filter(|table| table.is_full() && e.subject.count(local_firewall) > 0)?;
-    Some(format!("{} of {} tracked connections are in use", table.count, table.max))
-}
-
-/// Whether the rules let it pass.
-fn passes(e: &Evidence) -> bool {
-    e.firewall.as_ref().is_some_and(|asked| asked.walked.answer == Answer::Passes)
-}
-
-/// Whether something outside this host answered: then no rule here stops the SYN.
-fn is_answered(e: &Evidence) -> bool {
-    let by_others =
-        |(_, _, origin): Ending| matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox));
-    e.subject.all.answered > 0 || e.subject.count(by_others) > 0
-}
-
-/// The rule that sends it elsewhere, or may, and whether it does for certain. What nobody
-/// answers, or never leaves, says nothing of one.
-fn redirect(e: &Evidence) -> Option<(bool, String)> {
-    let walked = &e.firewall.as_ref()?.walked;
-    let first =
-        walked.redirects.first().filter(|_| silent(e).is_none() && e.subject.mostly(local_firewall).is_none())?;
-    Some((first.is_certain, first.to_string()))
-}
-
-/// A redirect that is certain, or that an answer at once bears out.
-fn redirected(e: &Evidence) -> Option<String> {
-    redirect(e).filter(|(is_certain, _)| *is_certain || at_once(e).is_some()).map(|(_, rule)| rule)
-}
-
-/// How long answers take, if that is less than any wire.
-fn at_once(e: &Evidence) -> Option<Duration> {
-    const AT_ONCE: Duration = Duration::from_micros(250);
-    let took = e.subject.refused_after.median().or_else(|| e.subject.handshakes.median())?;
-    (took < AT_ONCE).then_some(took)
-}
-
-fn after(e: &Evidence) -> String {
-    e.subject.refused_after.median().map(|median| format!(", after {}", span(median))).unwrap_or_default()
-}
-
-fn senders(e: &Evidence) -> String {
-    let mut senders: Vec<_> = e.subject.icmp.keys().map(|(from, ..)| from.to_string()).collect();
-    senders.dedup();
-    match senders.len() {
-        0 => String::new(),
-        1..=3 => format!(" from {}", senders.join(", ")),
-        many => format!(" from {many} addresses"),
-    }
-}
-
-fn others(e: &Evidence) -> String {
-    let share = e.elsewhere.all;
-    let (destinations, attempts) = (e.elsewhere.destinations.len(), share.attempts);
-    format!("of {attempts} attempts to {destinations} other destinations {} are answered", share.answered)
-}
-
-fn others_fail_too(e: &Evidence) -> Option<String> {
-    everything_fails(e).then(|| others(e))
-}
-
-fn some_succeed(e: &Evidence) -> Option<String> {
-    comes_and_goes(e.subject.all).then(|| "some attempts in between succeed".to_owned())
-}
-
-/// Failures of this mechanism, if they are most.
-fn mostly(e: &Evidence, meant: Reason) -> Option<u64> {
-    e.subject.mostly(|(_, reason, _)| reason == Some(meant))
-}
-
-fn one_source(e: &Evidence) -> String {
-    match e.subject.sources.keys().next() {
-        Some(source) => format!("only {source} tried: whether it refuses others is not known"),
-        None => "whether it refuses other addresses is not known".to_owned(),
-    }
-}
-
-fn worked_before(e: &Evidence) -> Option<String> {
-    let connected = e.subject.all.connected + e.before.all.connected;
-    let since = e.subject.times.failing_since?;
-    (connected > 0 && e.subject.all.streak >= SOME)
-        .then(|| format!("{connected} connections went well until {since:.0}, and none since"))
-}
-
-fn together(one: Share, other: Share) -> Share {
-    Share {
-        attempts: one.attempts + other.attempts,
-        answered: one.answered + other.answered,
-        connected: one.connected + other.connected,
-        ..Share::default()
-    }
-}
-
-fn resets_like((label, reason, origin): Ending) -> bool {
-    label == Label::Refused && reason == Some(Reason::Rst) && origin != Some(Origin::SuspectedMiddlebox)
-}
-
-fn resets(e: &Evidence) -> Option<u64> {
-    e.subject.mostly(resets_like)
-}
-
-fn by_icmp((label, reason, _): Ending) -> bool {
-    label == Label::Refused && reason != Some(Reason::Rst)
-}
-
-fn silent(e: &Evidence) -> Option<u64> {
-    e.subject.mostly(|(label, reason, _)| label == Label::Timeout && reason != Some(Reason::Stalled))
-}
-
-fn local_firewall((label, reason, _): Ending) -> bool {
-    label == Label::Blocked && matches!(reason, Some(Reason::LocalFirewall | Reason::PermissionDenied))
-}
-
-fn local_resource((_, reason, _): Ending) -> bool {
-    matches!(reason, Some(Reason::PortsExhausted | Reason::NoSourceAddress))
-}
-
-fn no_route(e: &Evidence) -> Option<u64> {
-    e.subject.mostly(|(_, reason, _)| matches!(reason, Some(Reason::NoRoute | Reason::RouteProhibited)))
-}
-
-fn before_banner((label, reason, _): Ending) -> bool {
-    matches!(label, Label::Closed | Label::Silent) || (label == Label::Reset && reason == Some(Reason::BeforeBanner))
-}
-
-/// Nothing by IPv6 is answered, to whatever destination, and IPv4 works.
-fn ipv6_alone_fails(e: &Evidence) -> Option<String> {
-    let (v6, v4) = (together(e.subject.v6, e.elsewhere.v6), together(e.subject.v4, e.elsewhere.v4));
-    let is_own_firewall = e.subject.mostly(local_firewall).is_some();
-    (!is_own_firewall && v6.fails(SOME) && v6.answered == 0 && v4.works(SOME)).then(|| {
-        let (failed, tried) = (v6.failed(), v6.attempts);
-        format!("{failed} of {tried} attempts by IPv6 fail, {} of {} by IPv4 are answered", v4.answered, v4.attempts)
-    })
-}
-
-fn ipv6_fails_for_several(e: &Evidence) -> Option<String> {
-    ipv6_alone_fails(e).filter(|_| failing_by_ipv6(e) >= SEVERAL)
-}
-
-fn failing_by_ipv6(e: &Evidence) -> usize {
-    let all = e.subject.destinations.iter().chain(&e.elsewhere.destinations);
-    all.filter(|(address, share)| address.is_ipv6() && share.fails(1)).count()
-}
-
-/// Success and failure in turn, more often than one beginning and one end.
-fn comes_and_goes(share: Share) -> bool {
-    share.changes >= 4 && share.connected * 20 >= share.attempts && share.failed() * 20 >= share.attempts
-}
-
-fn elsewhere_works(e: &Evidence) -> bool {
-    e.elsewhere.all.works(SOME)
-}
-
-/// All that was tried fails, here and elsewhere, and that is several destinations.
-fn everything_fails(e: &Evidence) -> bool {
-    let failing = e.subject.failing_destinations() + e.elsewhere.failing_destinations();
-    let all = together(e.subject.all, e.elsewhere.all);
-    failing >= SEVERAL && all.fails(SOME) && (e.elsewhere.all.attempts == 0 || e.elsewhere.all.fails(1))
-}
-
-fn one_source_works(e: &Evidence) -> Option<String> {
-    let failing = e.subject.sources.iter().find(|(_, share)| share.streak >= SOME)?;
-    // Of the same family: that IPv6 fails is something else.
-    let working = e.subject.sources.iter().find(|(source, share)| {
-        share.streak == 0 && share.connected >= SOME && source.is_ipv4() == failing.0.is_ipv4()
-    })?;
-    Some(format!(
-        "from {} the last {} attempts fail, from {} {} of {} connect",
-        failing.0, failing.1.streak, working.0, working.1.connected, working.1.attempts
-    ))
-}

@@ -11,6 +11,9 @@ use crate::evidence::dns::finding::Finding as Dns;
 use crate::label::{Label, Origin, Reason};
 use crate::record::entry::Entry;
 
+mod calibration;
+#[path = "../../../tests/field/diagnosis.rs"]
+mod field;
 mod looked_up;
 mod walls;
 
@@ -102,6 +105,28 @@ fn works() -> Seen {
     others(5, CONNECTED)
 }
 
+/// From one address and from another in turn.
+fn beside(kind: Kind) -> Vec<(usize, Kind)> {
+    [(3, kind), (3, Kind { src: "192.0.2.20", ..CONNECTED })].repeat(3)
+}
+
+/// Others that answered, and a minute later do not.
+fn stopped() -> Seen {
+    let to = |kind: Kind| ["198.51.100.11", "198.51.100.22", "198.51.100.33"].map(|dst| (25, Kind { dst, ..kind }));
+    seen(&[to(CONNECTED), to(SILENCE)].concat())
+}
+
+const MANY_V6: [&str; 8] = [
+    "2001:db8:a::1",
+    "2001:db8:b::1",
+    "2001:db8:c::1",
+    "2001:db8:d::1",
+    "2001:db8:e::1",
+    "2001:db8:f::1",
+    "2001:db8:10::1",
+    "2001:db8:11::1",
+];
+
 /// What a cause looks like, and what must come of it: the first cause, or the first
 /// two where they cannot be told apart.
 type Case = (&'static str, Evidence, Vec<Cause>);
@@ -154,9 +179,42 @@ fn cases() -> Vec<Case> {
         case("nothing gets out", &[(9, SILENCE)], others(5, SILENCE), &[Cause::PortBlockedOutbound]),
         case("nothing gets out, by RST", &[(9, RST)], others(5, RST), &[Cause::PortBlockedOutbound]),
         case("nothing gets out, by ICMP", &[(9, PROHIBITED)], others(5, PROHIBITED), &[Cause::PortBlockedOutbound]),
-        case("one source by RST", &[(9, RST), (9, from_other(CONNECTED))], works(), &[Cause::AddressBlocked]),
-        case("one source in silence", &[(9, SILENCE), (9, from_other(CONNECTED))], works(), &[Cause::AddressBlocked]),
-        case("one source by ICMP", &[(9, PROHIBITED), (9, from_other(CONNECTED))], works(), &[Cause::AddressBlocked]),
+        case("one source by RST", &beside(RST), works(), &[Cause::AddressBlocked]),
+        case("one source in silence", &beside(SILENCE), works(), &[Cause::AddressBlocked]),
+        case("one source by ICMP", &beside(PROHIBITED), works(), &[Cause::AddressBlocked]),
+        // An outage that is over looks the same.
+        case(
+            "one source, and later another",
+            &[(9, RST), (9, from_other(CONNECTED))],
+            works(),
+            &[Cause::ServerDown, Cause::AddressBlocked],
+        ),
+        case(
+            "nothing gets out to one network",
+            &[(9, Kind { dst: "198.51.100.5", ..SILENCE })],
+            others(5, SILENCE),
+            &[Cause::PortBlockedOutbound],
+        ),
+        case(
+            "little gets out",
+            &[(9, SILENCE)],
+            seen(
+                &["198.51.100.1", "198.51.101.1", "198.51.102.1", "198.51.103.1"]
+                    .map(|dst| (5, Kind { dst, ..SILENCE }))
+                    .into_iter()
+                    .chain([(9, Kind { dst: "198.51.104.1", ..CONNECTED })])
+                    .collect::<Vec<_>>(),
+            ),
+            &[Cause::RemoteFirewallDrops, Cause::PortBlockedOutbound],
+        ),
+        case("all stopped at once", &[(70, CONNECTED), (70, SILENCE)], stopped(), &[Cause::PortBlockedOutbound]),
+        case("two outages", &[(3, CONNECTED), (3, RST)].repeat(3)[..5], works(), &[Cause::RateLimited]),
+        case(
+            "a router rejects, and nothing else was tried",
+            &[(9, PROHIBITED)],
+            Seen::default(),
+            &[Cause::RemoteFirewallRejects],
+        ),
         case("one in three", &alternate(RST), works(), &[Cause::RateLimited]),
         case(
             "closes at times",
@@ -219,7 +277,7 @@ fn cases() -> Vec<Case> {
             "no address",
             &[(9, failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local))],
             works(),
-            &[Cause::LocalResource],
+            &[Cause::WrongSourceAddress],
         ),
         case(
             "forged",
@@ -249,6 +307,26 @@ fn cases() -> Vec<Case> {
         }
         cases.push((name, broken, vec![Cause::Ipv6Broken]));
     }
+    let mut many = evidence(
+        &[(9, Kind { dst: V6.dst, src: V6.src, ..SILENCE })],
+        seen(&MANY_V6.map(|dst| (1, Kind { dst, src: V6.src, ..SILENCE }))),
+    );
+    add_counts(&mut many.elsewhere, "198.51.100.11", 9);
+    cases.push(("IPv6 to many destinations", many, vec![Cause::Ipv6Broken]));
+    let no_address = Kind { dst: V6.dst, src: "", ..failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local) };
+    let mut no_v6 = evidence(&[(9, no_address)], Seen::default());
+    add_counts(&mut no_v6.elsewhere, "198.51.100.11", 9);
+    cases.push(("no address of IPv6", no_v6, vec![Cause::Ipv6Broken]));
+    let mut on_link = evidence(&[(9, failed(Label::Unreachable, Reason::NoNeighbour, Origin::Local))], works());
+    on_link.route =
+        Some(crate::evidence::route::Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None });
+    cases.push(("mute on its own link", on_link, vec![Cause::ServerDown, Cause::RouteFault]));
+    let mut both = evidence(&[(9, SILENCE)], works());
+    both.dns = vec![Dns::NullMxAmongOthers { domain: "example.net".to_owned() }];
+    cases.push(("null MX among others", both, vec![Cause::RemoteFirewallDrops]));
+    let mut uplinks = evidence(&beside(SILENCE), others(5, from_other(CONNECTED)));
+    (0..4).for_each(|second| uplinks.add_other_facts(&entry(Kind { dst: "198.51.100.11", ..SILENCE }, second)));
+    cases.push(("one of two uplinks is blocked", uplinks, vec![Cause::PortBlockedOutbound]));
     let mut after_volume = evidence(&[(60, CONNECTED), (9, RST)], works());
     add_counts(&mut after_volume.before, "203.0.113.5", 100);
     cases.push(("refused after volume", after_volume, vec![Cause::ServerDown]));

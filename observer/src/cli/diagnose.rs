@@ -76,7 +76,10 @@ pub struct DiagnoseArgs {
     /// Write one JSON object for each diagnosis, observer.diagnosis.v1
     #[arg(long)]
     pub json: bool,
-    /// Write a text to this file for the postmaster of the other side: times in UTC, addresses, counts, nothing private
+    /// Write a text to this file, which must not exist, for the postmaster of the other side; `-` prints it
+    ///
+    /// It has this host's name and addresses, counts, and single attempts with their ports and times in UTC; nothing
+    /// private. There is none where nothing fails, or where the cause is at this end.
     #[arg(long, value_name = "FILE", requires = "destination")]
     pub evidence: Option<PathBuf>,
 }

@@ -4,11 +4,13 @@ mod announce;
 mod capture;
 mod dns;
 mod probing;
+mod put;
 mod recorded;
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::fs;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -17,30 +19,34 @@ use jiff::{Span, Timestamp, ZonedDateTime};
 
 use self::announce::announce;
 use self::dns::Dns;
+use self::put::put;
 use self::recorded::{Recorded, is_in};
 use super::configuration;
 use super::live::say;
 use super::report::unreadable;
-use super::{Failure, print, source};
+use super::{Failure, source};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::{Cause, Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose};
+use crate::diagnose::{Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose, together};
 use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
 use crate::firewall::{self, Answer, Flow, Listings, Way};
 use crate::history::{self, DestinationTotals, Entry, History, Question};
+use crate::host::own::{self, OwnAddresses};
 use crate::host::process::socket_owner;
 use crate::probe;
 use crate::route::{self, Route};
 use crate::sanitize::sanitize;
-use crate::ui::diagnosis;
 use observer_core::evidence::conntrack::Conntrack;
 
 /// Looked back without DEST, and with one.
 const HOURS: (i64, i64) = (1, 24);
 /// Destinations that are diagnosed one by one.
 const AT_MOST: usize = 20;
-/// Attempts to other destinations that are looked at for who rejected them.
-const OTHERS: usize = 2_000;
+/// Destinations of which DNS is asked.
+const LOOKED_UP: usize = 4;
+/// Attempts that are looked at for who rejected those to other destinations: so many of the
+/// first, and of the last.
+const OTHERS: usize = 1_000;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     if args.probe && !args.force && !probe::PORTS.contains(&args.port) {
@@ -70,7 +76,8 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         socket: source::socket(&args.source, &config),
         dns,
         operators: operators.map_err(|error| Failure::new("cannot name operators", error))?,
-        since: captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?,
+        // Counts know no shorter time than a minute, and attempts are to be the same.
+        since: whole_minute(captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?),
         now: now.timestamp(),
         listings: OnceCell::new(),
         totals: OnceCell::new(),
@@ -82,23 +89,6 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         None => history.snapshot(|history| inquiry.ask_of_all(history)),
     };
     put(args, &diagnosed.map_err(|error| unreadable(&error, &path))?, inquiry.since)
-}
-
-fn put(args: &DiagnoseArgs, diagnoses: &[Diagnosis], since: Timestamp) -> Result<(), Failure> {
-    if let (Some(file), Some(diagnosis)) = (&args.evidence, diagnoses.first()) {
-        fs::write(file, diagnosis::letter(diagnosis))
-            .map_err(|error| Failure::new(&format!("cannot write {}", file.display()), error))?;
-    }
-    if args.json {
-        let lines = diagnoses.iter().map(|diagnosis| serde_json::to_string(diagnosis).map(|line| line + "\n"));
-        let text: String = lines.collect::<Result<_, _>>().map_err(|error| Failure::new("JSON", error))?;
-        return print(text.as_bytes());
-    }
-    let texts: Vec<String> = diagnoses.iter().map(diagnosis::render).collect();
-    if texts.is_empty() {
-        return print(format!("nothing has failed since {since:.0}\n").as_bytes());
-    }
-    print(texts.join("\n").as_bytes())
 }
 
 fn since(args: &DiagnoseArgs, now: &ZonedDateTime) -> Result<Timestamp, Failure> {
@@ -113,6 +103,10 @@ fn since(args: &DiagnoseArgs, now: &ZonedDateTime) -> Result<Timestamp, Failure>
         )));
     }
     Ok(resolved)
+}
+
+fn whole_minute(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(history::minute(time)).unwrap_or(time)
 }
 
 fn back(from: Timestamp, hours: i64) -> Timestamp {
@@ -157,61 +151,116 @@ struct Inquiry {
 }
 
 impl Inquiry {
-    /// Of what was asked about. Probes take their time, and history is not held meanwhile.
+    /// Of what was asked about, destination by destination. Probes take their time, and history
+    /// is not held meanwhile.
     fn ask(&self, history: &History, asked: &str, networks: &[IpNet]) -> history::Result<Vec<Diagnosis>> {
-        let mut evidence = match networks {
+        let mut of_each = match networks {
             // A domain that takes no mail has no addresses, and no filter is no restriction.
-            [] => Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() },
+            [] => vec![Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() }],
             _ => history.snapshot(|history| {
-                let recorded = Recorded::read(history, self.since, self.port, networks)?;
-                self.gather(history, &recorded, asked, networks)
+                let (hosts, left_out) = self.hosts(history, networks)?;
+                let mut of_each = self.gather_each(history, &hosts)?;
+                note_left_out(left_out, of_each.first_mut());
+                Ok(of_each)
             })?,
         };
         if let Some(dns) = &self.dns {
             let single = asked.parse::<IpAddr>().ok().map(|address| address.to_canonical());
-            dns.ask(single, &mut evidence);
+            of_each.iter_mut().take(LOOKED_UP).for_each(|evidence| dns.ask(single, evidence));
+            let all = of_each.len();
+            if let Some(first) = of_each.first_mut().filter(|_| all > LOOKED_UP) {
+                first.not_seen.push(format!("DNS was asked of {LOOKED_UP} of {all} destinations"));
+            }
         }
         if let Some(operators) = &self.operators {
-            name_operators(operators, &mut evidence);
+            of_each.iter_mut().for_each(|evidence| name_operators(operators, evidence));
         }
         if self.is_probing {
             // Kept until the last probe has ended.
             let announced = announce(&self.socket);
-            probing::probe(networks, self.port, self.is_forced, &mut evidence, &|line| say(line));
-            evidence.not_seen.extend(announced.err());
+            probing::probe_each(networks, self.port, self.is_forced, &mut of_each, &|line| say(line));
+            if let Some(first) = of_each.first_mut() {
+                first.not_seen.extend(announced.err());
+            }
         }
-        Ok(vec![diagnose(&evidence, self.now)])
+        let diagnoses = of_each.iter().map(|evidence| diagnose(evidence, self.now)).collect();
+        Ok(together(diagnoses, Some(asked)))
     }
 
-    /// Every destination that fails, those with one cause together.
+    /// Every destination that fails by its own evidence, those with one cause together.
     fn ask_of_all(&self, history: &History) -> history::Result<Vec<Diagnosis>> {
-        let mut failing: Vec<(u64, IpAddr)> = Vec::new();
-        for totals in self.totals(history)?.iter().filter(|totals| totals.destination.port() == self.port) {
-            let mut seen = Seen::default();
-            seen.add_totals(totals);
-            if seen.all.failed() > 0 {
-                failing.push((seen.all.failed(), totals.destination.ip()));
-            }
-        }
+        let mut failing: Vec<(u64, IpAddr)> = self
+            .tried(history, &[])?
+            .into_iter()
+            .filter(|(failed, ..)| *failed > 0)
+            .map(|(failed, _, ip)| (failed, ip))
+            .collect();
         failing.sort_unstable_by(|a, b| b.cmp(a));
+        let left_out = failing.len().saturating_sub(AT_MOST);
         failing.truncate(AT_MOST);
-        let hosts: Vec<IpNet> = failing.iter().map(|(_, address)| IpNet::from(*address)).collect();
-        let recorded = Recorded::read(history, self.since, self.port, &hosts)?;
-        let diagnosed =
-            |networks: &[IpNet]| Ok(diagnose(&self.gather(history, &recorded, &names(networks), networks)?, self.now));
-        let mut groups: Vec<(Diagnosis, Vec<IpNet>)> = Vec::new();
-        for network in hosts {
-            let diagnosis: Diagnosis = diagnosed(&[network])?;
-            match groups.iter_mut().find(|(first, _)| cause(first) == cause(&diagnosis)) {
-                Some((_, networks)) => networks.push(network),
-                None => groups.push((diagnosis, vec![network])),
+        let hosts: Vec<IpAddr> = failing.into_iter().map(|(_, host)| host).collect();
+        let mut of_each = self.gather_each(history, &hosts)?;
+        note_left_out(left_out, of_each.first_mut());
+        Ok(together(of_each.iter().map(|evidence| diagnose(evidence, self.now)).collect(), None))
+    }
+
+    /// Failures, attempts and address of every destination in the networks that was tried on the
+    /// port; no networks: of every one.
+    fn tried(&self, history: &History, networks: &[IpNet]) -> history::Result<Vec<(u64, u64, IpAddr)>> {
+        let of_port = self.totals(history)?.iter().filter(|totals| totals.destination.port() == self.port);
+        let of_networks = of_port.filter(|totals| networks.is_empty() || is_in(totals.destination.ip(), networks));
+        Ok(of_networks
+            .map(|totals| {
+                let mut seen = Seen::default();
+                seen.add_totals(totals);
+                (seen.all.failed(), seen.all.attempts, totals.destination.ip())
+            })
+            .collect())
+    }
+
+    /// The destinations that are judged, most failures first, and how many are not.
+    fn hosts(&self, history: &History, networks: &[IpNet]) -> history::Result<(Vec<IpAddr>, usize)> {
+        let mut tried = self.tried(history, networks)?;
+        tried.sort_unstable_by(|a, b| b.cmp(a));
+        let mut hosts: Vec<IpAddr> = tried.into_iter().map(|(.., host)| host).collect();
+        // What was not tried may have been looked up, or be in the mail server's log.
+        let single = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
+        for host in single.map(IpNet::addr) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
             }
         }
-        let of_group = |(first, networks): (Diagnosis, Vec<IpNet>)| match networks.as_slice() {
-            [_] => Ok(first),
-            networks => diagnosed(networks),
+        if hosts.is_empty() {
+            hosts.extend(networks.first().map(IpNet::network));
+        }
+        let left_out = hosts.len().saturating_sub(AT_MOST);
+        hosts.truncate(AT_MOST);
+        Ok((hosts, left_out))
+    }
+
+    /// This host's own addresses: those that it has now, and those that sent to themselves.
+    fn own(&self, history: &History) -> history::Result<(OwnAddresses, Option<String>)> {
+        let (mut own, error) = match own::addresses() {
+            Ok(own) => (own, None),
+            Err(error) => (OwnAddresses::default(), Some(format!("this host's own addresses: {error}"))),
         };
-        groups.into_iter().map(of_group).collect()
+        for address in history.own_addresses(&self.question())? {
+            own.learn(Some(address), address);
+        }
+        Ok((own, error))
+    }
+
+    fn gather_each(&self, history: &History, hosts: &[IpAddr]) -> history::Result<Vec<Evidence>> {
+        let (own, error) = self.own(history)?;
+        let recorded = Recorded::read(history, self.since, self.port, hosts)?;
+        let mut of_each = Vec::with_capacity(hosts.len());
+        for &host in hosts {
+            of_each.push(self.gather(history, &recorded, host, own.clone())?);
+        }
+        if let Some(first) = of_each.first_mut() {
+            first.not_seen.extend(error);
+        }
+        Ok(of_each)
     }
 
     /// Of all destinations, on every port.
@@ -227,14 +276,20 @@ impl Inquiry {
         Ok(self.totals.get().map_or(&[], Vec::as_slice))
     }
 
-    /// The first attempts of the period on this port.
+    /// The first and the last attempts of the period on this port.
     fn rejected(&self, history: &History) -> history::Result<&[Entry]> {
         if self.rejected.get().is_none() {
+            let question = Question { ports: vec![self.port], ..self.question() };
             let mut entries = Vec::new();
-            history.attempts(&Question { ports: vec![self.port], ..self.question() }, |entry| {
+            history.attempts(&question, |entry| {
                 entries.push(entry);
                 if entries.len() < OTHERS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
+            if entries.len() == OTHERS {
+                entries.extend(history.newest(&question, OTHERS)?);
+            }
+            let mut seen = HashSet::new();
+            entries.retain(|entry| seen.insert(entry.id.clone()));
             let _ = self.rejected.set(entries);
         }
         Ok(self.rejected.get().map_or(&[], Vec::as_slice))
@@ -245,8 +300,8 @@ impl Inquiry {
     }
 
     /// What this host decides now, of the attempts that fail most.
-    fn look_around(&self, recorded: &Recorded, networks: &[IpNet], evidence: &mut Evidence) {
-        let Some((sender, pid)) = Sender::of(recorded.attempts_to(networks)) else { return };
+    fn look_around(&self, attempts: &[Entry], evidence: &mut Evidence) {
+        let Some((sender, pid)) = Sender::of(attempts.iter()) else { return };
         match route::to(sender.dst) {
             Ok(route) => evidence.route = Some(route),
             Err(error) => evidence.not_seen.push(error),
@@ -306,27 +361,37 @@ impl Inquiry {
         &self,
         history: &History,
         recorded: &Recorded,
-        asked: &str,
-        networks: &[IpNet],
+        host: IpAddr,
+        own: OwnAddresses,
     ) -> history::Result<Evidence> {
-        let mut evidence = Evidence { asked: asked.to_owned(), port: self.port, ..Evidence::default() };
-        recorded.add_attempts(networks, &mut evidence.subject);
+        let mut evidence = Evidence::about(host, self.port, own, recorded.seen(host));
         for totals in self.totals(history)? {
-            match totals.destination.port() == self.port {
-                true if is_in(totals.destination.ip(), networks) => {}
-                true => evidence.elsewhere.add_totals(totals),
-                false => evidence.other_ports.add_totals(totals),
+            if totals.destination == SocketAddr::new(host, self.port) {
+                evidence.subject.complete(totals);
+            } else {
+                evidence.add_other(totals);
             }
         }
-        for entry in self.rejected(history)? {
-            if entry.dst.ip.is_some_and(|address| !is_in(address, networks)) {
-                evidence.elsewhere.add_facts(entry);
-            }
+        if evidence.subject.counted_only > 0 {
+            let (known, all) = (evidence.subject.counted_only, evidence.subject.all.attempts);
+            evidence.not_seen.push(format!("{known} of {all} attempts to {host} are known by their count alone"));
         }
-        recorded.add_deliveries(networks, &mut evidence.mail);
-        recorded.add_before(networks, &mut evidence.before);
-        self.look_around(recorded, networks, &mut evidence);
+        self.rejected(history)?.iter().for_each(|entry| evidence.add_other_facts(entry));
+        let forgotten = recorded.add_deliveries(host, &mut evidence.mail);
+        if forgotten > 0 {
+            evidence.not_seen.push(format!("{forgotten} earlier lines of the mail server's log"));
+        }
+        recorded.add_before(host, &mut evidence.before);
+        let details = recorded.details(host);
+        evidence.sample(details);
+        self.look_around(details, &mut evidence);
         Ok(evidence)
+    }
+}
+
+fn note_left_out(left_out: usize, first: Option<&mut Evidence>) {
+    if let Some(first) = first.filter(|_| left_out > 0) {
+        first.not_seen.push(format!("{left_out} more destinations: only the {AT_MOST} that fail most are judged"));
     }
 }
 
@@ -349,19 +414,5 @@ fn name_operators(operators: &AsnDatabase, evidence: &mut Evidence) {
             Ok(None) => {}
             Err(error) => evidence.not_seen.push(error),
         }
-    }
-}
-
-fn cause(diagnosis: &Diagnosis) -> Option<Cause> {
-    diagnosis.causes.first().map(|likely| likely.cause)
-}
-
-/// `203.0.113.5, 203.0.113.6 and 3 more`.
-fn names(networks: &[IpNet]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<String> = networks.iter().take(SHOWN).map(|network| network.addr().to_string()).collect();
-    match networks.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

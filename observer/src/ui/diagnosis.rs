@@ -1,10 +1,12 @@
 //! A diagnosis for a person, and the text for the other side's postmaster.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use crate::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail};
+use crate::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail, Sample};
 use crate::firewall::{Answer, Way};
-use crate::label::Origin;
+use crate::format::span::span;
+use crate::label::{Label, Origin, Reason};
 use crate::sanitize::{excerpt, sanitize};
 use crate::wrap::wrap;
 
@@ -63,6 +65,11 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     mail_log(&mut text, &diagnosis.mail);
     for finding in &diagnosis.dns {
         paragraph(&mut text, "DNS        ", &sanitize(&finding.to_string()));
+    }
+    let left_out = [(diagnosis.local.attempts, "this host itself"), (diagnosis.inner.attempts, "private networks")];
+    for (attempts, whom) in left_out.into_iter().filter(|(attempts, _)| *attempts > 0) {
+        let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        paragraph(&mut text, "left out   ", &format!("{attempts} to {whom}: they say nothing of the outside"));
     }
     not_seen(&mut text, diagnosis);
     text
@@ -148,9 +155,18 @@ fn mail_log(text: &mut String, mail: &Mail) {
 }
 
 fn since(diagnosis: &Diagnosis) -> String {
-    match (diagnosis.times.failing_since, diagnosis.times.connected) {
-        (Some(since), Some(connected)) => format!(", all since {since:.0}; the last success was at {connected:.0}"),
-        (Some(since), None) => format!(" since {since:.0}, and none succeeded"),
+    let (times, share) = (diagnosis.times, diagnosis.attempts);
+    // Of several destinations together, neither is of all attempts.
+    let is_one = diagnosis.destinations.len() < 2;
+    match (times.failing_since, times.connected) {
+        (Some(since), Some(connected)) if is_one && share.streak == share.failed() => {
+            format!(", all since {since:.0}; the last success was at {connected:.0}")
+        }
+        (Some(since), Some(connected)) if is_one => {
+            format!(", the last {} since {since:.0}; the last success was at {connected:.0}", share.streak)
+        }
+        (Some(since), None) if share.connected == 0 => format!(" since {since:.0}, and none succeeded"),
+        (None, Some(connected)) if is_one => format!("; the last success was at {connected:.0}"),
         _ => String::new(),
     }
 }
@@ -184,12 +200,15 @@ fn cause(text: &mut String, finding: &LikelyCause) {
     paragraph(text, "  surer    ", &finding.surer);
 }
 
-/// What to send to the other side: what was seen, and nothing of who mailed whom.
-pub fn letter(diagnosis: &Diagnosis) -> String {
+/// What to send to the other side: what was seen from `host`, in plain words, and nothing of
+/// who mailed whom.
+pub fn letter(diagnosis: &Diagnosis, host: &str) -> String {
     let share = diagnosis.attempts;
     let mut text = format!("Connections to {} port {} fail\n\n", sanitize(&diagnosis.asked), diagnosis.port);
     let opening = format!(
-        "Dear postmaster, our mail server cannot deliver to yours. Of {} connections that we tried, {} failed. All times are UTC.",
+        "Dear postmaster, our mail server {} cannot deliver to yours. Of {} connections that we tried, {} failed. \
+         All times are UTC.",
+        sanitize(host),
         share.attempts,
         share.failed()
     );
@@ -198,26 +217,67 @@ pub fn letter(diagnosis: &Diagnosis) -> String {
     let mut fact = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<22}{value}");
     };
-    fact("destinations", diagnosis.destinations.join(", "));
+    fact("our host", sanitize(host).into_owned());
     fact("our addresses", diagnosis.sources.join(", "));
+    fact("your addresses", diagnosis.destinations.join(", "));
     let times = diagnosis.times;
     let time = |time: Option<jiff::Timestamp>| time.map_or_else(|| "none".to_owned(), |time| format!("{time:.0}"));
     fact("first attempt", time(times.first));
     fact("last attempt", time(times.last));
     fact("last that succeeded", time(times.connected));
     fact("failing since", time(times.failing_since));
-    text.push_str("\nHow they ended:\n");
-    endings(&mut text, &diagnosis.endings);
+    text.push_str("\nHow they ended:\n\n");
+    for ending in &diagnosis.endings {
+        let _ = writeln!(text, "  {:>7}  {}", ending.count, in_plain_words(ending.label, ending.reason, None));
+    }
+    if !diagnosis.samples.is_empty() {
+        text.push_str("\nSingle attempts, by the time at which they ended:\n\n");
+        diagnosis.samples.iter().for_each(|sample| single(&mut text, sample));
+    }
     if let Some(first) = diagnosis.causes.first() {
         text.push('\n');
         paragraph(&mut text, "", &format!("From here it looks as if {}:", first.verdict));
         for line in &first.evidence {
-            paragraph(&mut text, "  - ", &format!("{} ({})", line.text, line.source));
+            paragraph(&mut text, "  - ", &line.text);
         }
     }
     text.push('\n');
     paragraph(&mut text, "", "Would you look at it from your side? Thank you.");
     text
+}
+
+/// `2026-11-26T20:58:05Z  192.0.2.10:40112 to 203.0.113.5:25: no answer within 30 s`.
+fn single(text: &mut String, sample: &Sample) {
+    let end = |ip: Option<std::net::IpAddr>, port: Option<u16>| match (ip, port) {
+        (Some(ip), Some(port)) => std::net::SocketAddr::new(ip, port).to_string(),
+        (Some(ip), None) => ip.to_string(),
+        (None, _) => "no address".to_owned(),
+    };
+    let (src, dst) = (end(sample.src.ip, sample.src.port), end(sample.dst.ip, sample.dst.port));
+    let how = in_plain_words(sample.label, sample.reason, sample.elapsed_ms.map(Duration::from_millis));
+    paragraph(text, &format!("  {:.0}  ", sample.time), &format!("{src} to {dst}: {how}"));
+}
+
+/// How an attempt ended, for somebody who does not know observer.
+fn in_plain_words(label: Label, reason: Option<Reason>, took: Option<Duration>) -> String {
+    let within = took.map(|took| format!(" within {}", span(took))).unwrap_or_default();
+    let after = took.map(|took| format!(" after {}", span(took))).unwrap_or_default();
+    let icmp = reason.map(|reason| reason.as_str().trim_start_matches("icmp-").replace('-', " ")).unwrap_or_default();
+    match (label, reason) {
+        (Label::Connected, _) => "connected".to_owned(),
+        (Label::Refused, Some(Reason::Rst)) => format!("refused by a TCP reset{after}"),
+        (Label::Refused, _) => format!("rejected by ICMP ({icmp}){after}"),
+        (Label::Timeout, Some(Reason::Stalled)) => {
+            "connected, and then what we sent was acknowledged no more".to_owned()
+        }
+        (Label::Timeout, _) => format!("no answer{within}"),
+        (Label::Unreachable, _) => format!("the network has no way there ({icmp}){after}"),
+        (Label::Reset, Some(Reason::MidSession)) => format!("connected, and reset in the session{after}"),
+        (Label::Reset, _) => format!("connected, and reset before any greeting{after}"),
+        (Label::Closed, _) => format!("connected, and closed before any greeting{after}"),
+        (Label::Silent, _) => format!("connected, and no greeting came{within}"),
+        _ => format!("{} {icmp}", label.as_str()).trim_end().to_owned(),
+    }
 }
 
 /// Text in lines, the first after `start`, the others as far in.

@@ -8,7 +8,7 @@ use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
 use crate::evidence::probe::trace::{Answer, Hop, Kind as Sent, Trace};
 use crate::join::row::{Connect, Delivery};
-use crate::label::Label;
+use crate::label::{Label, Origin, Reason};
 use crate::mta::{Kind, Said, Status};
 use crate::sample;
 
@@ -38,6 +38,23 @@ pub(super) fn cases() -> Vec<Case> {
         ("some name a block", logged_all(&[&unknown, &unknown, &blocked_3]), vec![Cause::MessageRefused]),
         ("some name a limit", logged_all(&[&unknown, &unknown, &limit]), vec![Cause::MessageRefused]),
         ("some greylist", logged_all(&[&unknown, &unknown, &grey]), vec![Cause::MessageRefused]),
+        ("the log says that the message does not get through", cut(), vec![Cause::SessionCut]),
+        (
+            "the log says that no mail server answers",
+            logged("host mx.example.net[203.0.113.5] refused to talk to me: SSH-2.0-OpenSSH_9.2"),
+            vec![Cause::NotMailServer],
+        ),
+        (
+            "the log says that there is no address",
+            not_permitted("connect to mx.example.net[203.0.113.5]:25: Cannot assign requested address"),
+            vec![Cause::WrongSourceAddress],
+        ),
+        (
+            "the log says that there is no port",
+            not_permitted("connect to mx.example.net[203.0.113.5]:25: Address already in use"),
+            vec![Cause::LocalResource],
+        ),
+        ("no mail server answers a probe", no_mail_server(), vec![Cause::NotMailServer]),
         ("a RST from the destination", with(evidence(&[(9, RST)], works()), refused), vec![Cause::ServerDown]),
         (
             "a RST from nearer",
@@ -83,6 +100,33 @@ fn probed(reply: u16) -> Evidence {
         reply: Some(reply),
         icmp: None,
     });
+    evidence
+}
+
+fn no_mail_server() -> Evidence {
+    let mut evidence = probed(220);
+    evidence.subject = super::seen(&[(9, super::failed(Label::Closed, Reason::BeforeBanner, Origin::Remote))]);
+    let probe = &mut evidence.probes[0];
+    (probe.banner, probe.reply) = (Some("HTTP/1.1 400 Bad Request".to_owned()), None);
+    evidence
+}
+
+/// No attempt, and a log that says why.
+fn not_permitted(words: &str) -> Evidence {
+    let mut evidence = evidence(&[], works());
+    for row in logged_rows(words) {
+        evidence.mail.add(&Delivery { said: Said::NotPermitted, ..row });
+    }
+    evidence
+}
+
+/// Sessions that end while the message is sent.
+fn cut() -> Evidence {
+    let words = "conversation with mx.example.net[203.0.113.5] timed out while sending message body";
+    let mut evidence = evidence(&[(9, super::CONNECTED)], works());
+    for row in logged_rows(words) {
+        evidence.mail.add(&Delivery { said: Said::LostInSession, ..row });
+    }
     evidence
 }
 

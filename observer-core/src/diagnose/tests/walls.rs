@@ -39,22 +39,22 @@ pub(super) fn stops(is_certain: bool) -> Firewall {
 }
 
 /// A rule sends it elsewhere, or may.
-fn redirects(is_certain: bool) -> Firewall {
+pub(super) fn redirects(is_certain: bool) -> Firewall {
     let redirects = vec![found("redirect", is_certain)];
     walked(Walked { answer: Answer::Passes, redirects, ..Walked::default() })
 }
 
-fn passes() -> Firewall {
+pub(super) fn passes() -> Firewall {
     walked(Walked { answer: Answer::Passes, ..Walked::default() })
 }
 
-const FULL: Conntrack = Conntrack { count: 65_530, max: 65_536 };
+pub(super) const FULL: Conntrack = Conntrack { count: 65_530, max: 65_536 };
 
 fn with(firewall: Firewall, evidence: Evidence) -> Evidence {
     Evidence { firewall: Some(firewall), ..evidence }
 }
 
-const AT_ONCE: Kind = Kind { elapsed_ms: 0, ..RST };
+pub(super) const AT_ONCE: Kind = Kind { elapsed_ms: 0, ..RST };
 
 pub(super) fn cases() -> Vec<Case> {
     const EITHER: [Cause; 2] = [Cause::ServerDown, Cause::RemoteFirewallRejects];

@@ -19,41 +19,48 @@ const TRACED_WITHIN: Duration = trace::MAX_TRACE.saturating_mul(2);
 
 /// Connects to the destinations that are addresses by themselves, as far as there
 /// are few, from each of this host's addresses whose route leads there; and traces those
-/// that fail. Probes take their time: `tell` is told what goes on, and of each result as it comes.
-pub(super) fn probe(
+/// that fail. Each is evidence of its own destination. Probes take their time: `tell` is told
+/// what goes on, and of each result as it comes.
+pub(super) fn probe_each(
     networks: &[IpNet],
     port: u16,
     is_forced: bool,
-    evidence: &mut Evidence,
+    of_each: &mut [Evidence],
     tell: &(dyn Fn(&str) + Sync),
 ) {
     let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
     let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
-    if hosts.len() > PROBED || hosts.len() < networks.len() {
-        evidence.not_seen.push(format!("probes go to at most {PROBED} addresses, and to no networks"));
+    if let Some(first) = of_each.first_mut().filter(|_| hosts.len() > PROBED || hosts.len() < networks.len()) {
+        first.not_seen.push(format!("probes go to at most {PROBED} addresses, and to no networks"));
     }
-    let used = used(&evidence.subject);
-    for host in hosts.into_iter().take(PROBED) {
-        let sources = match probe::sources(host, &used) {
-            Ok(sources) => sources,
-            Err(error) => {
-                evidence.not_seen.push(error);
-                continue;
-            }
-        };
-        evidence.not_seen.extend(sources.left_out);
-        let plan = Plan { destinations: vec![host], sources: sources.chosen, port };
-        tell(&intent(&plan));
-        match connect_and_tell(&plan, Patience::default(), is_forced, &|probe| tell(&format!("probed {probe}"))) {
-            Ok(run) => {
-                if run.left_out > 0 {
-                    evidence.not_seen.push(format!("{} probes of {host} were not made", run.left_out));
-                }
-                trace_from(to_trace_from(&run.probes, &used), &plan, is_forced, evidence, tell);
-                evidence.probes.extend(run.probes);
-            }
-            Err(refused) => evidence.not_seen.push(refused.to_string()),
+    let mut probed = 0;
+    for evidence in of_each {
+        let host = evidence.subject.destinations.keys().next().copied().filter(|host| hosts.contains(host));
+        if let Some(host) = host.filter(|_| probed < PROBED) {
+            probed += 1;
+            probe(host, port, is_forced, evidence, tell);
         }
+    }
+}
+
+fn probe(host: IpAddr, port: u16, is_forced: bool, evidence: &mut Evidence, tell: &(dyn Fn(&str) + Sync)) {
+    let used = used(&evidence.subject);
+    let sources = match probe::sources(host, &used) {
+        Ok(sources) => sources,
+        Err(error) => return evidence.not_seen.push(error),
+    };
+    evidence.not_seen.extend(sources.left_out);
+    let plan = Plan { destinations: vec![host], sources: sources.chosen, port };
+    tell(&intent(&plan));
+    match connect_and_tell(&plan, Patience::default(), is_forced, &|probe| tell(&format!("probed {probe}"))) {
+        Ok(run) => {
+            if run.left_out > 0 {
+                evidence.not_seen.push(format!("{} probes of {host} were not made", run.left_out));
+            }
+            trace_from(to_trace_from(&run.probes, &used), &plan, is_forced, evidence, tell);
+            evidence.probes.extend(run.probes);
+        }
+        Err(refused) => evidence.not_seen.push(refused.to_string()),
     }
 }
 
@@ -153,8 +160,8 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let told: Mutex<Vec<String>> = Mutex::default();
         let mut evidence = Evidence::default();
-        let loopback = IpNet::from(IpAddr::from([127, 0, 0, 1]));
-        probe(&[loopback], port, true, &mut evidence, &|line| told.lock().unwrap().push(line.to_owned()));
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        probe(loopback, port, true, &mut evidence, &|line| told.lock().unwrap().push(line.to_owned()));
         let told = told.into_inner().unwrap();
         let starts = [
             format!("probing 127.0.0.1:{port} from 127.0.0.1, for at most 30 s"),
@@ -163,7 +170,7 @@ mod tests {
         ];
         assert_eq!(told.len(), starts.len(), "{told:?}");
         assert!(told.iter().zip(&starts).all(|(line, start)| line.starts_with(start)), "{told:?}");
-        assert_eq!(evidence.traced[0].trace.source, Some(loopback.addr()), "{evidence:?}");
+        assert_eq!(evidence.traced[0].trace.source, Some(loopback), "{evidence:?}");
     }
 
     #[test]

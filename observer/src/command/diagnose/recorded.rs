@@ -1,7 +1,7 @@
 //! What history has on the destinations in question: read once, however many diagnoses
-//! are made of it.
+//! are made of it. Every attempt is counted; details are read of the first and the last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
@@ -14,54 +14,86 @@ use crate::history::{Connect, Delivery, DestinationTotals, Entry, History, Quest
 
 /// What was before, for comparison.
 const DAYS_BEFORE: i64 = 7;
-/// Attempts of which details are read, and deliveries: enough for shares and medians.
-const DETAILS: usize = 50_000;
+/// Attempts to one destination of which details are read: so many of the first, and of the last.
+const DETAILS: (usize, usize) = (50, 500);
+/// Deliveries that are looked at: the last.
+const DELIVERIES: usize = 50_000;
 
 /// It, in the order of time.
 pub(super) struct Recorded {
-    attempts: Vec<Entry>,
+    of_each: HashMap<IpAddr, OfOne>,
     before: Vec<DestinationTotals>,
-    deliveries: Vec<Delivery>,
+    deliveries: VecDeque<Delivery>,
+    /// Deliveries that there was no room for.
+    forgotten: u64,
+}
+
+/// Of one destination.
+#[derive(Default)]
+struct OfOne {
+    seen: Seen,
+    first: Vec<i64>,
+    last: VecDeque<i64>,
+    details: Vec<Entry>,
 }
 
 impl Recorded {
-    /// Of the first attempts to each destination, at most `DETAILS` in all.
-    pub(super) fn read(history: &History, since: Timestamp, port: u16, networks: &[IpNet]) -> Result<Self> {
+    /// Of every attempt to these destinations.
+    pub(super) fn read(history: &History, since: Timestamp, port: u16, hosts: &[IpAddr]) -> Result<Self> {
+        let networks: Vec<IpNet> = hosts.iter().map(|host| IpNet::from(*host)).collect();
         let question =
-            Question { since: Some(since), destinations: networks.to_vec(), ports: vec![port], ..Question::default() };
-        Ok(Self {
-            attempts: attempts(history, &question, networks)?,
+            Question { since: Some(since), destinations: networks.clone(), ports: vec![port], ..Question::default() };
+        let mut recorded = Self {
+            of_each: if hosts.is_empty() { HashMap::new() } else { of_each(history, &question)? },
             before: before(history, since, &question)?,
-            deliveries: deliveries(history, since, networks)?,
-        })
+            deliveries: VecDeque::new(),
+            forgotten: 0,
+        };
+        recorded.read_deliveries(history, since, &networks)?;
+        Ok(recorded)
     }
 
-    /// Counts the attempts to these destinations.
-    pub(super) fn add_attempts(&self, networks: &[IpNet], seen: &mut Seen) {
-        self.attempts_to(networks).for_each(|entry| seen.add(entry));
+    /// The attempts to one destination, counted.
+    pub(super) fn seen(&self, host: IpAddr) -> Seen {
+        self.of_each.get(&host).map(|of_one| of_one.seen.clone()).unwrap_or_default()
     }
 
-    /// The attempts to these destinations.
-    pub(super) fn attempts_to(&self, networks: &[IpNet]) -> impl Iterator<Item = &Entry> {
-        self.attempts.iter().filter(|entry| entry.dst.ip.is_some_and(|ip| is_in(ip, networks)))
+    /// The first and the last attempts to one destination.
+    pub(super) fn details(&self, host: IpAddr) -> &[Entry] {
+        self.of_each.get(&host).map_or(&[], |of_one| &of_one.details)
     }
 
-    /// Counts the attempts to these destinations in the week before.
-    pub(super) fn add_before(&self, networks: &[IpNet], seen: &mut Seen) {
-        let of_these = |totals: &&DestinationTotals| is_in(totals.destination.ip(), networks);
-        self.before.iter().filter(of_these).for_each(|totals| seen.add_totals(totals));
+    /// Counts the attempts to one destination in the week before.
+    pub(super) fn add_before(&self, host: IpAddr, seen: &mut Seen) {
+        let of_this = |totals: &&DestinationTotals| totals.destination.ip() == host;
+        self.before.iter().filter(of_this).for_each(|totals| seen.add_totals(totals));
     }
 
-    /// Counts the deliveries that tried these destinations, and what was put off for the
-    /// same domains.
-    pub(super) fn add_deliveries(&self, networks: &[IpNet], mail: &mut Mail) {
-        let of_these = |delivery: &&Delivery| delivery.ip.is_some_and(|ip| is_in(ip, networks));
-        self.deliveries.iter().filter(of_these).for_each(|delivery| mail.add(delivery));
+    /// Counts the deliveries that tried one destination, and what was put off for the
+    /// same domains. Returns how many were not looked at.
+    pub(super) fn add_deliveries(&self, host: IpAddr, mail: &mut Mail) -> u64 {
+        let of_this = |delivery: &&Delivery| delivery.ip.is_some_and(|ip| ip.to_canonical() == host);
+        self.deliveries.iter().filter(of_this).for_each(|delivery| mail.add(delivery));
         let domains = mail.domains.clone();
         let is_same =
             |delivery: &&Delivery| delivery.recipient_domain.as_ref().is_some_and(|of| domains.contains_key(of));
         let put_off = self.deliveries.iter().filter(|delivery| delivery.connect == Connect::None);
         put_off.filter(is_same).for_each(|delivery| mail.add(delivery));
+        self.forgotten
+    }
+
+    fn read_deliveries(&mut self, history: &History, since: Timestamp, networks: &[IpNet]) -> Result<()> {
+        let question = Question { since: Some(since), ..Question::default() };
+        history.deliveries(&question, &[], |delivery| {
+            if delivery.connect == Connect::None || delivery.ip.is_some_and(|ip| is_in(ip, networks)) {
+                if self.deliveries.len() == DELIVERIES {
+                    self.deliveries.pop_front();
+                    self.forgotten += 1;
+                }
+                self.deliveries.push_back(delivery);
+            }
+            ControlFlow::Continue(())
+        })
     }
 }
 
@@ -70,20 +102,37 @@ pub(super) fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&ip.to_canonical()))
 }
 
-fn attempts(history: &History, question: &Question, networks: &[IpNet]) -> Result<Vec<Entry>> {
-    // One that fails often must not leave the others without details.
-    let of_each = DETAILS / networks.len().max(1);
-    let (mut attempts, mut counts) = (Vec::new(), HashMap::new());
-    history.attempts(question, |entry| {
-        let count: &mut usize =
-            counts.entry(networks.iter().position(|of| entry.dst.ip.is_some_and(|ip| of.contains(&ip)))).or_default();
-        if *count < of_each {
-            *count += 1;
-            attempts.push(entry);
+fn of_each(history: &History, question: &Question) -> Result<HashMap<IpAddr, OfOne>> {
+    let mut of_each: HashMap<IpAddr, OfOne> = HashMap::new();
+    history.numbered(question, |number, brief| {
+        if let Some(dst) = brief.dst_ip {
+            let of_one = of_each.entry(dst.to_canonical()).or_default();
+            of_one.seen.add_brief(&brief);
+            of_one.keep(number);
         }
-        if attempts.len() < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        ControlFlow::Continue(())
     })?;
-    Ok(attempts)
+    for of_one in of_each.values_mut() {
+        let numbers: Vec<i64> = of_one.first.iter().chain(&of_one.last).copied().collect();
+        of_one.details = history.details(&numbers)?;
+        for entry in &of_one.details {
+            of_one.seen.add_facts(entry);
+        }
+    }
+    Ok(of_each)
+}
+
+impl OfOne {
+    fn keep(&mut self, number: i64) {
+        let (first, last) = DETAILS;
+        if self.first.len() < first {
+            return self.first.push(number);
+        }
+        if self.last.len() == last {
+            self.last.pop_front();
+        }
+        self.last.push_back(number);
+    }
 }
 
 fn before(history: &History, since: Timestamp, question: &Question) -> Result<Vec<DestinationTotals>> {
@@ -94,16 +143,4 @@ fn before(history: &History, since: Timestamp, question: &Question) -> Result<Ve
         ControlFlow::Continue(())
     })?;
     Ok(before)
-}
-
-fn deliveries(history: &History, since: Timestamp, networks: &[IpNet]) -> Result<Vec<Delivery>> {
-    let question = Question { since: Some(since), ..Question::default() };
-    let mut deliveries = Vec::new();
-    history.deliveries(&question, &[], |delivery| {
-        if delivery.connect == Connect::None || delivery.ip.is_some_and(|ip| is_in(ip, networks)) {
-            deliveries.push(delivery);
-        }
-        if deliveries.len() < DETAILS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(deliveries)
 }

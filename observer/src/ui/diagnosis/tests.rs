@@ -41,7 +41,10 @@ fn diagnosis(asked: &str, connected: i64, refused: i64) -> Diagnosis {
     }
     let mut elsewhere = Seen::default();
     elsewhere.add_count("198.51.100.7".parse().unwrap(), Label::Connected, None, 20);
-    let evidence = Evidence { asked: asked.to_owned(), port: 25, subject, elsewhere, ..Evidence::default() };
+    let mut evidence = Evidence { asked: asked.to_owned(), port: 25, subject, elsewhere, ..Evidence::default() };
+    let failed = connected..connected + refused;
+    let failed = failed.map(|second| entry(second, Label::Refused, Some(Reason::Rst), Some(Origin::Remote)));
+    evidence.sample(&failed.collect::<Vec<_>>());
     diagnose(&evidence, Timestamp::from_second(1_795_003_600).unwrap())
 }
 
@@ -139,9 +142,42 @@ fn what_the_mail_servers_log_adds() {
     insta::assert_snapshot!("suspended", render(&with_log(0, &[Connect::None, Connect::None])));
 }
 
+/// One sentence a claim, and each is true of the attempts.
+#[test]
+fn all_and_none_are_said_only_where_it_is_so() {
+    let head = |kinds: &[(i64, Label)]| {
+        let mut subject = Seen::default();
+        let mut second = 0;
+        for &(count, label) in kinds {
+            for _ in 0..count {
+                let reason = (label == Label::Refused).then_some(Reason::Rst);
+                subject.add(&entry(second, label, reason, None));
+                second += 1;
+            }
+        }
+        let evidence = Evidence { asked: "mx.example.net".to_owned(), port: 25, subject, ..Evidence::default() };
+        let text = render(&diagnose(&evidence, Timestamp::from_second(1_795_003_600).unwrap()));
+        text.lines().next().unwrap_or_default().trim_start_matches("mx.example.net, port 25: ").to_owned()
+    };
+    let (connected, refused) = (Label::Connected, Label::Refused);
+    assert_eq!(head(&[(9, refused)]), "9 of 9 attempts failed since 2026-11-18T11:06:40Z, and none succeeded");
+    assert_eq!(
+        head(&[(5, connected), (9, refused)]),
+        "9 of 14 attempts failed, all since 2026-11-18T11:06:45Z; the last success was at 2026-11-18T11:06:44Z"
+    );
+    assert_eq!(
+        head(&[(5, refused), (1, connected), (9, refused)]),
+        "14 of 15 attempts failed, the last 9 since 2026-11-18T11:06:46Z; the last success was at 2026-11-18T11:06:45Z"
+    );
+    assert_eq!(
+        head(&[(9, refused), (1, connected)]),
+        "9 of 10 attempts failed; the last success was at 2026-11-18T11:06:49Z"
+    );
+}
+
 #[test]
 fn what_their_postmaster_reads() {
-    insta::assert_snapshot!("letter", letter(&diagnosis("mx.example.net", 12, 9)));
+    insta::assert_snapshot!("letter", letter(&diagnosis("mx.example.net", 12, 9), "mx1.example.org"));
 }
 
 #[test]

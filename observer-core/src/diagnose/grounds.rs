@@ -1,0 +1,410 @@
+//! What rules ask of the evidence: counts and shares in words, and what can be claimed of
+//! every destination or of none.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::evidence::Evidence;
+use super::mail::Answers;
+use super::seen::{Ending, Seen, Share};
+use crate::answer::{self, AnswerKind, Reply};
+use crate::evidence::dns::finding::Finding as Dns;
+use crate::evidence::firewall::Answer;
+use crate::evidence::probe::Probe;
+use crate::evidence::probe::compare::Born;
+use crate::evidence::route::Route;
+use crate::format::span::span;
+use crate::label::{Label, Origin, Reason};
+use crate::mta::Said;
+use crate::sanitize::{excerpt, sanitize};
+use crate::tally::Prefixes;
+
+/// Fewer attempts say nothing of a share.
+pub(super) const SOME: u64 = 3;
+/// Fewer destinations are a coincidence.
+pub(super) const SEVERAL: usize = 3;
+
+/// `12 of 13 failures`.
+pub(super) fn of(count: u64, e: &Evidence) -> String {
+    let failed = e.subject.all.failed();
+    if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
+}
+
+pub(super) fn dns(e: &Evidence, is_meant: impl Fn(&Dns) -> bool) -> Option<String> {
+    e.dns.iter().find(|finding| is_meant(finding)).map(|finding| sanitize(&finding.to_string()).into_owned())
+}
+
+/// Where the answer to a SYN is born, if it is there.
+pub(super) fn traced(e: &Evidence, is_meant: impl Fn(&Born) -> bool) -> Option<String> {
+    let traced = e.traced.iter().find(|traced| is_meant(&traced.born))?;
+    Some(format!("traced now, {}: {}", traced.trace.destination, traced.born))
+}
+
+pub(super) fn list(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What the other side answered, if at least half of its answers are meant.
+pub(super) fn answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
+    let (count, line) = answered(e, is_meant)?;
+    (count * 2 >= all_answers(e)).then_some(line)
+}
+
+/// The same, if it is less than half of them.
+pub(super) fn some_answers(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<String> {
+    let (count, line) = answered(e, is_meant)?;
+    (count * 2 < all_answers(e)).then_some(line)
+}
+
+fn all_answers(e: &Evidence) -> u64 {
+    e.mail.answers.iter().map(|of| of.count).sum()
+}
+
+/// How many answers are meant, and the most frequent of them in words.
+fn answered(e: &Evidence, is_meant: impl Fn(&Answers) -> bool) -> Option<(u64, String)> {
+    let meant: Vec<&Answers> = e.mail.answers.iter().filter(|of| is_meant(of)).collect();
+    let (count, of) = (meant.iter().map(|of| of.count).sum(), *meant.first()?);
+    let provider = of.provider.map(|provider| format!(" ({provider})")).unwrap_or_default();
+    let (all, words) = (all_answers(e), excerpt(&of.last));
+    Some((count, format!("{count} of {all} answers{provider}: {}; the last: {} {words}", of.meaning, of.codes)))
+}
+
+/// A probe whose greeting is an answer of this reply code and kind, and what it means.
+pub(super) fn greeted(e: &Evidence, is_meant: impl Fn(u16, AnswerKind) -> bool) -> Option<String> {
+    e.probes.iter().find_map(|probe| {
+        let reply = Reply::of_greeting(probe.banner.as_deref()?)?;
+        let meaning = answer::meaning(&reply).filter(|meaning| is_meant(reply.code, meaning.kind))?;
+        Some(format!("probed now, {probe}: {}", meaning.meaning))
+    })
+}
+
+/// What the log says of this host's own doing, where no attempt explains it.
+pub(super) fn log_says(e: &Evidence, phrases: &[&str]) -> Option<String> {
+    let count = e.mail.said.get(&Said::NotPermitted).copied().filter(|count| *count >= SOME)?;
+    let words = e.mail.words.get(&Said::NotPermitted)?;
+    let is_meant = phrases.iter().any(|phrase| words.contains(phrase));
+    (is_meant && e.subject.all.failed() == 0)
+        .then(|| format!("{count} deliveries were not permitted to connect; the last: {}", excerpt(words)))
+}
+
+/// What it says is no reply.
+pub(super) fn is_no_mail_server(probe: &Probe) -> bool {
+    probe.banner.as_deref().is_some_and(|banner| !banner.trim().is_empty()) && probe.reply.is_none()
+}
+
+pub(super) fn served_now(e: &Evidence) -> Option<String> {
+    let served = e.probes.iter().find(|probe| probe.is_welcome() && !is_no_mail_server(probe))?;
+    Some(format!("probed now, it greets: {served}"))
+}
+
+/// Whether new connections find no room, where this host stopped some.
+pub(super) fn conntrack_is_full(e: &Evidence) -> Option<String> {
+    let table = e.conntrack.filter(|table| table.is_full() && e.subject.count(local_firewall) > 0)?;
+    Some(format!("{} of {} tracked connections are in use", table.count, table.max))
+}
+
+/// Whether the rules let it pass.
+pub(super) fn passes(e: &Evidence) -> bool {
+    e.firewall.as_ref().is_some_and(|asked| asked.walked.answer == Answer::Passes)
+}
+
+/// Whether something outside this host answered: then no rule here stops the SYN.
+pub(super) fn is_answered(e: &Evidence) -> bool {
+    let by_others =
+        |(_, _, origin): Ending| matches!(origin, Some(Origin::Remote | Origin::Network | Origin::SuspectedMiddlebox));
+    e.subject.all.answered > 0 || e.subject.count(by_others) > 0
+}
+
+/// The rule that sends it elsewhere, or may, and whether it does for certain. What nobody
+/// answers, or never leaves, says nothing of one.
+pub(super) fn redirect(e: &Evidence) -> Option<(bool, String)> {
+    let walked = &e.firewall.as_ref()?.walked;
+    let first =
+        walked.redirects.first().filter(|_| silent(e).is_none() && e.subject.mostly(local_firewall).is_none())?;
+    Some((first.is_certain, first.to_string()))
+}
+
+/// A redirect that is certain, or that an answer at once bears out.
+pub(super) fn redirected(e: &Evidence) -> Option<String> {
+    redirect(e).filter(|(is_certain, _)| *is_certain || at_once(e).is_some()).map(|(_, rule)| rule)
+}
+
+/// How long answers take, if that is less than any wire.
+pub(super) fn at_once(e: &Evidence) -> Option<Duration> {
+    const AT_ONCE: Duration = Duration::from_micros(250);
+    let took = e.subject.refused_after.median().or_else(|| e.subject.handshakes.median())?;
+    (took < AT_ONCE).then_some(took)
+}
+
+pub(super) fn after(e: &Evidence) -> String {
+    e.subject.refused_after.median().map(|median| format!(", after {}", span(median))).unwrap_or_default()
+}
+
+pub(super) fn senders(e: &Evidence) -> String {
+    let mut senders: Vec<_> = e.subject.icmp.keys().map(|(from, ..)| from.to_string()).collect();
+    senders.dedup();
+    match senders.len() {
+        0 => String::new(),
+        1..=3 => format!(" from {}", senders.join(", ")),
+        many => format!(" from {many} addresses"),
+    }
+}
+
+pub(super) fn others(e: &Evidence) -> String {
+    let share = e.elsewhere.all;
+    let (destinations, attempts) = (e.elsewhere.destinations.len(), share.attempts);
+    format!("of {attempts} attempts to {destinations} other destinations {} are answered", share.answered)
+}
+
+pub(super) fn others_fail_too(e: &Evidence) -> Option<String> {
+    nothing_works(e).map(|nothing| nothing.to_string())
+}
+
+pub(super) fn some_succeed(e: &Evidence) -> Option<String> {
+    comes_and_goes(e).then(|| "some attempts in between succeed".to_owned())
+}
+
+/// Failures of this mechanism, if they are most.
+pub(super) fn mostly(e: &Evidence, meant: Reason) -> Option<u64> {
+    e.subject.mostly(|(_, reason, _)| reason == Some(meant))
+}
+
+pub(super) fn one_source(e: &Evidence) -> String {
+    match e.subject.sources.keys().next() {
+        Some(source) => format!("only {source} tried: whether it refuses others is not known"),
+        None => "whether it refuses other addresses is not known".to_owned(),
+    }
+}
+
+pub(super) fn worked_before(e: &Evidence) -> Option<String> {
+    let (connected, times) = (e.subject.all.connected + e.before.all.connected, e.subject.times);
+    let since = times.failing_since?;
+    let last = times.connected.map(|last| format!(", the last at {last:.0}")).unwrap_or_default();
+    // Of what is known by its count alone, it is not known when it was.
+    let is_known = !e
+        .subject
+        .endings
+        .keys()
+        .any(|(label, _, origin)| *label == Label::Connected && origin.is_none() && e.subject.counted_only > 0);
+    (connected > 0 && e.subject.all.streak >= SOME && is_known)
+        .then(|| format!("{connected} connections went well{last}, and none since {since:.0}"))
+}
+
+fn together(one: Share, other: Share) -> Share {
+    Share {
+        attempts: one.attempts + other.attempts,
+        answered: one.answered + other.answered,
+        connected: one.connected + other.connected,
+        ..Share::default()
+    }
+}
+
+pub(super) fn resets_like((label, reason, origin): Ending) -> bool {
+    label == Label::Refused && reason == Some(Reason::Rst) && origin != Some(Origin::SuspectedMiddlebox)
+}
+
+pub(super) fn resets(e: &Evidence) -> Option<u64> {
+    e.subject.mostly(resets_like)
+}
+
+pub(super) fn by_icmp((label, reason, _): Ending) -> bool {
+    label == Label::Refused && reason != Some(Reason::Rst)
+}
+
+pub(super) fn silent(e: &Evidence) -> Option<u64> {
+    e.subject.mostly(|(label, reason, _)| label == Label::Timeout && reason != Some(Reason::Stalled))
+}
+
+pub(super) fn local_firewall((label, reason, _): Ending) -> bool {
+    label == Label::Blocked && matches!(reason, Some(Reason::LocalFirewall | Reason::PermissionDenied))
+}
+
+pub(super) fn no_route(e: &Evidence) -> Option<u64> {
+    e.subject.mostly(|(_, reason, _)| matches!(reason, Some(Reason::NoRoute | Reason::RouteProhibited)))
+}
+
+pub(super) fn before_banner((label, reason, _): Ending) -> bool {
+    matches!(label, Label::Closed | Label::Silent) || (label == Label::Reset && reason == Some(Reason::BeforeBanner))
+}
+
+/// Nothing by IPv6 is answered, to whatever destination, and IPv4 works.
+pub(super) fn ipv6_alone_fails(e: &Evidence) -> Option<String> {
+    let (v6, v4) = (together(e.subject.v6, e.elsewhere.v6), together(e.subject.v4, e.elsewhere.v4));
+    let is_own_firewall = e.subject.mostly(local_firewall).is_some();
+    (!is_own_firewall && v6.fails(SOME) && v6.answered == 0 && v4.works(SOME)).then(|| {
+        let (failed, tried) = (v6.failed(), v6.attempts);
+        format!("{failed} of {tried} attempts by IPv6 fail, {} of {} by IPv4 are answered", v4.answered, v4.attempts)
+    })
+}
+
+pub(super) fn ipv6_fails_for_several(e: &Evidence) -> Option<String> {
+    ipv6_alone_fails(e).filter(|_| failing_by_ipv6(e) >= SEVERAL)
+}
+
+pub(super) fn failing_by_ipv6(e: &Evidence) -> usize {
+    let all = e.subject.destinations.iter().chain(&e.elsewhere.destinations);
+    all.filter(|(address, share)| address.is_ipv6() && share.fails(1)).count()
+}
+
+/// No route, or no address, for the IPv6 of this host.
+pub(super) fn no_way_by_ipv6(e: &Evidence) -> Option<u64> {
+    let is_v6 = e.subject.destinations.keys().all(IpAddr::is_ipv6);
+    let is_meant = |reason| matches!(reason, Some(Reason::NoRoute | Reason::NoSourceAddress));
+    e.subject.mostly(|(_, reason, _)| is_meant(reason)).filter(|_| is_v6)
+}
+
+/// The routing table has the destination on a link of this host.
+pub(super) fn is_on_link(e: &Evidence) -> bool {
+    matches!(e.route, Some(Route::Goes { gateway: None, .. }))
+}
+
+/// The attempts from the local address of which success and failure follow each other most
+/// often: where one is served and another is not, neither comes and goes. All of them, if it is
+/// not known from where they came.
+pub(super) fn going(e: &Evidence) -> Share {
+    let known: u64 = e.subject.sources.values().map(|share| share.attempts).sum();
+    let most = e.subject.sources.values().max_by_key(|share| share.changes);
+    most.copied().filter(|_| known * 2 >= e.subject.all.attempts).unwrap_or(e.subject.all)
+}
+
+/// Success and failure in turn, more often than one beginning and one end. However few
+/// succeed: a server that is down lets none through.
+pub(super) fn comes_and_goes(e: &Evidence) -> bool {
+    let share = going(e);
+    share.changes >= 4 && share.failed() * 20 >= share.attempts
+}
+
+pub(super) fn between_others(e: &Evidence) -> Option<String> {
+    let Share { attempts, changes, .. } = going(e);
+    let failed = going(e).failed();
+    comes_and_goes(e)
+        .then(|| format!("{failed} of {attempts} attempts fail, between others that succeed ({changes} changes)"))
+}
+
+pub(super) fn elsewhere_works(e: &Evidence) -> bool {
+    e.elsewhere.all.works(SOME)
+}
+
+/// Since some time, no destination of a family answered, of several that were tried.
+pub(super) struct Nothing {
+    is_ipv6: bool,
+    /// The last minute in which any answered; `None`: none did.
+    since: Option<Timestamp>,
+    destinations: usize,
+    pub(super) networks: usize,
+    /// Destinations that had answered before.
+    pub(super) worked: usize,
+}
+
+impl fmt::Display for Nothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = if self.is_ipv6 { "IPv6" } else { "IPv4" };
+        write!(f, "none of {} destinations by {family} answers", self.destinations)?;
+        match self.since {
+            Some(since) => write!(f, ", since {since:.0}"),
+            None => f.write_str(", and none did in this period"),
+        }
+    }
+}
+
+/// Whether the claim holds of the family of the destination in question. Where something
+/// answered in the period, some that fail now must have answered before: that a few dead
+/// destinations were tried last is chance.
+fn nothing_works(e: &Evidence) -> Option<Nothing> {
+    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
+    let since = e.subject.answered_last[usize::from(is_ipv6)].max(e.elsewhere.answered_last[usize::from(is_ipv6)]);
+    let failing: Vec<_> = e
+        .subject
+        .followed
+        .iter()
+        .chain(&e.elsewhere.followed)
+        .filter(|(address, followed)| address.is_ipv6() == is_ipv6 && followed.failed > since)
+        .collect();
+    let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
+    let worked = failing.iter().filter(|(_, followed)| followed.answered.is_some()).count();
+    let is_subject = e.subject.followed.values().any(|followed| followed.failed > since);
+    (is_subject && failing.len() >= SEVERAL && (since.is_none() || worked >= SEVERAL - 1)).then_some(Nothing {
+        is_ipv6,
+        since,
+        destinations: failing.len(),
+        networks: networks.len(),
+        worked,
+    })
+}
+
+pub(super) fn everything_fails(e: &Evidence) -> bool {
+    nothing_works(e).is_some()
+}
+
+/// The same, by what a block looks like: what a router says of its own routes is none.
+pub(super) fn nothing_gets_out(e: &Evidence) -> Option<Nothing> {
+    // One family that fails beside another that works is told by itself.
+    nothing_works(e).filter(|nothing| is_like_a_block(e) && (!nothing.is_ipv6 || ipv6_alone_fails(e).is_none()))
+}
+
+pub(super) fn is_like_a_block(e: &Evidence) -> bool {
+    e.subject.mostly(|(label, ..)| matches!(label, Label::Refused | Label::Timeout)).is_some()
+}
+
+/// Most destinations, of several networks, have only failed, and a few answer.
+pub(super) fn little_gets_out(e: &Evidence) -> Option<String> {
+    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
+    let tried = e.subject.followed.iter().chain(&e.elsewhere.followed);
+    let (answering, failing): (Vec<_>, Vec<_>) = tried
+        .filter(|(address, _)| address.is_ipv6() == is_ipv6)
+        .partition(|(_, followed)| followed.answered.is_some());
+    let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
+    let is_block = is_like_a_block(e);
+    let is_most = networks.len() >= SEVERAL && failing.len() >= 4 * answering.len() && !answering.is_empty();
+    let (most, all) = (failing.len(), failing.len() + answering.len());
+    (is_block && is_most && e.subject.all.answered == 0 && nothing_works(e).is_none())
+        .then(|| format!("{most} of {all} destinations in {} networks never answered", networks.len()))
+}
+
+/// Attempts of the family of the destination in question.
+pub(super) fn of_family(e: &Evidence, seen: &Seen) -> Share {
+    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
+    if is_ipv6 { seen.v6 } else { seen.v4 }
+}
+
+/// An address that fails, and one of its family that works. That IPv6 fails is something else.
+fn two_sources(e: &Evidence, is_meant: impl Fn(&IpAddr) -> bool) -> Option<String> {
+    let failing = e.subject.sources.iter().find(|(source, share)| share.streak >= SOME && is_meant(source))?;
+    let working = e.subject.sources.iter().find(|(source, share)| {
+        share.streak == 0 && share.connected >= SOME && source.is_ipv4() == failing.0.is_ipv4()
+    })?;
+    Some(format!(
+        "from {} the last {} attempts fail, from {} {} of {} connect",
+        failing.0, failing.1.streak, working.0, working.1.connected, working.1.attempts
+    ))
+}
+
+/// A local address that fails here, and to which no other destination answers, where another
+/// address is answered.
+pub(super) fn nothing_answers_one_source(e: &Evidence) -> Option<String> {
+    let is_answered = |(_, share): (&IpAddr, &Share)| share.answered > 0;
+    let is_another = e.subject.sources.iter().any(is_answered) || e.elsewhere.sources.iter().any(is_answered);
+    let failing = e.subject.sources.iter().filter(|(_, share)| share.streak >= SOME && share.answered == 0);
+    let (source, share) = failing.filter_map(|(source, _)| Some((source, e.elsewhere.sources.get(source)?))).next()?;
+    (is_another && share.attempts >= SOME && share.answered == 0).then(|| {
+        let attempts = share.attempts;
+        format!("from {source} no other destination answers either, in {attempts} attempts that were looked at")
+    })
+}
+
+fn is_passed(e: &Evidence, source: &IpAddr) -> bool {
+    e.subject.beside.get(source).is_some_and(|beside| beside.failures_after > 0)
+}
+
+pub(super) fn one_source_works_meanwhile(e: &Evidence) -> Option<String> {
+    two_sources(e, |source| is_passed(e, source))
+}
+
+pub(super) fn one_source_works(e: &Evidence) -> Option<String> {
+    two_sources(e, |source| !is_passed(e, source)).filter(|_| one_source_works_meanwhile(e).is_none())
+}

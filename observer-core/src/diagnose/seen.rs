@@ -1,0 +1,362 @@
+//! Attempts, counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::label::{Label, Origin, Reason};
+use crate::ledger::Outcome;
+use crate::record::entry::{Brief, DestinationTotals, Entry, minute};
+
+/// Addresses, sources and senders that are told apart; what comes after the first so
+/// many is counted in the sums alone.
+const KEPT: usize = 256;
+/// Durations that are kept of a kind, for a median: so many of the first, and of the last.
+const DURATIONS: usize = 512;
+/// Destinations of which it is known when they last answered and failed. When anything
+/// answered last is known of all.
+const FOLLOWED: usize = 4_096;
+
+/// How an attempt ended.
+pub type Ending = (Label, Option<Reason>, Option<Origin>);
+
+/// Attempts, counted. Those that were cancelled say nothing and are left out.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// All of them.
+    pub all: Share,
+    /// By their ending.
+    pub endings: BTreeMap<Ending, u64>,
+    /// By destination address.
+    pub destinations: BTreeMap<IpAddr, Share>,
+    /// By local address.
+    pub sources: BTreeMap<IpAddr, Share>,
+    /// Of IPv4.
+    pub v4: Share,
+    /// Of IPv6.
+    pub v6: Share,
+    /// Sender, type and code of ICMP errors that ended an attempt.
+    pub icmp: BTreeMap<(IpAddr, u8, u8), u64>,
+    /// When destinations last answered and failed.
+    pub followed: BTreeMap<IpAddr, Followed>,
+    /// When anything was answered last, whatever it was: of IPv4, and of IPv6.
+    pub answered_last: [Option<Timestamp>; 2],
+    /// How local addresses fared beside each other.
+    pub beside: BTreeMap<IpAddr, Beside>,
+    /// Attempts that are known by their count alone: neither order nor origin is.
+    pub counted_only: u64,
+    /// From SYN to the active refusal.
+    pub refused_after: Durations,
+    /// From SYN to the completed handshake.
+    pub handshakes: Durations,
+    /// How long those waited whom nobody answered.
+    pub waited: Durations,
+    /// First and last attempt, and the last of each kind.
+    pub times: Times,
+}
+
+/// When a destination last answered, and last failed: to the minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// It answered.
+    pub answered: Option<Timestamp>,
+    /// It failed.
+    pub failed: Option<Timestamp>,
+}
+
+/// What others did while one local address failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Failures since its last success.
+    streak: u64,
+    /// Another address of the family succeeded meanwhile.
+    is_passed: bool,
+    /// Failures after that.
+    pub failures_after: u64,
+}
+
+/// When attempts ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Times {
+    /// The first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<Timestamp>,
+    /// The last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// The first failure since the last success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// The last session that went well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected: Option<Timestamp>,
+}
+
+impl Times {
+    /// Of two destinations together. Since when both fail is known where both do.
+    pub(super) fn and(self, other: Self) -> Self {
+        let both = |one: Option<Timestamp>, other: Option<Timestamp>| one.zip(other);
+        Self {
+            first: both(self.first, other.first).map(|(a, b)| a.min(b)).or(self.first).or(other.first),
+            last: self.last.max(other.last),
+            failing_since: both(self.failing_since, other.failing_since).map(|(a, b)| a.min(b)),
+            connected: self.connected.max(other.connected),
+        }
+    }
+}
+
+/// A part of the attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// All of them.
+    pub attempts: u64,
+    /// Whose handshake was completed, whatever came then.
+    pub answered: u64,
+    /// That ended well.
+    pub connected: u64,
+    /// How often success and failure followed each other.
+    pub changes: u64,
+    /// Failures since the last success.
+    pub streak: u64,
+}
+
+impl Share {
+    fn add(&mut self, ending: Ending) {
+        let is_connected = ending.0 == Label::Connected;
+        let was_connected = self.streak == 0;
+        self.changes += u64::from(self.attempts > 0 && is_connected != was_connected);
+        self.attempts += 1;
+        self.answered += u64::from(is_answered(ending));
+        self.connected += u64::from(is_connected);
+        self.streak = if is_connected { 0 } else { self.streak + 1 };
+    }
+
+    /// Adds a count whose order is not known.
+    pub(super) fn add_many(&mut self, ending: Ending, count: u64) {
+        self.attempts += count;
+        self.answered += if is_answered(ending) { count } else { 0 };
+        self.connected += if ending.0 == Label::Connected { count } else { 0 };
+    }
+
+    /// Attempts that did not end well.
+    pub fn failed(&self) -> u64 {
+        self.attempts - self.connected
+    }
+
+    /// True if at least `least` attempts were made and nine in ten failed.
+    pub fn fails(&self, least: u64) -> bool {
+        self.attempts >= least && self.failed() * 10 >= self.attempts * 9
+    }
+
+    /// True if at least `least` attempts were made and nine in ten were answered.
+    pub fn works(&self, least: u64) -> bool {
+        self.attempts >= least && self.answered * 10 >= self.attempts * 9
+    }
+}
+
+/// Whether the destination completed the handshake.
+fn is_answered((label, reason, _): Ending) -> bool {
+    label.is_answered(reason)
+}
+
+/// Durations of one kind: the first and the last so many.
+#[derive(Clone, Debug, Default)]
+pub struct Durations {
+    first: Vec<Duration>,
+    last: VecDeque<Duration>,
+}
+
+impl Durations {
+    fn add(&mut self, duration: Option<Duration>) {
+        let Some(duration) = duration else { return };
+        if self.first.len() < DURATIONS {
+            return self.first.push(duration);
+        }
+        if self.last.len() == DURATIONS {
+            self.last.pop_front();
+        }
+        self.last.push_back(duration);
+    }
+
+    /// The one in the middle.
+    pub fn median(&self) -> Option<Duration> {
+        let mut sorted: Vec<Duration> = self.first.iter().chain(&self.last).copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+impl Seen {
+    /// Adds an attempt, to be called in the order of time.
+    pub fn add(&mut self, entry: &Entry) {
+        self.add_brief(&Brief::from(entry));
+        self.add_facts(entry);
+    }
+
+    /// Adds an attempt without who rejected it, to be called in the order of time.
+    pub fn add_brief(&mut self, brief: &Brief) {
+        let (label, reason) = brief.outcome;
+        if label == Label::Cancelled {
+            return;
+        }
+        let ending = (label, reason, brief.origin);
+        *self.endings.entry(ending).or_default() += 1;
+        self.all.add(ending);
+        self.add_places(brief.src_ip, brief.dst_ip, |share| share.add(ending));
+        self.add_times(brief.time, label);
+        if let Some(dst) = brief.dst_ip {
+            self.follow(dst, ending, Some(brief.time));
+        }
+        if let Some(src) = brief.src_ip {
+            self.compare_sources(src, label);
+        }
+        match label {
+            Label::Refused => self.refused_after.add(brief.elapsed),
+            Label::Timeout if !is_answered(ending) => self.waited.add(brief.elapsed),
+            _ => {}
+        }
+        self.handshakes.add(brief.handshake);
+    }
+
+    /// Adds what history counted of a destination.
+    pub fn add_totals(&mut self, totals: &DestinationTotals) {
+        for (&(label, reason), tally) in &totals.outcomes {
+            self.add_many(totals.destination.ip(), (label, reason), tally.count, Some(tally.last));
+        }
+    }
+
+    /// Adds what history counted of the destination beyond the attempts that were added one by one.
+    pub fn complete(&mut self, totals: &DestinationTotals) {
+        for (&(label, reason), tally) in &totals.outcomes {
+            let is_same = |(ending, _): &(&Ending, &u64)| (ending.0, ending.1) == (label, reason);
+            let known: u64 = self.endings.iter().filter(is_same).map(|(_, count)| count).sum();
+            let missing = tally.count.saturating_sub(known);
+            if missing > 0 && label != Label::Cancelled {
+                self.counted_only += missing;
+                self.add_many(totals.destination.ip(), (label, reason), missing, Some(tally.last));
+            }
+        }
+    }
+
+    /// Adds a count of which neither time nor order nor origin is known.
+    pub fn add_count(&mut self, dst: IpAddr, label: Label, reason: Option<Reason>, count: u64) {
+        self.add_many(dst, (label, reason), count, None);
+    }
+
+    fn add_many(&mut self, dst: IpAddr, (label, reason): Outcome, count: u64, last: Option<Timestamp>) {
+        if label == Label::Cancelled || count == 0 {
+            return;
+        }
+        let ending = (label, reason, None);
+        *self.endings.entry(ending).or_default() += count;
+        self.all.add_many(ending, count);
+        self.add_places(None, Some(dst), |share| share.add_many(ending, count));
+        self.follow(dst, ending, last);
+    }
+
+    /// A time that is not known may be the last.
+    fn follow(&mut self, dst: IpAddr, ending: Ending, time: Option<Timestamp>) {
+        let dst = dst.to_canonical();
+        let time = time.map_or(Timestamp::MAX, to_the_minute);
+        let is_answered = is_answered(ending);
+        if is_answered {
+            let last = &mut self.answered_last[usize::from(dst.is_ipv6())];
+            *last = (*last).max(Some(time));
+        }
+        if self.followed.len() < FOLLOWED || self.followed.contains_key(&dst) {
+            let followed = self.followed.entry(dst).or_default();
+            let last = if is_answered { &mut followed.answered } else { &mut followed.failed };
+            *last = (*last).max(Some(time));
+        }
+    }
+
+    /// Adds from where an attempt came; totals do not tell.
+    pub(super) fn add_source(&mut self, entry: &Entry) {
+        let src = entry.src.ip.filter(|src| entry.label != Label::Cancelled && !src.is_unspecified());
+        if let Some(share) = src.and_then(|src| place(&mut self.sources, src.to_canonical())) {
+            share.add((entry.label, entry.reason, entry.origin));
+        }
+    }
+
+    fn compare_sources(&mut self, src: IpAddr, label: Label) {
+        if label == Label::Connected {
+            for (other, beside) in self.beside.iter_mut().filter(|(other, _)| other.is_ipv4() == src.is_ipv4()) {
+                beside.is_passed |= *other != src && beside.streak > 0;
+            }
+        }
+        let Some(beside) = place(&mut self.beside, src) else { return };
+        if label == Label::Connected {
+            *beside = Beside::default();
+        } else {
+            beside.streak += 1;
+            beside.failures_after += u64::from(beside.is_passed);
+        }
+    }
+
+    fn add_places(&mut self, src: Option<IpAddr>, dst: Option<IpAddr>, add: impl Fn(&mut Share)) {
+        if let Some(dst) = dst {
+            add(if dst.is_ipv4() { &mut self.v4 } else { &mut self.v6 });
+            place(&mut self.destinations, dst).into_iter().for_each(&add);
+        }
+        if let Some(src) = src.filter(|src| !src.is_unspecified()) {
+            place(&mut self.sources, src).into_iter().for_each(&add);
+        }
+    }
+
+    fn add_times(&mut self, time: Timestamp, label: Label) {
+        let times = &mut self.times;
+        times.first = times.first.or(Some(time));
+        times.last = Some(time);
+        if label == Label::Connected {
+            times.connected = Some(time);
+            times.failing_since = None;
+        } else {
+            times.failing_since = times.failing_since.or(Some(time));
+        }
+    }
+
+    /// Adds who rejected an attempt, and not the attempt itself.
+    pub fn add_facts(&mut self, entry: &Entry) {
+        let facts = &entry.evidence;
+        let by_icmp = matches!(entry.label, Label::Refused | Label::Unreachable);
+        if let (Some(from), Some(kind), Some(code), true) = (facts.icmp_from, facts.icmp_type, facts.icmp_code, by_icmp)
+        {
+            place(&mut self.icmp, (from, kind, code)).into_iter().for_each(|count| *count += 1);
+        }
+    }
+
+    /// Failures that ended so.
+    pub fn count(&self, is_meant: impl Fn(Ending) -> bool) -> u64 {
+        self.endings
+            .iter()
+            .filter(|(ending, _)| ending.0 != Label::Connected && is_meant(**ending))
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// [`Self::count`] if it is most failures: nine in ten.
+    pub fn mostly(&self, is_meant: impl Fn(Ending) -> bool) -> Option<u64> {
+        let count = self.count(is_meant);
+        (count > 0 && count * 10 >= self.all.failed() * 9).then_some(count)
+    }
+
+    /// Destinations of which nine attempts in ten fail.
+    pub fn failing_destinations(&self) -> usize {
+        self.destinations.values().filter(|share| share.fails(1)).count()
+    }
+}
+
+fn to_the_minute(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(minute(time)).unwrap_or(time)
+}
+
+/// The value of a key, if there is room for it.
+fn place<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K) -> Option<&mut V> {
+    if map.len() >= KEPT && !map.contains_key(&key) {
+        return None;
+    }
+    Some(map.entry(key).or_default())
+}
