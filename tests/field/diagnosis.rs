@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::walls::{AT_ONCE, FULL};
 use super::{CONNECTED, Kind, PROHIBITED, RST, SILENCE, START, entry, failed, now, walls};
 use crate::diagnose::{Cause, Confidence, Diagnosis, Evidence, Seen, diagnose, together};
+use crate::event::Evidence as Facts;
 use crate::evidence::route::Route;
 use crate::fact::own::OwnAddresses;
 use crate::join::row::{Connect, Delivery};
@@ -156,6 +157,13 @@ fn blocked_beside(count: usize, other: Kind) -> Evidence {
     Host::new().each(&THREE, 5, SILENCE).tried(count, other).each(&THREE, 2, SILENCE).about("203.0.113.5")
 }
 
+/// Nine attempts of which the kernel showed more, while others fail alike.
+fn shown(kind: Kind, facts: Facts) -> Evidence {
+    let mut host = Host::new().each(&THREE, 5, kind);
+    host.entries.iter_mut().for_each(|entry| entry.evidence = facts.clone());
+    host.about("203.0.113.5")
+}
+
 macro_rules! cases {
     ($($name:ident, $kind:literal, $truth:expr => $said:expr, $word:ident, $build:expr;)*) => {
         pub(super) fn cases() -> Vec<Case> {
@@ -263,14 +271,46 @@ cases! {
         [Cause::LocalFirewall] => [Cause::LocalFirewall], Likely,
         || Host::new().each(&THREE, 5, failed(Label::Blocked, Reason::PermissionDenied, Origin::Local))
             .about("203.0.113.5");
-    // Nothing that is looked at tells it from a block on the way.
     the_input_chain_drops_every_answer, "firewall of this host",
+        [Cause::LocalFirewall] => [Cause::LocalFirewall], Certain,
+        || shown(SILENCE, Facts { answer_drops: Some(2), ..Facts::default() });
+    // Where the kernel does not show that, nothing tells it from a block on the way.
+    the_input_chain_drops_every_answer_unseen, "firewall of this host",
         [Cause::LocalFirewall] => [Cause::PortBlockedOutbound], Likely,
         || Host::new().each(&THREE, 5, SILENCE).about("203.0.113.5");
-    connect_is_answered_with_eacces, "policy or route of this host",
-        [Cause::RouteFault] => [Cause::RouteFault], Likely,
+    a_panel_redirects_port_25_as_the_kernel_sees_it, "firewall of this host",
+        [Cause::LocalRedirect] => [Cause::LocalRedirect], Certain,
+        || shown(failed(Label::Refused, Reason::Rst, Origin::Local), Facts { redirected: true, ..Facts::default() });
+    selinux_does_not_let_php_connect, "policy or route of this host",
+        [Cause::SecurityPolicy] => [Cause::SecurityPolicy], Certain,
+        || Host::new().each(&THREE, 5, failed(Label::Blocked, Reason::SecurityPolicy, Origin::Local))
+            .about("203.0.113.5");
+    selinux_on_a_kernel_that_does_not_show_it, "policy or route of this host",
+        [Cause::SecurityPolicy] => [Cause::RouteFault, Cause::SecurityPolicy], Possible,
         || Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
             .about("203.0.113.5");
+    selinux_unseen_and_the_route_is_there, "policy or route of this host",
+        [Cause::SecurityPolicy] => [Cause::SecurityPolicy], Likely,
+        || Evidence {
+            route: Some(Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
+            ..Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
+                .about("203.0.113.5")
+        };
+    a_route_prohibits_the_destination, "policy or route of this host",
+        [Cause::RouteFault] => [Cause::RouteFault], Certain,
+        || Evidence {
+            route: Some(Route::Refused { why: "Permission denied".to_owned() }),
+            ..Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
+                .about("203.0.113.5")
+        };
+    a_loop_of_routes, "policy or route of this host",
+        [Cause::NetworkFault] => [Cause::NetworkFault], Likely,
+        || Host::new().each(&THREE[1..], 5, CONNECTED)
+            .tried(5, failed(Label::Unreachable, Reason::IcmpTimeExceeded, Origin::Network)).about("203.0.113.5");
+    a_loop_of_routes_on_a_kernel_that_keeps_the_errno_alone, "policy or route of this host",
+        [Cause::NetworkFault] => [Cause::ServerDown, Cause::NetworkFault], Possible,
+        || Host::new().each(&THREE[1..], 5, CONNECTED)
+            .tried(5, failed(Label::Unreachable, Reason::IcmpHostUnreachable, Origin::Unknown)).about("203.0.113.5");
     the_socket_is_bound_to_loopback, "source address",
         [Cause::WrongSourceAddress] => [Cause::WrongSourceAddress], Certain,
         || {

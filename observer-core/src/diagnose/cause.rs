@@ -22,6 +22,8 @@ pub enum Cause {
     LocalFirewall,
     /// This host sends connections to the port elsewhere.
     LocalRedirect,
+    /// A security module of this host does not let the program connect.
+    SecurityPolicy,
     /// The table of connection tracking is full.
     ConntrackFull,
     /// The provider or network blocks the port on its way out.
@@ -70,12 +72,13 @@ pub(super) struct Words {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ServerDown,
         Self::RemoteFirewallRejects,
         Self::RemoteFirewallDrops,
         Self::LocalFirewall,
         Self::LocalRedirect,
+        Self::SecurityPolicy,
         Self::ConntrackFull,
         Self::PortBlockedOutbound,
         Self::AddressBlocked,
@@ -102,6 +105,7 @@ impl Cause {
             Self::RemoteFirewallDrops => "remote-firewall-drops",
             Self::LocalFirewall => "local-firewall",
             Self::LocalRedirect => "local-redirect",
+            Self::SecurityPolicy => "security-policy",
             Self::ConntrackFull => "conntrack-full",
             Self::PortBlockedOutbound => "port-blocked-outbound",
             Self::AddressBlocked => "address-blocked",
@@ -127,6 +131,7 @@ impl Cause {
             self,
             Self::LocalFirewall
                 | Self::LocalRedirect
+                | Self::SecurityPolicy
                 | Self::ConntrackFull
                 | Self::PortBlockedOutbound
                 | Self::Ipv6Broken
@@ -171,6 +176,15 @@ impl Cause {
                             sidecar: its excluded outbound ports), or submit to the local mail server",
                 by_hand: "iptables -t nat -S OUTPUT; nft list ruleset | grep -E 'redirect|dnat'",
                 surer: "the same attempt as root or as the mail server's user: if it gets through, it is the redirect",
+            },
+            Self::SecurityPolicy => Words {
+                verdict: "a security policy of this host (SELinux, AppArmor, Landlock) does not let the program connect to \
+                          port {port}",
+                next_step: "allow it in the policy (SELinux, for a web application: setsebool -P httpd_can_sendmail on; \
+                            AppArmor: its profile; systemd: the unit), or have it submit to the local mail server",
+                by_hand: "ausearch -m avc -ts recent; getsebool -a | grep -E 'sendmail|network_connect'; aa-status; dmesg | \
+                          grep -i denied",
+                surer: "the same attempt by another program or user: if it gets through, it is the policy",
             },
             Self::ConntrackFull => Words {
                 verdict: "this host's table of tracked connections is full, so the kernel drops new ones",

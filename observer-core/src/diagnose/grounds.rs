@@ -131,7 +131,22 @@ pub(super) fn redirect(e: &Evidence) -> Option<(bool, String)> {
 
 /// A redirect that is certain, or that an answer at once bears out.
 pub(super) fn redirected(e: &Evidence) -> Option<String> {
-    redirect(e).filter(|(is_certain, _)| *is_certain || at_once(e).is_some()).map(|(_, rule)| rule)
+    let by_rule = redirect(e).filter(|(is_certain, _)| *is_certain || at_once(e).is_some()).map(|(_, rule)| rule);
+    answered_by_this_host(e).or(by_rule)
+}
+
+/// The kernel saw that the answers came from this host.
+pub(super) fn answered_by_this_host(e: &Evidence) -> Option<String> {
+    let facts = &e.subject.facts;
+    let count = facts.mostly(facts.redirected)?;
+    Some(format!("{count}: this host itself answered in the destination's name"))
+}
+
+/// The kernel saw that answers came, and that this host dropped them.
+pub(super) fn answer_dropped(e: &Evidence) -> Option<String> {
+    let facts = &e.subject.facts;
+    let count = facts.mostly(facts.answer_dropped).filter(|_| silent(e).is_some())?;
+    Some(format!("{count} were answered, and this host dropped the answer"))
 }
 
 /// How long answers take, if that is less than any wire.
@@ -226,6 +241,22 @@ pub(super) fn local_firewall((label, reason, _): Ending) -> bool {
 
 pub(super) fn no_route(e: &Evidence) -> Option<u64> {
     e.subject.mostly(|(_, reason, _)| matches!(reason, Some(Reason::NoRoute | Reason::RouteProhibited)))
+}
+
+/// An ICMP error of which the kernel kept the errno alone.
+pub(super) fn by_errno_alone(e: &Evidence) -> Option<u64> {
+    e.subject
+        .mostly(|(_, reason, origin)| reason == Some(Reason::IcmpHostUnreachable) && origin == Some(Origin::Unknown))
+}
+
+/// EACCES that the kernel could not tell to be a route's.
+pub(super) fn eacces(e: &Evidence) -> Option<u64> {
+    mostly(e, Reason::RouteProhibited).filter(|_| !matches!(e.route, Some(Route::Refused { .. })))
+}
+
+/// The routing table has a way there now.
+pub(super) fn has_route(e: &Evidence) -> bool {
+    matches!(e.route, Some(Route::Goes { .. }))
 }
 
 pub(super) fn before_banner((label, reason, _): Ending) -> bool {

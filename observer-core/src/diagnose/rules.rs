@@ -10,12 +10,13 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::Evidence;
 use super::grounds::{
-    SEVERAL, SOME, after, answers, at_once, before_banner, between_others, by_icmp, comes_and_goes, conntrack_is_full,
-    dns, elsewhere_works, everything_fails, failing_by_ipv6, going, greeted, ipv6_alone_fails, ipv6_fails_for_several,
-    is_answered, is_like_a_block, is_no_mail_server, is_on_link, list, little_gets_out, local_firewall, log_says,
-    mostly, no_route, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out, of, of_family, one_source,
-    one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected, resets,
-    resets_like, senders, served_now, silent, some_answers, some_succeed, traced, worked_before,
+    SEVERAL, SOME, after, answer_dropped, answered_by_this_host, answers, at_once, before_banner, between_others,
+    by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, eacces, elsewhere_works, everything_fails,
+    failing_by_ipv6, going, greeted, has_route, ipv6_alone_fails, ipv6_fails_for_several, is_answered, is_like_a_block,
+    is_no_mail_server, is_on_link, list, little_gets_out, local_firewall, log_says, mostly, no_route, no_way_by_ipv6,
+    nothing_answers_one_source, nothing_gets_out, of, of_family, one_source, one_source_works,
+    one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected, resets, resets_like, senders,
+    served_now, silent, some_answers, some_succeed, traced, worked_before,
 };
 use super::seen::Ending;
 use crate::answer::AnswerKind;
@@ -111,9 +112,27 @@ pub(super) const RULES: &[Rule] = &[
         weight: 70,
         source: "RFC 1812, 5.2.7.1: host unreachable is of the last router, whose ARP or NDP goes unanswered",
         holds: |e| {
-            let n = mostly(e, Reason::IcmpHostUnreachable)?;
+            let n = mostly(e, Reason::IcmpHostUnreachable).filter(|_| by_errno_alone(e).is_none())?;
             (!everything_fails(e)).then(|| format!("{} are ICMP host unreachable{}", of(n, e), senders(e)))
         },
+    },
+    Rule {
+        name: "a-router-may-not-reach-it",
+        cause: Cause::ServerDown,
+        weight: 60,
+        source: "EHOSTUNREACH of connect(2): host unreachable, or time exceeded; this kernel does not show which",
+        holds: |e| {
+            by_errno_alone(e)
+                .filter(|_| !everything_fails(e))
+                .map(|n| format!("{} are an ICMP error, which may be host unreachable", of(n, e)))
+        },
+    },
+    Rule {
+        name: "the-hop-limit-may-be-used-up",
+        cause: Cause::NetworkFault,
+        weight: 50,
+        source: "as above",
+        holds: |e| by_errno_alone(e).map(|n| format!("{} are an ICMP error, which may be time exceeded", of(n, e))),
     },
     Rule {
         name: "its-link-is-ours-and-it-is-mute",
@@ -239,6 +258,65 @@ pub(super) const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "the-answer-is-dropped-here",
+        cause: Cause::LocalFirewall,
+        weight: 92,
+        source: "kfree_skb, NF_HOOK: this host's kernel dropped the answer to the SYN",
+        holds: answer_dropped,
+    },
+    Rule {
+        name: "answered-so-no-firewall-there",
+        cause: Cause::RemoteFirewallDrops,
+        weight: -90,
+        source: "what answers is not silent",
+        holds: answer_dropped,
+    },
+    Rule {
+        name: "answered-so-it-is-up",
+        cause: Cause::ServerDown,
+        weight: -60,
+        source: "what answers is not down",
+        holds: answer_dropped,
+    },
+    Rule {
+        name: "answered-so-no-block-on-the-way",
+        cause: Cause::PortBlockedOutbound,
+        weight: -90,
+        source: "what is answered got out",
+        holds: answer_dropped,
+    },
+    Rule {
+        name: "a-policy-denies-it",
+        cause: Cause::SecurityPolicy,
+        weight: 90,
+        source: "EACCES of connect(2) before any route was asked for: a security module (SELinux, AppArmor, Landlock)",
+        holds: |e| {
+            let n = mostly(e, Reason::SecurityPolicy)?;
+            Some(format!("{}: a security module of this host refused connect()", of(n, e)))
+        },
+    },
+    Rule {
+        name: "a-policy-may-deny-it",
+        cause: Cause::SecurityPolicy,
+        weight: 50,
+        source: "EACCES of connect(2): a route of type prohibit, or a security module; this kernel does not show which",
+        holds: |e| eacces(e).map(|n| format!("{} are EACCES", of(n, e))),
+    },
+    Rule {
+        name: "no-route-prohibits-it-now",
+        cause: Cause::SecurityPolicy,
+        weight: 20,
+        source: "ip-route(8), route get: the decision for this destination as it is now",
+        holds: |e| eacces(e).filter(|_| has_route(e)).map(|_| "the routing table has a way there now".to_owned()),
+    },
+    Rule {
+        name: "a-route-goes-there-now",
+        cause: Cause::RouteFault,
+        weight: -30,
+        source: "ip-route(8), route get: the decision for this destination as it is now",
+        holds: |e| eacces(e).filter(|_| has_route(e)).map(|_| "the routing table has a way there now".to_owned()),
+    },
+    Rule {
         name: "a-rule-here-stops-it",
         cause: Cause::LocalFirewall,
         weight: 40,
@@ -295,6 +373,13 @@ pub(super) const RULES: &[Rule] = &[
         weight: 35,
         source: "as above, with a condition that cannot be known here, such as the group",
         holds: |e| redirect(e).filter(|(is_certain, _)| !is_certain).map(|(_, rule)| rule),
+    },
+    Rule {
+        name: "this-host-answers",
+        cause: Cause::LocalRedirect,
+        weight: 90,
+        source: "sk_buff, skb_iif: the answer came by loopback, and the destination is not this host",
+        holds: answered_by_this_host,
     },
     Rule {
         name: "answered-within-this-host",
@@ -843,9 +928,29 @@ pub(super) const RULES: &[Rule] = &[
         holds: |e| mostly(e, Reason::NoRoute).map(|n| format!("{}: this host has no route there", of(n, e))),
     },
     Rule {
+        name: "the-source-address-may-be-gone",
+        cause: Cause::RouteFault,
+        weight: -25,
+        source: "an IPv4 source address that is no longer this host's gives the same error; this kernel does not show which",
+        holds: |e| {
+            let facts = &e.subject.facts;
+            mostly(e, Reason::NoRoute).and_then(|_| facts.mostly(facts.unsure_source))
+        },
+    },
+    Rule {
+        name: "the-bound-address-may-be-gone",
+        cause: Cause::WrongSourceAddress,
+        weight: 50,
+        source: "as above",
+        holds: |e| {
+            let facts = &e.subject.facts;
+            mostly(e, Reason::NoRoute).and_then(|_| facts.mostly(facts.unsure_source))
+        },
+    },
+    Rule {
         name: "route-prohibits",
         cause: Cause::RouteFault,
-        weight: 60,
+        weight: 65,
         source: "EACCES of connect(2): a route of type prohibit",
         holds: |e| {
             let n = no_route(e)?;
@@ -887,6 +992,16 @@ pub(super) const RULES: &[Rule] = &[
         holds: |e| {
             let n = mostly(e, Reason::IcmpNetUnreachable)?;
             Some(format!("{} are ICMP net unreachable{}", of(n, e), senders(e)))
+        },
+    },
+    Rule {
+        name: "hop-limit-used-up",
+        cause: Cause::NetworkFault,
+        weight: 80,
+        source: "RFC 1812, 5.3.1: a router that finds the TTL used up says time exceeded, as in a loop of routes",
+        holds: |e| {
+            let n = mostly(e, Reason::IcmpTimeExceeded)?;
+            Some(format!("{} are ICMP time exceeded{}", of(n, e), senders(e)))
         },
     },
     Rule {
@@ -963,6 +1078,17 @@ pub(super) const RULES: &[Rule] = &[
                 reason == Some(Reason::Stalled) || (label == Label::Reset && reason == Some(Reason::MidSession))
             })?;
             Some(format!("{} come after the banner", of(n, e)))
+        },
+    },
+    Rule {
+        name: "full-segments-are-not-acknowledged",
+        cause: Cause::SessionCut,
+        weight: 10,
+        source: "RFC 2923, 2.1: what is sent in full segments is never acknowledged",
+        holds: |e| {
+            let facts = &e.subject.facts;
+            let count = facts.mostly(facts.unacked).filter(|_| mostly(e, Reason::Stalled).is_some())?;
+            Some(format!("{count}: the peer stopped acknowledging what was sent"))
         },
     },
     Rule {

@@ -48,6 +48,8 @@ pub struct Seen {
     pub beside: BTreeMap<IpAddr, Beside>,
     /// Attempts that are known by their count alone: neither order nor origin is.
     pub counted_only: u64,
+    /// What the kernel showed of failures, as far as details of them were looked at.
+    pub facts: Facts,
     /// From SYN to the active refusal.
     pub refused_after: Durations,
     /// From SYN to the completed handshake.
@@ -56,6 +58,40 @@ pub struct Seen {
     pub waited: Durations,
     /// First and last attempt, and the last of each kind.
     pub times: Times,
+}
+
+/// What the kernel showed of failures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Failures that were looked at.
+    pub seen: u64,
+    /// This host answered in the destination's name.
+    pub redirected: u64,
+    /// An answer came, and this host dropped it.
+    pub answer_dropped: u64,
+    /// What was sent in the session was not acknowledged any more.
+    pub unacked: u64,
+    /// It is not known whether the source address is still this host's.
+    pub unsure_source: u64,
+}
+
+impl Facts {
+    fn add(&mut self, entry: &Entry) {
+        let evidence = &entry.evidence;
+        self.seen += 1;
+        self.redirected += u64::from(evidence.redirected);
+        self.answer_dropped += u64::from(evidence.answer_drops.is_some_and(|drops| drops > 0));
+        self.unacked += u64::from(evidence.unacked_bytes.is_some_and(|bytes| bytes > 0));
+        self.unsure_source += u64::from(evidence.missing.iter().any(|missing| missing == "src_is_local"));
+    }
+
+    /// If it is most of those that were looked at: so many of how many.
+    pub(super) fn mostly(&self, count: u64) -> Option<String> {
+        (count > 0 && count * 10 >= self.seen * 9).then(|| match self.seen {
+            seen if seen == count => format!("all {seen} failures that were looked at"),
+            seen => format!("{count} of {seen} failures that were looked at"),
+        })
+    }
 }
 
 /// When a destination last answered, and last failed: to the minute.
@@ -318,8 +354,11 @@ impl Seen {
         }
     }
 
-    /// Adds who rejected an attempt, and not the attempt itself.
+    /// Adds what the kernel showed of an attempt, and who rejected it; not the attempt itself.
     pub fn add_facts(&mut self, entry: &Entry) {
+        if !matches!(entry.label, Label::Connected | Label::Cancelled) {
+            self.facts.add(entry);
+        }
         let facts = &entry.evidence;
         let by_icmp = matches!(entry.label, Label::Refused | Label::Unreachable);
         if let (Some(from), Some(kind), Some(code), true) = (facts.icmp_from, facts.icmp_type, facts.icmp_code, by_icmp)

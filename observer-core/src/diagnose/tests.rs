@@ -110,6 +110,37 @@ fn beside(kind: Kind) -> Vec<(usize, Kind)> {
     [(3, kind), (3, Kind { src: "192.0.2.20", ..CONNECTED })].repeat(3)
 }
 
+/// What details of the attempts show.
+fn shown_by_the_kernel() -> Vec<(&'static str, Kind, Facts, Vec<Cause>)> {
+    let facts = Facts::default;
+    let own_reset = failed(Label::Refused, Reason::Rst, Origin::Local);
+    let time_exceeded = failed(Label::Unreachable, Reason::IcmpTimeExceeded, Origin::Network);
+    let no_route = failed(Label::Unreachable, Reason::NoRoute, Origin::Local);
+    vec![
+        ("this host answers", own_reset, Facts { redirected: true, ..facts() }, vec![Cause::LocalRedirect]),
+        ("this host drops the answer", SILENCE, Facts { answer_drops: Some(3), ..facts() }, vec![Cause::LocalFirewall]),
+        (
+            "full segments are not acknowledged",
+            failed(Label::Timeout, Reason::Stalled, Origin::None),
+            Facts { unacked_bytes: Some(14_480), ..facts() },
+            vec![Cause::SessionCut],
+        ),
+        ("a loop of routes", time_exceeded, facts(), vec![Cause::NetworkFault]),
+        (
+            "a security module refuses",
+            failed(Label::Blocked, Reason::SecurityPolicy, Origin::Local),
+            facts(),
+            vec![Cause::SecurityPolicy],
+        ),
+        (
+            "no route, or the address is gone",
+            no_route,
+            Facts { missing: vec!["src_is_local".into()], ..facts() },
+            vec![Cause::RouteFault, Cause::WrongSourceAddress],
+        ),
+    ]
+}
+
 /// Others that answered, and a minute later do not.
 fn stopped() -> Seen {
     let to = |kind: Kind| ["198.51.100.11", "198.51.100.22", "198.51.100.33"].map(|dst| (25, Kind { dst, ..kind }));
@@ -152,6 +183,12 @@ fn cases() -> Vec<Case> {
             )],
             works(),
             &[Cause::ServerDown],
+        ),
+        case(
+            "perhaps its router cannot reach it",
+            &[(9, failed(Label::Unreachable, Reason::IcmpHostUnreachable, Origin::Unknown))],
+            works(),
+            &[Cause::ServerDown, Cause::NetworkFault],
         ),
         case("a router rejects", &[(9, PROHIBITED)], works(), &[Cause::RemoteFirewallRejects]),
         case(
@@ -244,12 +281,6 @@ fn cases() -> Vec<Case> {
             &[Cause::RouteFault],
         ),
         case(
-            "prohibited",
-            &[(9, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))],
-            works(),
-            &[Cause::RouteFault],
-        ),
-        case(
             "mute next hop",
             &[(9, failed(Label::Unreachable, Reason::NoNeighbour, Origin::Local))],
             works(),
@@ -321,6 +352,22 @@ fn cases() -> Vec<Case> {
     on_link.route =
         Some(crate::evidence::route::Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None });
     cases.push(("mute on its own link", on_link, vec![Cause::ServerDown, Cause::RouteFault]));
+    for (name, kind, facts, causes) in shown_by_the_kernel() {
+        let mut shown = evidence(&[], works());
+        (0..9).for_each(|second| shown.subject.add(&Entry { evidence: facts.clone(), ..entry(kind, second) }));
+        cases.push((name, shown, causes));
+    }
+    for (route, causes) in [
+        (None, vec![Cause::RouteFault, Cause::SecurityPolicy]),
+        (
+            Some(crate::evidence::route::Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
+            vec![Cause::SecurityPolicy],
+        ),
+        (Some(crate::evidence::route::Route::Refused { why: "Permission denied".to_owned() }), vec![Cause::RouteFault]),
+    ] {
+        let eacces = evidence(&[(9, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))], works());
+        cases.push(("EACCES", Evidence { route, ..eacces }, causes));
+    }
     let mut both = evidence(&[(9, SILENCE)], works());
     both.dns = vec![Dns::NullMxAmongOthers { domain: "example.net".to_owned() }];
     cases.push(("null MX among others", both, vec![Cause::RemoteFirewallDrops]));
