@@ -130,6 +130,13 @@ const LOOPBACK: Kind = Kind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED };
 const NO_ROUTE_V6: Kind =
     Kind { dst: "2001:db8:a::1", src: "", ..failed(Label::Unreachable, Reason::NoRoute, Origin::Local) };
 
+const EACCES: Kind = failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local);
+
+/// Evidence that the kernel withheld.
+fn lacking(name: &'static str) -> Facts {
+    Facts { missing: vec![name.into()], ..Facts::default() }
+}
+
 fn logged(said: Said, words: &str, connect: Connect) -> Vec<Delivery> {
     let row = Delivery {
         time: sample::time(),
@@ -287,21 +294,24 @@ cases! {
             .about("203.0.113.5");
     selinux_on_a_kernel_that_does_not_show_it, "policy or route of this host",
         [Cause::SecurityPolicy] => [Cause::RouteFault, Cause::SecurityPolicy], Possible,
-        || Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
-            .about("203.0.113.5");
+        || shown(EACCES, lacking("connect_order"));
     selinux_unseen_and_the_route_is_there, "policy or route of this host",
         [Cause::SecurityPolicy] => [Cause::SecurityPolicy], Likely,
         || Evidence {
             route: Some(Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
-            ..Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
-                .about("203.0.113.5")
+            ..shown(EACCES, lacking("connect_order"))
+        };
+    a_route_prohibited_the_destination_and_is_mended, "policy or route of this host",
+        [Cause::RouteFault] => [Cause::RouteFault], Likely,
+        || Evidence {
+            route: Some(Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
+            ..shown(EACCES, Facts::default())
         };
     a_route_prohibits_the_destination, "policy or route of this host",
         [Cause::RouteFault] => [Cause::RouteFault], Certain,
         || Evidence {
             route: Some(Route::Refused { why: "Permission denied".to_owned() }),
-            ..Host::new().each(&THREE, 5, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))
-                .about("203.0.113.5")
+            ..shown(EACCES, Facts::default())
         };
     a_loop_of_routes, "policy or route of this host",
         [Cause::NetworkFault] => [Cause::NetworkFault], Likely,

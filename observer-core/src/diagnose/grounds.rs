@@ -249,9 +249,12 @@ pub(super) fn by_errno_alone(e: &Evidence) -> Option<u64> {
         .mostly(|(_, reason, origin)| reason == Some(Reason::IcmpHostUnreachable) && origin == Some(Origin::Unknown))
 }
 
-/// EACCES that the kernel could not tell to be a route's.
+/// EACCES that the kernel could not tell to be a route's. Where no details were looked at, it is
+/// not known whether it could.
 pub(super) fn eacces(e: &Evidence) -> Option<u64> {
-    mostly(e, Reason::RouteProhibited).filter(|_| !matches!(e.route, Some(Route::Refused { .. })))
+    let facts = &e.subject.facts;
+    let is_unsure = facts.seen == 0 || facts.mostly(facts.unsure_denial).is_some();
+    mostly(e, Reason::RouteProhibited).filter(|_| is_unsure && !matches!(e.route, Some(Route::Refused { .. })))
 }
 
 /// The routing table has a way there now.

@@ -73,6 +73,9 @@ pub struct Facts {
     pub unacked: u64,
     /// It is not known whether the source address is still this host's.
     pub unsure_source: u64,
+    /// connect() was denied, and it is not known whether that was before or after the look for
+    /// a route.
+    pub unsure_denial: u64,
 }
 
 impl Facts {
@@ -82,7 +85,9 @@ impl Facts {
         self.redirected += u64::from(evidence.redirected);
         self.answer_dropped += u64::from(evidence.answer_drops.is_some_and(|drops| drops > 0));
         self.unacked += u64::from(evidence.unacked_bytes.is_some_and(|bytes| bytes > 0));
-        self.unsure_source += u64::from(evidence.missing.iter().any(|missing| missing == "src_is_local"));
+        let lacks = |name: &str| u64::from(evidence.missing.iter().any(|missing| missing == name));
+        self.unsure_source += lacks("src_is_local");
+        self.unsure_denial += lacks("connect_order");
     }
 
     /// If it is most of those that were looked at: so many of how many.

@@ -365,8 +365,11 @@ fn cases() -> Vec<Case> {
         ),
         (Some(crate::evidence::route::Route::Refused { why: "Permission denied".to_owned() }), vec![Cause::RouteFault]),
     ] {
-        let eacces = evidence(&[(9, failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local))], works());
-        cases.push(("EACCES", Evidence { route, ..eacces }, causes));
+        let mut eacces = Evidence { route, ..evidence(&[], works()) };
+        let kind = failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local);
+        let unsure = Facts { missing: vec!["connect_order".into()], ..Facts::default() };
+        (0..9).for_each(|second| eacces.subject.add(&Entry { evidence: unsure.clone(), ..entry(kind, second) }));
+        cases.push(("EACCES", eacces, causes));
     }
     let mut both = evidence(&[(9, SILENCE)], works());
     both.dns = vec![Dns::NullMxAmongOthers { domain: "example.net".to_owned() }];
