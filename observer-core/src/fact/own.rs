@@ -7,8 +7,6 @@ use ipnet::IpNet;
 
 /// Networks that are kept. A host has few; what comes after is not known as its own.
 const KEPT: usize = 65_536;
-/// Addresses that are learned.
-const LEARNED: usize = 1_024;
 /// `RTF_LOCAL` of <linux/ipv6_route.h>.
 const LOCAL: u32 = 0x8000_0000;
 
@@ -23,6 +21,9 @@ pub struct OwnAddresses {
 }
 
 impl OwnAddresses {
+    /// Addresses that are learned; what comes after is not known as this host's.
+    pub const LEARNED: usize = 1_024;
+
     /// Reads /proc/net/fib_trie and /proc/net/ipv6_route. Lines that are not understood are
     /// ignored.
     pub fn read(fib_trie: &str, ipv6_route: &str) -> Self {
@@ -33,10 +34,7 @@ impl OwnAddresses {
     /// address as a destination for loopback, too.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        if address.is_loopback() || address.is_unspecified() {
-            return true;
-        }
-        if self.is_learned(address) {
+        if address.is_loopback() || address.is_unspecified() || self.learned.contains(&address) {
             return true;
         }
         let after = self.networks.partition_point(|network| network.network() <= address);
@@ -48,7 +46,7 @@ impl OwnAddresses {
     pub fn learn(&mut self, source: Option<IpAddr>, destination: IpAddr) {
         let destination = destination.to_canonical();
         let is_new = !self.contains(destination) && self.is_local(source, destination);
-        if is_new && self.learned.len() < LEARNED {
+        if is_new && self.learned.len() < Self::LEARNED {
             self.learned.insert(destination);
         }
     }
@@ -58,12 +56,8 @@ impl OwnAddresses {
         self.networks = read.networks;
     }
 
-    fn is_learned(&self, address: IpAddr) -> bool {
-        self.learned.contains(&address)
-    }
-
-    /// True for an attempt to this host itself: whoever sends to the address that he sends
-    /// from sends to himself, also where the address is a container's or an earlier one.
+    /// True for an attempt to this host itself: an address that sends to itself is this host's,
+    /// also where it is a container's or an earlier one.
     pub fn is_local(&self, source: Option<IpAddr>, destination: IpAddr) -> bool {
         self.contains(destination) || source.is_some_and(|source| source.to_canonical() == destination.to_canonical())
     }
@@ -168,7 +162,7 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
     }
 
     #[test]
-    fn to_whom_it_sends_from_it_sends_to_itself() {
+    fn an_address_that_sends_to_itself_is_this_hosts() {
         let own = OwnAddresses::default();
         let (container, other) = (ip("172.17.0.5"), ip("203.0.113.5"));
         assert!(own.is_local(Some(container), container) && own.is_local(None, ip("127.0.0.1")));
@@ -178,6 +172,11 @@ ff000000000000000000000000000000 08 00000000000000000000000000000000 00 00000000
         learning.learn(Some(container), container);
         learning.learn(Some(container), other);
         assert!(learning.contains(container) && !learning.contains(other) && !own.contains(container));
+        for number in 0..2 * OwnAddresses::LEARNED as u32 {
+            let address = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + number));
+            learning.learn(Some(address), address);
+        }
+        assert_eq!(learning.learned.len(), OwnAddresses::LEARNED);
     }
 
     proptest! {

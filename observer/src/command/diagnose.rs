@@ -244,7 +244,7 @@ impl Inquiry {
             Ok(own) => (own, None),
             Err(error) => (OwnAddresses::default(), Some(format!("this host's own addresses: {error}"))),
         };
-        for address in history.own_addresses(&self.question())? {
+        for address in history.own_addresses(&self.question(), OwnAddresses::LEARNED)? {
             own.learn(Some(address), address);
         }
         Ok((own, error))

@@ -428,6 +428,7 @@ fn attempts_are_read_by_their_number_and_from_both_ends() {
     assert_eq!(details.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[0].id, &entries[19].id]);
     let newest = history.newest(&Question::default(), 2).unwrap();
     assert_eq!(newest.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&entries[18].id, &entries[19].id]);
-    let own: Vec<_> = history.own_addresses(&Question::default()).unwrap();
+    let own: Vec<_> = history.own_addresses(&Question::default(), 9).unwrap();
     assert_eq!(own, Vec::from_iter(entries[3].dst.ip.map(|ip| ip.to_canonical())));
+    assert!(history.own_addresses(&Question::default(), 0).unwrap().is_empty());
 }

@@ -91,14 +91,14 @@ impl History {
         Ok(entries)
     }
 
-    /// Addresses that sent to themselves: this host's, or a container's.
+    /// Addresses that sent to themselves, at most so many: this host's, or a container's.
     ///
     /// # Errors
     /// As [`History::attempts`].
-    pub fn own_addresses(&self, question: &Question) -> Result<Vec<IpAddr>> {
+    pub fn own_addresses(&self, question: &Question, most: usize) -> Result<Vec<IpAddr>> {
         let mut addresses = Vec::new();
         let condition = question.whole_minutes().condition("minute", minute);
-        let sql = format!("SELECT DISTINCT dst_ip FROM minute WHERE src_ip = dst_ip AND {condition}");
+        let sql = format!("SELECT DISTINCT dst_ip FROM minute WHERE src_ip = dst_ip AND {condition} LIMIT {most}");
         let _ = self.rows(question, &sql, |row| {
             addresses.extend(read_address(row, 0)?);
             Ok(ControlFlow::Continue(()))
