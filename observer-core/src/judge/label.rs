@@ -329,7 +329,8 @@ fn label_handshake(code: &EndCode) -> Verdict {
     if has(fact::NEIGH_FAILED) {
         return Verdict::new(Label::Unreachable, Reason::NoNeighbour, Origin::Local, false);
     }
-    if has(fact::SYN_DROPPED_ALL) || (has(fact::SYN_DROPPED_SOME) && is_silence(code)) {
+    let is_told = is_silence(code) || is_own_rejection(code);
+    if has(fact::SYN_DROPPED_ALL) || (has(fact::SYN_DROPPED_SOME) && is_told) {
         let rejected = has(fact::ICMP | fact::ICMP_SENT_HERE) || answered(code);
         return Verdict::new(Label::Blocked, Reason::LocalFirewall, Origin::Local, rejected);
     }
@@ -346,6 +347,13 @@ fn answered(code: &EndCode) -> bool {
 
 fn is_silence(code: &EndCode) -> bool {
     code.facts & fact::ICMP == 0 && !answered(code)
+}
+
+/// An ICMP error of this host's own that no neighbour failure explains. With a SYN that was
+/// dropped here, it is the firewall's: the kernel may skip a run of the program that sees drops.
+fn is_own_rejection(code: &EndCode) -> bool {
+    let is_own = code.facts & (fact::ICMP_FROM_SOURCE | fact::ICMP_SENT_HERE) != 0;
+    is_own && icmp_reason(code).is_some_and(|(label, _)| label == Label::Refused)
 }
 
 fn label_rst(code: &EndCode) -> Verdict {

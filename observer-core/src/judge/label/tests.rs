@@ -101,6 +101,17 @@ fn a_rst_after_some_local_drops_is_the_remote_hosts() {
 }
 
 #[test]
+fn a_refusal_by_icmp_from_this_host_after_some_local_drops_is_its_firewalls() {
+    let of = |facts, icmp_code| {
+        let facts = facts | fact::ICMP | fact::ICMP_SENDER | fact::SYN_DROPPED_SOME | fact::SYN_RETRANSMITTED;
+        EndCode { icmp_type: 3, icmp_code, ..handshake(facts, EHOSTUNREACH) }
+    };
+    assert_eq!(short(&of(fact::ICMP_FROM_SOURCE, 13)), "blocked local-firewall local active");
+    assert_eq!(short(&of(0, 13)), "refused icmp-admin-prohibited network active");
+    assert_eq!(short(&of(fact::ICMP_FROM_SOURCE, 1)), "unreachable no-neighbour local");
+}
+
+#[test]
 fn an_icmp_error_explains_a_socket_that_looks_abandoned() {
     let code = EndCode { soft_err: ECONNREFUSED as u8, ..handshake(fact::SHUTDOWN | fact::ONE_SECOND, 0) };
     assert_eq!(short(&code), "refused icmp-port-unreachable unknown active");
