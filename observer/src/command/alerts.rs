@@ -1,5 +1,7 @@
 //! Follows how far failures reach while events come in.
 
+mod reach;
+
 use std::mem::take;
 use std::time::{Duration, Instant};
 
@@ -10,32 +12,26 @@ use crate::alert::Alert;
 use crate::config::Config;
 use crate::count::Ended;
 use crate::event::{Event, Host};
-use crate::host::own;
-use crate::scope::{Change, OpenScope, Scope, ScopeChange, ScopeTracker};
+use crate::scope::{Change, OpenScope, Scope, ScopeChange};
 use crate::steady::{Now, Steady};
-use crate::tally::{Budget, Prefixes, Seen, Tallies};
+use crate::tally::Seen;
+use reach::{Looked, Reach};
 
 /// Between two looks at the windows, which move in steps of ten seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Addresses come and go seldom.
-const READ_OWN_EVERY: Duration = Duration::from_secs(60);
 /// Alerts wait so long for the list of open ones to be on disk.
 const WAIT_FOR_LIST: Duration = Duration::from_secs(2);
 /// As long as the list takes at the end.
 const LAST_LIST_WITHIN: Duration = Duration::from_millis(200);
 
-/// What a daemon keeps for this: enough for the destinations of a large host, and
-/// little of its memory. What is forgotten still counts in the groups above it.
-const BUDGET: Budget =
-    Budget { destinations: (32_768, 16_000_000), prefixes: (8_192, 6_000_000), sources: (256, 1_000_000) };
-
 /// Counts every event, and says when a scope begins, widens or ends.
 pub(super) struct Alerts {
-    tallies: Tallies,
-    tracker: ScopeTracker,
+    reach: Reach,
+    /// What failed at the last look, and what it let go.
+    open: Vec<OpenScope>,
+    let_go: [u64; 4],
+    is_looking: bool,
     look_at: Instant,
-    /// When this host's own addresses are read anew.
-    read_own_at: Instant,
     clock: Steady,
     now: Now,
     list: Option<OpenAlerts>,
@@ -47,26 +43,27 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new() -> Result<Self, Failure> {
         let clock = clock::steady();
-        Self {
-            tallies: Tallies::new(BUDGET, Prefixes::default()),
-            tracker: ScopeTracker::default(),
+        Ok(Self {
+            reach: Reach::start().map_err(|error| Failure::new("cannot start a thread", error))?,
+            open: Vec::new(),
+            let_go: [0; 4],
+            is_looking: false,
             look_at: Instant::now() + LOOK_EVERY,
-            read_own_at: Instant::now(),
             now: clock.now(),
             clock,
             list: None,
             listed: Vec::new(),
             held: Vec::new(),
             hold_until: Instant::now(),
-        }
+        })
     }
 
     /// As [`Self::new`], with a list of open alerts on disk, where this configuration has a
     /// place for it. Those that the last run left open are ended first.
     pub(super) fn listed(config: &Config) -> Result<Self, Failure> {
-        let mut alerts = Self::new();
+        let mut alerts = Self::new()?;
         if let Some((list, open)) = OpenAlerts::start(config)? {
             alerts.list = Some(list);
             alerts.enlist(open.clone());
@@ -80,39 +77,38 @@ impl Alerts {
     pub(super) fn add(&mut self, event: &Event) {
         if let Some(seen) = Seen::from_event(event) {
             self.now = clock::read(&mut self.clock);
-            self.tallies.add(&seen, self.now);
+            self.reach.add(seen, self.now);
         }
     }
 
     /// Counts attempts of which no event came.
     pub(super) fn missing(&mut self, missing: &[(Ended, u64)]) {
         self.now = clock::read(&mut self.clock);
-        self.tallies.make_up(missing, self.now);
+        self.reach.make_up(missing, self.now);
     }
 
     /// What has changed; to be called at every tick.
     pub(super) fn tick(&mut self, host: &Host) -> Vec<Alert> {
         self.now = clock::read(&mut self.clock);
-        if Instant::now() >= self.look_at {
+        if Instant::now() >= self.look_at && !self.is_looking {
             self.look_at = Instant::now() + LOOK_EVERY;
-            self.look();
+            self.is_looking = true;
+            self.reach.look(self.now);
+        }
+        if let Some(looked) = self.reach.looked() {
+            self.is_looking = false;
+            self.take(looked);
         }
         self.release(host)
     }
 
-    fn look(&mut self) {
-        if Instant::now() >= self.read_own_at {
-            self.read_own_at = Instant::now() + READ_OWN_EVERY;
-            // Without them, loopback and what sends to itself are known.
-            if let Ok(own) = own::addresses() {
-                self.tallies.set_own(own);
-            }
-        }
-        let changes = self.tracker.update(&self.tallies, self.now);
+    fn take(&mut self, looked: Looked) {
+        let Looked { changes, open, let_go } = looked;
+        (self.open, self.let_go) = (open, let_go);
         // Those that end now stay in the list until the next look: their end may get lost yet.
         let ended = changes.iter().filter(|change| change.kind == Change::Ended);
         let ended = ended.map(|change| OpenScope { since: change.since, verdict: change.verdict.clone() });
-        let open = ended.chain(self.tracker.active(self.now)).collect();
+        let open = ended.chain(self.open.iter().cloned()).collect();
         self.enlist(open);
         self.hold(changes);
     }
@@ -143,13 +139,14 @@ impl Alerts {
     }
 
     /// What was let go, or not followed, for want of room.
-    pub(super) fn limits(&self) -> [(&'static str, u64); 4] {
-        let [destinations, prefixes, sources] = self.tallies.evicted();
+    pub(super) fn limits(&self) -> [(&'static str, u64); 5] {
+        let [destinations, prefixes, sources, open] = self.let_go;
         [
-            ("destinations of alerts", destinations + self.tallies.unremembered()),
+            ("destinations of alerts", destinations),
             ("prefixes of alerts", prefixes),
             ("local addresses of alerts", sources),
-            ("open alerts", self.tracker.untracked()),
+            ("open alerts", open),
+            ("attempts that alerts do not count", self.reach.not_counted()),
         ]
     }
 
@@ -157,7 +154,8 @@ impl Alerts {
     pub(super) fn stop(&mut self, host: &Host) -> Vec<Alert> {
         self.now = clock::read(&mut self.clock);
         let mut changes = take(&mut self.held);
-        changes.extend(self.tracker.stop(self.now));
+        let now = self.now.wall;
+        changes.extend(take(&mut self.open).into_iter().map(|open| open.stopped(now)));
         Alert::of_changes(changes, host)
     }
 

@@ -112,7 +112,7 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     });
     let record = record.transpose()?;
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
-    let alerts = args.output.alerts.then(Alerts::new);
+    let alerts = args.output.alerts.then(Alerts::new).transpose()?;
     let mut watch = Watch { screen, record, alerts };
     let ended = live.until(stop, &mut watch).await;
     // The summary is true also when stdout was not writable any more.

@@ -146,14 +146,6 @@ impl ScopeTracker {
         self.active.values().map(open)
     }
 
-    /// Ends all that fails now, because observer stops.
-    pub fn stop(&mut self, now: impl Into<Now>) -> Vec<ScopeChange> {
-        let now = now.into();
-        let ended = self.active(now).map(|open| open.stopped(now.wall)).collect();
-        self.active.clear();
-        ended
-    }
-
     /// How often a verdict was not followed for want of room.
     pub fn untracked(&self) -> u64 {
         self.untracked
