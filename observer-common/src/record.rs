@@ -5,16 +5,6 @@ use crate::address::Address;
 /// Size of `comm`, `TASK_COMM_LEN` in `include/linux/sched.h`.
 pub const COMM_LEN: usize = 16;
 
-/// No epoch; see [`next_epoch`].
-pub const NO_EPOCH: u16 = 0;
-/// The first epoch.
-pub const FIRST_EPOCH: u16 = 1;
-
-/// The epoch that follows. Odd and even ones take turns, and none is [`NO_EPOCH`].
-pub const fn next_epoch(epoch: u16) -> u16 {
-    if epoch >= u16::MAX - 1 { FIRST_EPOCH } else { epoch + 1 }
-}
-
 /// `EndCode::family` for IPv4, also for IPv4-mapped sockets.
 pub const FAMILY_V4: u8 = 4;
 /// `EndCode::family` for IPv6.
@@ -106,7 +96,7 @@ pub mod fact {
 
 /// The few facts that decide an attempt's label, reason and origin.
 ///
-/// Half of the key of the exact outcome counters, so it holds nothing that
+/// A part of [`OutcomeKey`], so it holds nothing that
 /// varies between attempts with the same outcome.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,15 +171,12 @@ pub struct AttemptRecord {
     pub rst_ttl: u8,
     /// TTL or hop limit of the ICMP error; 0: not seen.
     pub icmp_ttl: u8,
-    /// The epoch in whose outcome counters this attempt was counted, when it is
-    /// sent; [`NO_EPOCH`] before, and if it was counted in total only.
-    pub epoch: u16,
-    /// Bytes sent and not acknowledged, of a session that stalled.
-    pub unacked_bytes: u32,
     /// Answers to the SYN that this host dropped.
     pub answer_drops: u16,
+    /// Bytes sent and not acknowledged, of a session that stalled.
+    pub unacked_bytes: u32,
     /// Zero.
-    pub reserved: u16,
+    pub reserved: u32,
     /// The counters of the destination, when the attempt is sent; zero before, and
     /// if there was no room to count it.
     pub counters: DestinationCounters,
@@ -220,9 +207,8 @@ impl AttemptRecord {
         syn_drops: 0,
         rst_ttl: 0,
         icmp_ttl: 0,
-        epoch: NO_EPOCH,
-        unacked_bytes: 0,
         answer_drops: 0,
+        unacked_bytes: 0,
         reserved: 0,
         counters: DestinationCounters { since_ns: 0, attempts: 0, established: 0, fastest_handshake_ns: 0 },
     };
@@ -257,7 +243,7 @@ pub struct DestinationCounters {
     pub fastest_handshake_ns: u64,
 }
 
-/// Key of the exact outcome counters.
+/// Key of the counters of outcomes that no event tells.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OutcomeKey {
@@ -267,6 +253,15 @@ pub struct OutcomeKey {
     pub destination: DestinationKey,
     /// How attempts to it ended.
     pub code: EndCode,
+}
+
+impl OutcomeKey {
+    /// Of a finished attempt.
+    #[inline(always)]
+    pub const fn of(record: &AttemptRecord) -> Self {
+        let destination = DestinationKey { daddr: record.daddr, dport: record.dport, reserved: 0 };
+        Self { saddr: record.saddr, destination, code: record.code }
+    }
 }
 
 const _: () = assert!(size_of::<EndCode>() == 12 && align_of::<EndCode>() == 4);

@@ -1,8 +1,8 @@
 //! What Prometheus is told: everything that the daemon knows of its own work and
 //! of the attempts that it saw, in the text format 0.0.4.
 //!
-//! Counters of attempts and outcomes are the kernel's exact ones and lose
-//! nothing. Durations come from events: an event that was lost is missing in the
+//! Counters of attempts and outcomes are exact: where there was no event, the
+//! kernel counted. Durations come from events: an event that was lost is missing in the
 //! histograms, and `observer_events_dropped_total` says how many were.
 //!
 //! No destination is a label unless asked for, and then only so many.
@@ -18,7 +18,7 @@ use std::fmt;
 use jiff::Timestamp;
 use observer_common::stat;
 
-use crate::count::Drain;
+use crate::count::Ended;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use destinations::Destinations;
@@ -49,15 +49,20 @@ impl Metrics {
         }
     }
 
-    /// Counts an event's durations.
+    /// Counts an event.
     pub fn event(&mut self, event: &Event) {
         self.durations.add(event);
+        if let (Some(destinations), Some(ip), Some(port)) = (&mut self.destinations, event.dst.ip, event.dst.port) {
+            destinations.add((ip, port), event.label, 1);
+        }
     }
 
-    /// Counts what the kernel counted in an epoch.
-    pub fn drained(&mut self, drain: &Drain) {
-        if let Some(destinations) = &mut self.destinations {
-            destinations.add(&drain.outcomes);
+    /// Counts attempts of which no event came.
+    pub fn missing(&mut self, missing: &[(Ended, u64)]) {
+        for (ended, count) in missing {
+            if let Some(destinations) = &mut self.destinations {
+                destinations.add((ended.dst_ip, ended.dst_port), ended.label, *count);
+            }
         }
     }
 
@@ -124,9 +129,9 @@ fn attempts(reading: &Reading, out: &mut Exposition) {
     let imbalance = "Attempts minus outcomes, in flight and lost; anything but 0 is a miscount.";
     out.family("observer_ledger_imbalance", Kind::Gauge, imbalance).put([], ledger.imbalance() as f64);
     let unlabelled = "Outcomes counted in total only and missing in observer_tcp_connects_total: the kernel's table was \
-                      full before it was drained.";
+                      full before it was drained, or an event could not be decoded.";
     out.family("observer_outcomes_unlabelled", Kind::Counter, unlabelled)
-        .put([], reading.totals.stat(stat::OUTCOMES_FULL));
+        .put([], reading.totals.stat(stat::OUTCOMES_FULL) + reading.totals.known.undecodable);
     let forgotten = "Destinations that the kernel forgot for newer ones: the counts of their events begin anew, their \
                      outcomes are counted all the same.";
     out.family("observer_destinations_forgotten", Kind::Counter, forgotten).put([], reading.totals.kernel_forgotten);

@@ -1,9 +1,9 @@
-//! From record bytes to a judged event.
+//! From a record to a judged event.
+
+use observer_common::record::AttemptRecord;
 
 use crate::aggregate::Aggregate;
 use crate::attempt::{Attempt, ClockOffset};
-use crate::count::{Drain, Ended, Missing, Reconciler};
-use crate::decode::{DecodeError, decode, epoch};
 use crate::event::{Capabilities, Destination, Event, Host, Surroundings};
 use crate::label::{Verdict, label};
 use crate::origin::without_local_evidence;
@@ -13,7 +13,6 @@ pub struct Pipeline {
     host: Host,
     able: Capabilities,
     aggregate: Aggregate,
-    reconciler: Reconciler,
 }
 
 /// A judged attempt that lacks only its names.
@@ -34,28 +33,19 @@ impl Judged {
 impl Pipeline {
     /// A pipeline that remembers at most `max_destinations`.
     pub fn new(host: Host, able: Capabilities, max_destinations: usize) -> Self {
-        Self { host, able, aggregate: Aggregate::new(max_destinations), reconciler: Reconciler::default() }
+        Self { host, able, aggregate: Aggregate::new(max_destinations) }
     }
 
     /// Judges the attempt of one record.
-    ///
-    /// # Errors
-    /// If the bytes are no record.
-    pub fn judge(&mut self, bytes: &[u8], clock: ClockOffset) -> Result<Judged, DecodeError> {
-        let record = decode(bytes).inspect_err(|_| {
-            if let Some(epoch) = epoch(bytes) {
-                self.reconciler.undecodable(epoch);
-            }
-        })?;
-        self.reconciler.told(record.epoch, Ended::of_record(&record));
-        let attempt = Attempt::from_record(&record, clock);
+    pub fn judge(&mut self, record: &AttemptRecord, clock: ClockOffset) -> Judged {
+        let attempt = Attempt::from_record(record, clock);
         let counters = Some(record.counters).filter(|counters| counters.attempts > 0);
         let mut verdict = self.aggregate.observe(&attempt, label(&record.code), counters);
         if !self.able.syn_drops || !self.able.rst_origin {
             verdict = without_local_evidence(&attempt, verdict);
         }
         let destination = self.aggregate.record(&attempt, verdict, counters);
-        Ok(Judged { attempt, verdict, destination })
+        Judged { attempt, verdict, destination }
     }
 
     /// The event of a judged attempt; `around` says what the outside world knows
@@ -63,26 +53,6 @@ impl Pipeline {
     pub fn event(&self, judged: Judged, around: Surroundings) -> Event {
         let around = Surroundings { destination: judged.destination, ..around };
         Event::new(&judged.attempt, judged.verdict, &self.host, self.able, around)
-    }
-
-    /// Takes the kernel's counters of an epoch.
-    pub fn drained(&mut self, drain: Drain) {
-        self.reconciler.drained(drain);
-    }
-
-    /// Attempts of which no event came, for certain; each once.
-    pub fn missing(&mut self) -> Missing {
-        self.reconciler.missing()
-    }
-
-    /// Epochs of which events are still to come, and keys that are held for them.
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.reconciler.waiting(), self.reconciler.len())
-    }
-
-    /// Events that came after their epoch had been given up: a fault, or a damaged record.
-    pub fn late_events(&self) -> u64 {
-        self.reconciler.late()
     }
 
     /// The host that events name.

@@ -14,7 +14,7 @@ use observer_common::{
     address::Address,
     attempt::{STALLED_AFTER, SocketAtEnd, is_source_at_fault},
     prober,
-    record::{AttemptRecord, DestinationCounters, DestinationKey, FAMILY_V6, NO_EPOCH, OutcomeKey, end, fact, phase},
+    record::{AttemptRecord, DestinationCounters, DestinationKey, FAMILY_V6, OutcomeKey, end, fact, phase},
     stat,
 };
 
@@ -283,7 +283,7 @@ pub(crate) fn find_unsent(sk: u64, record: &mut AttemptRecord) {
     }
 }
 
-/// Ends the attempt of a socket: counts its outcome, sends its event.
+/// Ends the attempt of a socket: counts it, sends its event.
 #[inline(always)]
 pub(crate) fn finish(sk: u64, end: u8) {
     if let Some(record) = of(sk) {
@@ -513,32 +513,28 @@ fn read_end(sk: u64, record: &AttemptRecord) -> SocketAtEnd {
     at_end
 }
 
-/// Counts the outcome of a finished attempt, and sends its event.
+/// Counts a finished attempt, and tells of it: by its event, or, where there is none, by the
+/// counter of its outcome.
 #[inline(always)]
 fn publish(record: &mut AttemptRecord) {
     count(stat::OUTCOMES);
-    let destination = destination(record);
-    let key = OutcomeKey { saddr: record.saddr, destination, code: record.code };
-    record.epoch = count_outcome(&key);
     if !record.is_success() || SEND_SUCCESSES.load() != 0 {
         // SAFETY: a counter that changes meanwhile is read before or after.
-        record.counters = unsafe { DESTINATIONS.get(&destination) }.copied().unwrap_or_default();
-        send(record);
+        record.counters = unsafe { DESTINATIONS.get(&destination(record)) }.copied().unwrap_or_default();
+        if send(record) {
+            return;
+        }
     }
+    let is_counted = count_outcome(&OutcomeKey::of(record));
+    count(if is_counted { stat::UNTOLD } else { stat::OUTCOMES_FULL });
 }
 
-/// Counts an outcome in the epoch that counts now, and says which one that is;
-/// [`NO_EPOCH`] if it found no room.
+/// Counts an outcome in the map that counts now. False if that is full.
 #[inline(always)]
-fn count_outcome(key: &OutcomeKey) -> u16 {
-    // SAFETY: an element of a map. Read once: all that follows is of one epoch.
-    let epoch = EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() }) as u16;
-    let is_counted = if epoch & 1 == 0 { add_outcome(&OUTCOMES_0, key) } else { add_outcome(&OUTCOMES_1, key) };
-    if is_counted {
-        return epoch;
-    }
-    count(stat::OUTCOMES_FULL);
-    NO_EPOCH
+fn count_outcome(key: &OutcomeKey) -> bool {
+    // SAFETY: an element of a map; user space may change it at any time.
+    let counting = COUNTING.get_ptr(0).map_or(0, |counting| unsafe { counting.read_volatile() });
+    if counting == 0 { add_outcome(&OUTCOMES_0, key) } else { add_outcome(&OUTCOMES_1, key) }
 }
 
 /// False if the map is full.
@@ -560,15 +556,14 @@ fn add_outcome(map: &HashMap<OutcomeKey, u64>, key: &OutcomeKey) -> bool {
 }
 
 /// The wake-up is the dearest part of an event, so user space polls; it is
-/// woken only when its timer would come too late.
+/// woken only when its timer would come too late. False if the ring buffer is full.
 #[inline(always)]
-fn send(record: &AttemptRecord) {
+fn send(record: &AttemptRecord) -> bool {
     let is_filling = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load();
     let flags = if is_filling { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    match EVENTS.output(record, u64::from(flags)) {
-        Ok(()) => count(stat::events_of(record.epoch)),
-        Err(_) => count(stat::RING_FULL),
-    }
+    let is_sent = EVENTS.output(record, u64::from(flags)).is_ok();
+    count(if is_sent { stat::EVENTS } else { stat::RING_FULL });
+    is_sent
 }
 
 /// Counts the beginning of an attempt.

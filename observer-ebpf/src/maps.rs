@@ -23,24 +23,24 @@ pub(crate) static ATTEMPTS: HashMap<u64, AttemptRecord> = HashMap::with_max_entr
 
 /// Running counters by destination, of the most recently used ones. An addition
 /// that races with the forgetting of its entry can be lost, or land on the
-/// destination that comes in its place: what must be exact is in [`OUTCOMES_0`].
+/// destination that comes in its place: what must be exact is not here.
 #[map]
 pub(crate) static DESTINATIONS: LruHashMap<DestinationKey, DestinationCounters> =
     LruHashMap::with_max_entries(65_536, 0);
 
-/// Exact counters by destination and end code, of even epochs. User space empties
-/// it while [`OUTCOMES_1`] counts, once every program that may still add to it has
-/// ended.
+/// Exact counters, by source, destination and end code, of attempts of which no event was
+/// sent. User space empties it while [`OUTCOMES_1`] counts, once every program that may
+/// still add to it has ended.
 #[map]
 pub(crate) static OUTCOMES_0: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
 
-/// As [`OUTCOMES_0`], of odd epochs.
+/// As [`OUTCOMES_0`], when that is being emptied.
 #[map]
 pub(crate) static OUTCOMES_1: HashMap<OutcomeKey, u64> = HashMap::with_max_entries(65_536, 0);
 
-/// Element 0 is the epoch that counts now; user space sets it.
+/// Element 0 says which of the two counts now, 0 or 1; user space sets it.
 #[map]
-pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static COUNTING: Array<u32> = Array::with_max_entries(1, 0);
 
 /// What a thread gave to its last connect(), by `pid_tgid`. An element stays for
 /// the next call, which is cheaper than to insert and delete one a call, and an

@@ -359,9 +359,9 @@ pub struct KernelArgs {
     pub max_in_flight: Option<u32>,
     /// Destinations of which the kernel keeps running counts [default: 65536]
     ///
-    /// The least recently used one is forgotten for a new one. As many outcomes, by destination, are counted between two
-    /// drains, some five in a second and more when they fill up; those beyond are counted in total only. The kernel
-    /// reserves some 350 bytes for each.
+    /// The least recently used one is forgotten for a new one. As many outcomes whose event was lost, by destination, are
+    /// counted between two drains, some five in a second and more when they fill up; those beyond are counted in total
+    /// only. The kernel reserves some 350 bytes for each.
     #[arg(long, value_name = "N", value_parser = value::table_size)]
     pub max_destinations: Option<u32>,
     /// Size of the buffer from the kernel to observer, such as 8M [default: 2M]

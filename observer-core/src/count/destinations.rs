@@ -110,14 +110,21 @@ impl Destinations {
         self.forgotten
     }
 
-    /// All that are known, with their attempts `in_flight`.
-    pub fn with(&self, in_flight: &[AttemptRecord]) -> Vec<DestinationSum> {
-        let mut all: HashMap<_, _> = self.known.iter().map(|(&key, totals)| (key, totals.clone())).collect();
+    /// All that are known.
+    pub fn sums(&self) -> Vec<DestinationSum> {
+        self.known.iter().map(|(_, sum)| sum.clone()).collect()
+    }
+}
+
+impl DestinationSum {
+    /// These, and their attempts `in_flight`.
+    pub fn with(sums: Vec<Self>, in_flight: &[AttemptRecord]) -> Vec<Self> {
+        let mut all: HashMap<_, _> = sums.into_iter().map(|sum| ((sum.ip, sum.port), sum)).collect();
         for record in in_flight {
             let destination = (address(record.daddr), record.dport);
-            let totals = all.entry(destination).or_insert_with(|| DestinationSum::new(destination));
-            totals.in_flight += 1;
-            totals.established += u64::from(record.code.phase == phase::ESTABLISHED);
+            let sum = all.entry(destination).or_insert_with(|| Self::new(destination));
+            sum.in_flight += 1;
+            sum.established += u64::from(record.code.phase == phase::ESTABLISHED);
         }
         all.into_values().collect()
     }
@@ -151,7 +158,7 @@ mod tests {
         for key in [refused(1), refused(2), connected(3), refused(1), refused(4), refused(5)] {
             destinations.add(&key, 1);
         }
-        let mut left: Vec<_> = destinations.with(&[]).iter().map(|known| known.ip.to_string()).collect();
+        let mut left: Vec<_> = destinations.sums().iter().map(|known| known.ip.to_string()).collect();
         left.sort();
         assert_eq!(left, ["203.0.113.1", "203.0.113.4", "203.0.113.5"]);
         assert_eq!(destinations.forgotten(), 2);
@@ -165,13 +172,13 @@ mod tests {
         let mut record = AttemptRecord { daddr: refused(1).destination.daddr, dport: 25, ..AttemptRecord::NONE };
         record.code.phase = phase::ESTABLISHED;
         let waiting = AttemptRecord { dport: 587, code: EndCode::default(), ..record };
-        let mut all = destinations.with(&[record, waiting, waiting]);
+        let mut all = DestinationSum::with(destinations.sums(), &[record, waiting, waiting]);
         all.sort_by_key(|known| known.port);
         assert_eq!(all.iter().map(|known| (known.in_flight, known.established)).collect::<Vec<_>>(), [(1, 4), (2, 0)]);
         let ended = [((Label::Refused, Some(Reason::Rst)), 2), ((Label::Connected, None), 3)];
         assert_eq!(all[0].ended, ended);
         destinations.add(&refused(1), 5);
-        let since = destinations.with(&[])[0].since(&all[0]);
+        let since = destinations.sums()[0].since(&all[0]);
         assert_eq!((since.ended, since.established), (vec![((Label::Refused, Some(Reason::Rst)), 5)], 0));
     }
 }

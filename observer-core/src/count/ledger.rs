@@ -1,7 +1,7 @@
 //! The ledger of a run: what began, how it ended, and what got lost on the way.
 //!
-//! It rests on the kernel's exact counters, not on events, so that it is right
-//! also when events were lost.
+//! It rests on the kernel's exact counters, and on events only where they came, so that it
+//! is right also when events were lost.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -67,7 +67,7 @@ impl Ledger {
     pub fn new(totals: &Totals, events_delivered: u64) -> Self {
         let at = |index: u32| totals.stat(index);
         let mut outcomes = BTreeMap::new();
-        for (&(label, reason, _), count) in totals.outcomes.iter() {
+        for (&(label, reason, _), count) in totals.known.outcomes.iter() {
             *outcomes.entry((label, reason)).or_default() += count;
         }
         Self {
@@ -137,7 +137,7 @@ fn remarks(totals: &Totals) -> Vec<(&'static str, u64)> {
     .map(|(cause, index)| (cause, totals.stat(index)));
     let forgotten = [
         ("destinations that the kernel forgot for newer ones", totals.kernel_forgotten),
-        ("destinations left out of this summary for newer ones", totals.forgotten),
+        ("destinations left out of this summary for newer ones", totals.known.forgotten),
     ];
     counted.into_iter().chain(forgotten).filter(|&(_, count)| count > 0).collect()
 }

@@ -2,14 +2,14 @@
 
 pub mod aggregate;
 mod destinations;
-mod drain;
+mod ended;
+mod known;
 pub mod ledger;
-mod reconcile;
 pub mod scope;
 pub mod tally;
 mod totals;
 
 pub use self::destinations::{DestinationSum, Destinations};
-pub use self::drain::{Drain, Ended, Missing};
-pub use self::reconcile::Reconciler;
-pub use self::totals::{ByPort, Totals};
+pub use self::ended::{Ended, Missing, missing};
+pub use self::known::{ByPort, Known, KnownEnds};
+pub use self::totals::Totals;

@@ -3,44 +3,41 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use observer_common::record::OutcomeKey;
 use observer_common::stat::{self, Stats};
 
-use super::DestinationSum;
-use crate::label::{Label, Reason, label};
+use super::{DestinationSum, Known};
 
-/// An outcome, and the destination port of its attempts.
-pub type ByPort = (Label, Option<Reason>, u16);
-
-/// The kernel's counts at one time. Cheap to clone.
+/// The kernel's counts at one time, with what is known of how attempts ended. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// By index of [`stat`], summed over the CPUs.
+    /// By index of [`stat`], summed over the CPUs. Of [`stat::OUTCOMES`] those that are known.
     pub stats: Stats,
-    /// Attempts in flight.
+    /// Attempts in flight, [`Self::unread`] among them.
     pub in_flight: u64,
-    /// Attempts that ended, by outcome and destination port: those that were
-    /// drained. What ends while these are read is in [`Self::stats`] only.
-    pub outcomes: Arc<BTreeMap<ByPort, u64>>,
+    /// Attempts that ended, and whose event or counter was not read yet.
+    pub unread: u64,
+    /// How attempts ended.
+    pub known: Known,
     /// The destinations that failed last; empty where nobody asked for them.
     pub destinations: Arc<Vec<DestinationSum>>,
     /// Destinations that the kernel has forgotten for newer ones.
     pub kernel_forgotten: u64,
-    /// The same of [`Self::destinations`].
-    pub forgotten: u64,
 }
 
 impl Totals {
-    /// Counts attempts that ended.
-    pub fn add(&mut self, outcomes: &[(OutcomeKey, u64)]) {
-        if outcomes.is_empty() {
-            return;
+    /// What was `known` before the kernel's counters were read twice. However the CPUs count
+    /// while they are read one after the other: whatever the first reading counts as ended, the
+    /// second counts as begun. So what is left over is in flight, or was not read yet.
+    pub fn new(known: Known, first: &Stats, second: &Stats) -> Self {
+        let mut stats = *second;
+        for index in [stat::OUTCOMES, stat::OUTCOMES_FULL, stat::LOST_ATTEMPTS_FULL] {
+            stats[index as usize] = first[index as usize];
         }
-        let totals = Arc::make_mut(&mut self.outcomes);
-        for (key, count) in outcomes {
-            let verdict = label(&key.code);
-            *totals.entry((verdict.label, verdict.reason, key.destination.dport)).or_default() += count;
-        }
+        let [begun, ended] = [stat::ATTEMPTS, stat::OUTCOMES].map(|index| stats[index as usize]);
+        let unread = ended.saturating_sub(known.total() + stats[stat::OUTCOMES_FULL as usize]);
+        stats[stat::OUTCOMES as usize] -= unread;
+        let gone = ended + stats[stat::LOST_ATTEMPTS_FULL as usize];
+        Self { stats, in_flight: begun.saturating_sub(gone) + unread, unread, known, ..Self::default() }
     }
 
     /// A counter of [`stat`].
@@ -50,37 +47,33 @@ impl Totals {
 
     /// Events committed to the ring buffer.
     pub fn events(&self) -> u64 {
-        stat::events(&self.stats)
+        self.stat(stat::EVENTS)
     }
 
     /// What was counted since `earlier`; attempts that were in flight then count as
-    /// begun since, and one whose outcome was not drained yet as in flight. `events` is how many events of that time went by.
+    /// begun since. `events` is how many events of that time went by.
     pub fn since(&self, earlier: &Self, events: u64) -> Self {
-        let (undrained, before) = (self.undrained(), earlier.undrained());
         let mut stats = self.stats;
         for (now, then) in stats.iter_mut().zip(earlier.stats) {
             *now = now.saturating_sub(then);
         }
-        stats[stat::ATTEMPTS as usize] += earlier.in_flight + before;
-        stats[stat::OUTCOMES as usize] = (stats[stat::OUTCOMES as usize] + before).saturating_sub(undrained);
-        [stats[stat::EVENTS_EVEN as usize], stats[stat::EVENTS_ODD as usize]] = [events, 0];
-        stats[stat::EVENTS_UNKEYED as usize] = 0;
-        let before = |key| earlier.outcomes.get(key).copied().unwrap_or(0);
-        let more = self.outcomes.iter().map(|(key, count)| (*key, count.saturating_sub(before(key))));
+        stats[stat::ATTEMPTS as usize] += earlier.in_flight;
+        stats[stat::EVENTS as usize] = events;
+        let before = |key| earlier.known.outcomes.get(key).copied().unwrap_or(0);
+        let more = self.known.outcomes.iter().map(|(key, count)| (*key, count.saturating_sub(before(key))));
+        let known = Known {
+            outcomes: Arc::new(more.filter(|&(_, count)| count > 0).collect::<BTreeMap<_, _>>()),
+            undecodable: self.known.undecodable.saturating_sub(earlier.known.undecodable),
+            forgotten: self.known.forgotten.saturating_sub(earlier.known.forgotten),
+        };
         Self {
             stats,
-            in_flight: self.in_flight + undrained,
-            outcomes: Arc::new(more.filter(|&(_, count)| count > 0).collect()),
+            in_flight: self.in_flight,
+            unread: self.unread,
+            known,
             destinations: Arc::new(self.destinations_since(earlier)),
             kernel_forgotten: self.kernel_forgotten.saturating_sub(earlier.kernel_forgotten),
-            forgotten: self.forgotten.saturating_sub(earlier.forgotten),
         }
-    }
-
-    /// Attempts that had ended, and how was not drained yet.
-    fn undrained(&self) -> u64 {
-        let known = self.outcomes.values().sum::<u64>() + self.stat(stat::OUTCOMES_FULL);
-        self.stat(stat::OUTCOMES).saturating_sub(known)
     }
 
     fn destinations_since(&self, earlier: &Self) -> Vec<DestinationSum> {
@@ -94,37 +87,4 @@ impl Totals {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::Ledger;
-
-    /// So many attempts began and ended, and so many outcomes of those were drained.
-    fn totals(attempts: u64, ended: u64, drained: u64) -> Totals {
-        let mut totals = Totals { in_flight: attempts - ended, ..Totals::default() };
-        totals.stats[stat::ATTEMPTS as usize] = attempts;
-        totals.stats[stat::OUTCOMES as usize] = ended;
-        totals.outcomes = Arc::new([((Label::Refused, Some(Reason::Rst), 25), drained)].into());
-        totals
-    }
-
-    #[test]
-    fn the_time_between_two_readings_balances_whatever_was_drained() {
-        for (before, after) in [
-            (totals(10, 8, 5), totals(30, 30, 30)),
-            (totals(10, 8, 8), totals(30, 28, 20)),
-            (totals(10, 8, 3), totals(30, 28, 20)),
-        ] {
-            let ledger = Ledger::new(&after.since(&before, 0), 0);
-            assert_eq!(ledger.imbalance(), 0, "{ledger:?}");
-            assert_eq!(ledger.outcomes_unlabelled, 0, "{ledger:?}");
-        }
-    }
-
-    #[test]
-    fn what_was_counted_in_total_only_has_ended() {
-        let (before, mut after) = (totals(10, 10, 10), totals(30, 30, 25));
-        after.stats[stat::OUTCOMES_FULL as usize] = 5;
-        let ledger = Ledger::new(&after.since(&before, 0), 0);
-        assert_eq!((ledger.imbalance(), ledger.in_flight, ledger.outcomes_unlabelled), (0, 0, 5));
-    }
-}
+mod tests;

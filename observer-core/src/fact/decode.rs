@@ -1,7 +1,6 @@
 //! From the bytes of a ring-buffer record to the record.
 
 use std::fmt;
-use std::mem::offset_of;
 
 use observer_common::address::Address;
 use observer_common::record::{AttemptRecord, DestinationCounters, EndCode, FAMILY_V4, FAMILY_V6, end, phase};
@@ -72,10 +71,9 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
         syn_drops: u16::from_ne_bytes(take(&mut bytes)),
         rst_ttl: u8::from_ne_bytes(take(&mut bytes)),
         icmp_ttl: u8::from_ne_bytes(take(&mut bytes)),
-        epoch: u16::from_ne_bytes(take(&mut bytes)),
-        unacked_bytes: u32::from_ne_bytes(take(&mut bytes)),
         answer_drops: u16::from_ne_bytes(take(&mut bytes)),
-        reserved: u16::from_ne_bytes(take(&mut bytes)),
+        unacked_bytes: u32::from_ne_bytes(take(&mut bytes)),
+        reserved: u32::from_ne_bytes(take(&mut bytes)),
         counters: DestinationCounters {
             since_ns: u64::from_ne_bytes(take(&mut bytes)),
             attempts: u64::from_ne_bytes(take(&mut bytes)),
@@ -85,12 +83,6 @@ pub fn decode(mut bytes: &[u8]) -> Result<AttemptRecord, DecodeError> {
     };
     validate(&record)?;
     Ok(record)
-}
-
-/// The epoch of a record that need not be valid otherwise.
-pub fn epoch(bytes: &[u8]) -> Option<u16> {
-    let field = bytes.get(offset_of!(AttemptRecord, epoch)..)?.first_chunk()?;
-    (bytes.len() == size_of::<AttemptRecord>()).then(|| u16::from_ne_bytes(*field))
 }
 
 fn end_code(bytes: &mut &[u8]) -> EndCode {
@@ -171,10 +163,9 @@ mod tests {
             syn_drops: 20,
             rst_ttl: 21,
             icmp_ttl: 22,
-            epoch: 26,
-            unacked_bytes: 28,
             answer_drops: 29,
-            reserved: 0,
+            unacked_bytes: 28,
+            reserved: 26,
             counters: DestinationCounters { since_ns: 27, attempts: 23, established: 24, fastest_handshake_ns: 25 },
         }
     }
@@ -187,13 +178,6 @@ mod tests {
     #[test]
     fn decodes_what_the_kernel_writes() {
         assert_eq!(decode(&memory(&sample())), Ok(sample()));
-    }
-
-    #[test]
-    fn the_epoch_is_known_of_a_record_that_is_damaged_otherwise() {
-        let damaged = AttemptRecord { ended_ns: 0, ..sample() };
-        assert_eq!((decode(&memory(&damaged)), epoch(&memory(&damaged))), (Err(DecodeError::Times), Some(26)));
-        assert_eq!(epoch(&memory(&sample())[1..]), None);
     }
 
     #[test]

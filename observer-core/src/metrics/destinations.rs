@@ -9,11 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use observer_common::record::OutcomeKey;
-
 use super::exposition::{Exposition, Kind};
-use crate::attempt::address;
-use crate::label::{Label, label};
+use crate::label::Label;
 
 /// The label of all that have none of their own.
 const OTHER: &str = "other";
@@ -46,21 +43,17 @@ impl Destinations {
     }
 
     /// Counts attempts that ended.
-    pub(super) fn add(&mut self, outcomes: &[(OutcomeKey, u64)]) {
-        for (key, count) in outcomes {
-            let destination = (address(key.destination.daddr), key.destination.dport);
-            let label = label(&key.code).label;
-            let may_be_named = self.may_be_named(&destination);
-            let sum = match self.named.get_mut(&destination) {
-                Some(named) => named.entry(label).or_default(),
-                None if may_be_named => self.pending.entry(destination).or_default().entry(label).or_default(),
-                None => {
-                    self.left_out += if label == Label::Connected { 0 } else { *count };
-                    self.others.entry((destination.1, label)).or_default()
-                }
-            };
-            *sum += count;
-        }
+    pub(super) fn add(&mut self, destination: Destination, label: Label, count: u64) {
+        let may_be_named = self.may_be_named(&destination);
+        let sum = match self.named.get_mut(&destination) {
+            Some(named) => named.entry(label).or_default(),
+            None if may_be_named => self.pending.entry(destination).or_default().entry(label).or_default(),
+            None => {
+                self.left_out += if label == Label::Connected { 0 } else { count };
+                self.others.entry((destination.1, label)).or_default()
+            }
+        };
+        *sum += count;
     }
 
     /// Attempts that failed and are told as other.
@@ -75,8 +68,8 @@ impl Destinations {
 
     pub(super) fn write(&mut self, out: &mut Exposition) {
         self.name();
-        let help = "Attempts that ended, by destination and outcome, by the kernel's exact count. The first that failed \
-                    have a label of their own, up to the number configured; all others are other.";
+        let help = "Attempts that ended, by destination and outcome, counted exactly. The first that failed have a label \
+                    of their own, up to the number configured; all others are other.";
         let family = out.family("observer_destination_connects", Kind::Counter, help);
         for (&(ip, port), ends) in &self.named {
             for (label, &count) in ends {

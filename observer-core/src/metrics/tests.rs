@@ -6,7 +6,7 @@ use observer_common::address::Address;
 use observer_common::record::{DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 
 use super::*;
-use crate::count::Totals;
+use crate::count::{Totals, missing};
 use crate::sample::{event, time};
 
 mod monotonic;
@@ -40,7 +40,7 @@ fn totals(outcomes: &[(OutcomeKey, u64)]) -> Totals {
     totals.stats[stat::OUTCOMES as usize] = ended;
     totals.stats[stat::LOST_ATTEMPTS_FULL as usize] = 1;
     totals.stats[stat::RING_FULL as usize] = 2;
-    totals.add(outcomes);
+    totals.known.add(outcomes);
     totals
 }
 

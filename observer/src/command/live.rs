@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anstream::ColorChoice;
 use jiff::Timestamp;
+use observer_common::record::OutcomeKey;
 use observer_common::stat;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,7 +22,8 @@ use super::clock::clocks;
 use super::naming::Naming;
 use crate::cli::KernelArgs;
 use crate::config::Kernel;
-use crate::count::{Drain, Totals};
+use crate::count::Totals;
+use crate::decode::decode;
 use crate::event::Host;
 use crate::kernel::counting::{Counting, Counts};
 use crate::kernel::hooks::HookReport;
@@ -165,6 +167,8 @@ pub(super) struct Live {
     max_outcomes: u32,
     flow: Flow,
     pipeline: Pipeline,
+    /// How the attempts of a batch ended.
+    ends: Vec<(OutcomeKey, u64)>,
     /// Once it is started.
     naming: Option<Naming>,
     delivered: u64,
@@ -210,6 +214,7 @@ impl Live {
             max_outcomes: settings.max_destinations,
             flow: Flow::Waits(Box::new(channels)),
             pipeline,
+            ends: Vec::new(),
             naming: None,
             delivered: 0,
             malformed: 0,
@@ -249,21 +254,17 @@ impl Live {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let Flow::Runs(running) = &mut self.flow else { return Ok(()) };
-            let (mut batch, mut drain, mut is_last) = (None, None, false);
+            let (mut batch, mut missing, mut is_last) = (None, None, false);
             tokio::select! {
                 biased;
                 () = stop.asked() => is_last = true,
-                next = running.counting.next() => drain = Some(next.ok_or_else(|| ended("counts"))?),
+                next = running.counting.next() => missing = Some(next.ok_or_else(|| ended("counts"))?),
                 next = running.reader.next() => batch = Some(next.ok_or_else(|| ended("ring"))?),
                 () = naming(&mut self.naming) => {}
                 _ = tick.tick() => {}
             }
-            // All that wait: events must not overtake them.
-            while let Some(next) = drain.take() {
-                self.drained(next.map_err(unreadable)?, consumer);
-                if let Flow::Runs(running) = &mut self.flow {
-                    drain = running.counting.try_next();
-                }
+            if let Some(missing) = missing {
+                consumer.missing(&missing.map_err(unreadable)?, Timestamp::now())?;
             }
             if self.take(batch, consumer)?.is_break() || is_last {
                 return Ok(());
@@ -282,10 +283,11 @@ impl Live {
         running.reader.end();
         let mut is_wanted = true;
         while let Some(batch) = running.reader.next().await {
-            if is_wanted {
-                is_wanted = self.records(&batch, consumer)?.is_continue();
-                tokio::task::yield_now().await;
-            }
+            // Counted in any case.
+            let undecodable = self.judge(&batch, is_wanted);
+            running.counts.add(&self.ends, undecodable);
+            is_wanted = is_wanted && self.named(consumer)?.is_continue();
+            tokio::task::yield_now().await;
         }
         while is_wanted && !self.are_all_named() {
             naming(&mut self.naming).await;
@@ -294,12 +296,14 @@ impl Live {
         let last = timeout(TOTALS_WITHIN, running.counts.last()).await.ok().flatten();
         let has_answered = last.is_some();
         self.last = last.or_else(|| Some(running.counts.latest()));
-        while let Some(drain) = running.counting.try_next() {
-            self.drained(drain.map_err(unreadable)?, consumer);
+        while let Some(missing) = running.counting.try_next() {
+            let missing = missing.map_err(unreadable)?;
+            if is_wanted {
+                consumer.missing(&missing, Timestamp::now())?;
+            }
         }
         self.is_drained = true;
         if is_wanted {
-            self.tell_missing(consumer)?;
             let _ = consumer.batch_end()?;
         }
         if has_answered { Ok(()) } else { Err(unreadable("no answer")) }
@@ -323,23 +327,39 @@ impl Live {
         if let Flow::Runs(running) = &self.flow {
             self.is_drained = running.reader.is_drained() && self.are_all_named();
         }
-        self.tell_missing(consumer)?;
         consumer.batch_end()
     }
 
     /// Judges a batch, and hands over the events that need not wait for names. `Break` if
     /// nothing more is wanted.
     fn records(&mut self, batch: &Batch, consumer: &mut impl Consumer) -> Result<ControlFlow<()>, Failure> {
-        let (_, clock) = clocks();
-        let now = Instant::now();
-        for record in records(batch) {
-            self.delivered += 1;
-            match (self.pipeline.judge(record, clock), &mut self.naming) {
-                (Ok(judged), Some(naming)) => naming.add(judged, now),
-                _ => self.malformed += 1,
-            }
+        let undecodable = self.judge(batch, true);
+        if let Flow::Runs(running) = &self.flow {
+            running.counts.add(&self.ends, undecodable);
         }
         self.named(consumer)
+    }
+
+    /// Judges a batch; its events wait for their names, if they are wanted. Leaves in `ends` how
+    /// its attempts ended, and gives the number of records that could not be decoded.
+    fn judge(&mut self, batch: &Batch, is_wanted: bool) -> u64 {
+        let (_, clock) = clocks();
+        let now = Instant::now();
+        let mut undecodable = 0;
+        self.ends.clear();
+        for record in records(batch) {
+            self.delivered += u64::from(is_wanted);
+            let Ok(record) = decode(record) else {
+                undecodable += 1;
+                continue;
+            };
+            self.ends.push((OutcomeKey::of(&record), 1));
+            if is_wanted && let Some(naming) = &mut self.naming {
+                naming.add(self.pipeline.judge(&record, clock), now);
+            }
+        }
+        self.malformed += undecodable;
+        undecodable
     }
 
     /// Hands over, in their order, the events that have their names or wait no longer.
@@ -355,19 +375,6 @@ impl Live {
 
     fn are_all_named(&self) -> bool {
         self.naming.as_ref().is_none_or(Naming::is_empty)
-    }
-
-    fn drained(&mut self, drain: Drain, consumer: &mut impl Consumer) {
-        consumer.drained(&drain);
-        self.pipeline.drained(drain);
-    }
-
-    fn tell_missing(&mut self, consumer: &mut impl Consumer) -> Result<(), Failure> {
-        let missing = self.pipeline.missing();
-        if let Flow::Runs(running) = &self.flow {
-            running.counting.holds(self.pipeline.waiting());
-        }
-        if missing.is_empty() { Ok(()) } else { consumer.missing(&missing, Timestamp::now()) }
     }
 
     /// This host.
@@ -443,7 +450,7 @@ impl Live {
         let aggregate = self.pipeline.aggregate();
         [
             ("destinations with a streak", aggregate.evicted() + aggregate.unremembered()),
-            ("destinations of the closing summary", self.totals().forgotten),
+            ("destinations of the closing summary", self.totals().known.forgotten),
         ]
     }
 
@@ -463,7 +470,6 @@ impl Live {
         let own = [
             ("kernel program runs skipped by the kernel", self.session.skipped_runs()),
             ("records that could not be decoded", self.malformed),
-            ("events that came too late, and were counted twice", self.pipeline.late_events()),
             ("events without a name that was not found in time", self.unnamed()),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];

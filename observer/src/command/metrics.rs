@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::socket::Socket;
 use crate::config::Listen;
-use crate::count::Drain;
+use crate::count::Ended;
 use crate::event::Event;
 use crate::history;
 use crate::kernel::hooks::{Group, HookReport, Status};
@@ -73,14 +73,14 @@ impl MetricsServer {
         self.address
     }
 
-    /// Counts an event's durations; to be called for every event.
+    /// Counts an event; to be called for every one.
     pub fn event(&mut self, event: &Event) {
         self.metrics.event(event);
     }
 
-    /// Counts what the kernel counted in an epoch; to be called for every one.
-    pub fn drained(&mut self, drain: &Drain) {
-        self.metrics.drained(drain);
+    /// Counts attempts of which no event came.
+    pub fn missing(&mut self, missing: &[(Ended, u64)]) {
+        self.metrics.missing(missing);
     }
 
     /// Answers whoever asks; to be called at every tick. `read` is called only

@@ -25,7 +25,7 @@ use super::startup::{Purpose, as_user, examine};
 use crate::alert::Alert;
 use crate::cli::RunArgs;
 use crate::config::{Config, Listen};
-use crate::count::{Drain, Ended};
+use crate::count::Ended;
 use crate::event::Event;
 use crate::history::Delivery;
 use crate::metrics::{Metrics, Reading};
@@ -365,15 +365,12 @@ impl Consumer for Daemon<'_> {
         if let Some(readers) = &mut self.readers {
             readers.missing(missing);
         }
+        if let Some(metrics) = &mut self.metrics {
+            metrics.missing(missing);
+        }
         let minutes = self.minutes.missing(missing);
         self.tell_minutes(minutes);
         self.record.as_mut().map_or(Ok(()), |record| record.missing(missing, time))
-    }
-
-    fn drained(&mut self, drain: &Drain) {
-        if let Some(metrics) = &mut self.metrics {
-            metrics.drained(drain);
-        }
     }
 
     fn tick(&mut self, live: &Live) -> Result<(), Failure> {

@@ -57,7 +57,7 @@ const SECTIONS: &[Section] = &[
             key(
                 "max_destinations",
                 "65536",
-                "Destinations of which the kernel keeps running counts, and outcomes that it counts between two drains.",
+                "Destinations of which the kernel keeps running counts, and outcomes without an event between two drains.",
             ),
             key(
                 "ring_size",

@@ -21,7 +21,7 @@ fn kernel_programs_agree_on_every_shared_struct() {
     let btf = Btf::parse(data, |_| true).unwrap();
     let layouts = [
         layout!(AttemptRecord: started_ns established_ns ended_ns cgroup bytes_received saddr daddr icmp_from comm
-            netns pid uid iif oif cpu code dport sport syn_retransmits syn_drops rst_ttl icmp_ttl epoch unacked_bytes answer_drops reserved counters),
+            netns pid uid iif oif cpu code dport sport syn_retransmits syn_drops rst_ttl icmp_ttl answer_drops unacked_bytes reserved counters),
         layout!(EndCode: facts sk_err phase end icmp_type icmp_code soft_err family),
         layout!(DestinationKey: daddr dport reserved),
         layout!(OutcomeKey: saddr destination code),

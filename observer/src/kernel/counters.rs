@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
-use observer_common::record::{
-    AttemptRecord, DestinationCounters, DestinationKey, FIRST_EPOCH, OutcomeKey, next_epoch,
-};
+use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
 use observer_common::stat::{self, Stats};
 
 use super::batch::BatchReader;
 use super::{Key, Value, by_key};
-use crate::count::Drain;
 
-/// For the programs that had begun before an epoch ended, where the kernel does not
+/// For the programs that had begun before the other map counted, where the kernel does not
 /// say when they have ended: they take microseconds.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -25,12 +22,10 @@ pub struct CounterMaps {
     outcomes: [HashMap<MapData, Key<OutcomeKey>, u64>; 2],
     attempts: HashMap<MapData, u64, Value<AttemptRecord>>,
     destinations: HashMap<MapData, Key<DestinationKey>, Value<DestinationCounters>>,
-    epoch: Array<MapData, u32>,
+    counting: Array<MapData, u32>,
     stats: PerCpuArray<MapData, Value<Stats>>,
-    /// The epoch that counts now.
-    now: u16,
-    /// Events of all odd and all even epochs that were drained.
-    events: [u64; 2],
+    /// Which of `outcomes` counts now.
+    now: usize,
     /// See [`by_key`]: dearer than batches.
     is_by_key: bool,
     /// A state hook that is skipped loses attempts.
@@ -41,19 +36,15 @@ pub struct CounterMaps {
 }
 
 impl CounterMaps {
-    /// Takes them out of a loaded object, before anything is attached: the first
-    /// epoch begins.
+    /// Takes them out of a loaded object, before anything is attached.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
-        let mut epoch: Array<MapData, u32> = take(ebpf, "EPOCH")?.try_into()?;
-        epoch.set(0, &u32::from(FIRST_EPOCH), 0)?;
         Ok(Self {
             outcomes: [take(ebpf, "OUTCOMES_0")?.try_into()?, take(ebpf, "OUTCOMES_1")?.try_into()?],
             attempts: take(ebpf, "ATTEMPTS")?.try_into()?,
             destinations: take(ebpf, "DESTINATIONS")?.try_into()?,
-            epoch,
+            counting: take(ebpf, "COUNTING")?.try_into()?,
             stats: take(ebpf, "STATS")?.try_into()?,
-            now: FIRST_EPOCH,
-            events: [0; 2],
+            now: 0,
             is_by_key: false,
             is_to_be_spared: false,
             read_outcomes: BatchReader::new(),
@@ -68,7 +59,7 @@ impl CounterMaps {
         (self.is_by_key, self.is_to_be_spared) = (true, is_state);
     }
 
-    /// True if they are to be read seldom: reading them may keep the state hook from running.
+    /// True if they are to be drained seldom: that may keep the state hook from running.
     pub(super) fn is_to_be_spared(&self) -> bool {
         self.is_to_be_spared
     }
@@ -87,29 +78,25 @@ impl CounterMaps {
         Ok(sums)
     }
 
-    /// Ends the epoch that counts now, and takes everything that was counted in it.
-    /// Waits for the kernel, some ten milliseconds.
+    /// Lets the other map count, and takes everything that was counted in this one, by
+    /// source, destination and end code. Waits for the kernel, some ten milliseconds.
     ///
     /// # Errors
     /// Those of the bpf system call.
-    pub fn drain(&mut self) -> Result<Drain, MapError> {
+    pub fn drain(&mut self) -> Result<Vec<(OutcomeKey, u64)>, MapError> {
         let over = self.now;
-        let next = next_epoch(over);
-        self.epoch.set(0, &u32::from(next), 0)?;
-        self.now = next;
+        self.now = 1 - over;
+        self.counting.set(0, &(self.now as u32), 0)?;
         wait_for_programs();
-        let parity = usize::from(over & 1);
-        let events = self.stats()?[stat::events_of(over) as usize];
         let mut outcomes = Vec::new();
         let each = |key: &Key<OutcomeKey>, count: &u64| outcomes.push((key.0, *count));
-        let map = &mut self.outcomes[parity];
+        let map = &mut self.outcomes[over];
         if self.is_by_key {
             by_key::take(map, each)?;
         } else {
             self.read_outcomes.take(map.map().fd(), each).map_err(batch_error)?;
         }
-        let before = std::mem::replace(&mut self.events[parity], events);
-        Ok(Drain { epoch: over, outcomes, events: events.saturating_sub(before) })
+        Ok(outcomes)
     }
 
     /// Counts the attempts that are in flight.

@@ -14,10 +14,6 @@ fn ip(last: u8) -> IpAddr {
     [203, 0, 113, last].into()
 }
 
-fn drain(outcomes: &[(OutcomeKey, u64)]) -> Drain {
-    Drain { outcomes: outcomes.to_vec(), ..Drain::default() }
-}
-
 fn samples(metrics: &mut Metrics) -> Samples {
     parse(&metrics.render(&reading(totals(&[]))).unwrap())
 }
@@ -25,14 +21,14 @@ fn samples(metrics: &mut Metrics) -> Samples {
 #[test]
 fn the_worst_get_the_labels_and_keep_them() {
     let mut metrics = Metrics::new(time(), 2);
-    metrics.drained(&drain(&[(outcome(1, 25, REFUSED), 5), (outcome(2, 25, REFUSED), 9)]));
-    metrics.drained(&drain(&[(outcome(3, 25, REFUSED), 7)]));
+    metrics.missing(&missing(&[(outcome(1, 25, REFUSED), 5), (outcome(2, 25, REFUSED), 9)]));
+    metrics.missing(&missing(&[(outcome(3, 25, REFUSED), 7)]));
     let first = samples(&mut metrics);
     assert_eq!(get(&first, NAME, &to("203.0.113.2", "refused")), Some(9.0));
     assert_eq!(get(&first, NAME, &to("203.0.113.3", "refused")), Some(7.0));
     assert_eq!(get(&first, NAME, &to("other", "refused")), Some(5.0));
 
-    metrics.drained(&drain(&[(outcome(1, 25, REFUSED), 495)]));
+    metrics.missing(&missing(&[(outcome(1, 25, REFUSED), 495)]));
     let later = samples(&mut metrics);
     assert_eq!(get(&later, NAME, &to("203.0.113.1", "refused")), None);
     assert_eq!(get(&later, NAME, &to("203.0.113.2", "refused")), Some(9.0));
@@ -42,9 +38,9 @@ fn the_worst_get_the_labels_and_keep_them() {
 #[test]
 fn successes_that_were_told_under_other_stay_there() {
     let mut metrics = Metrics::new(time(), 2);
-    metrics.drained(&drain(&[(outcome(1, 25, CONNECTED), 8)]));
+    metrics.missing(&missing(&[(outcome(1, 25, CONNECTED), 8)]));
     samples(&mut metrics);
-    metrics.drained(&drain(&[(outcome(1, 25, CONNECTED), 1), (outcome(1, 25, REFUSED), 2)]));
+    metrics.missing(&missing(&[(outcome(1, 25, CONNECTED), 1), (outcome(1, 25, REFUSED), 2)]));
     let samples = samples(&mut metrics);
     assert_eq!(get(&samples, NAME, &to("other", "connected")), Some(8.0));
     assert_eq!(get(&samples, NAME, &to("203.0.113.1", "connected")), Some(1.0));
@@ -60,7 +56,7 @@ fn what_finds_no_room_between_two_readings_is_other() {
         OutcomeKey { destination: DestinationKey { daddr, ..of_one.destination }, ..of_one }
     };
     let all: Vec<_> = (0..10_000).map(|host| (key(host), 1)).collect();
-    metrics.drained(&drain(&all));
+    metrics.missing(&missing(&all));
     let samples = samples(&mut metrics);
     assert_eq!(get(&samples, NAME, &to("other", "refused")), Some(9_998.0));
 }
@@ -79,7 +75,7 @@ proptest! {
             for (last, is_failure, count) in step {
                 let key = outcome(last, 25, if is_failure { REFUSED } else { CONNECTED });
                 *ends.entry(key).or_default() += count;
-                metrics.drained(&drain(&[(key, count)]));
+                metrics.missing(&missing(&[(key, count)]));
             }
             let outcomes: Vec<_> = ends.iter().map(|(&key, &count)| (key, count)).collect();
             let samples = parse(&metrics.render(&reading(totals(&outcomes))).unwrap());

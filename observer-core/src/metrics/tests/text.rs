@@ -14,7 +14,7 @@ fn everything_that_is_told() {
     let mut metrics = Metrics::new(time() - Duration::from_hours(1), 1);
     metrics.event(&event(Label::Refused, Some(Reason::Rst)));
     let outcomes = [(outcome(1, 25, REFUSED), 30), (outcome(2, 25, CONNECTED), 12)];
-    metrics.drained(&Drain { epoch: 1, outcomes: outcomes.to_vec(), events: 42 });
+    metrics.missing(&missing(&outcomes));
     let mut reading = reading(totals(&outcomes));
     reading.sinks.push(sink("siem"));
     let dropped = BTreeMap::from([("disk full".to_owned(), 6)]);
@@ -56,7 +56,7 @@ fn everything_that_is_told() {
 fn a_failure_without_a_label_of_its_own_is_counted() {
     let mut metrics = Metrics::new(time(), 1);
     let mut left_out = |outcomes: &[(OutcomeKey, u64)]| {
-        metrics.drained(&Drain { outcomes: outcomes.to_vec(), ..Drain::default() });
+        metrics.missing(&missing(outcomes));
         metrics.render(&reading(totals(&[]))).unwrap();
         let samples = parse(&metrics.render(&reading(totals(&[]))).unwrap());
         get(&samples, "observer_limit_reached_total", &[("limit", "destinations with a label")])

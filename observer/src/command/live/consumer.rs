@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::super::Failure;
 use super::{Live, say};
 use crate::alert::Alert;
-use crate::count::{Drain, Ended};
+use crate::count::Ended;
 use crate::event::Event;
 use crate::wire::{Account, Delivery, Known, LaterAlert};
 
@@ -28,12 +28,6 @@ pub(in crate::command) trait Consumer {
     fn missing(&mut self, missing: &[(Ended, u64)], time: Timestamp) -> Result<(), Failure> {
         let _ = (missing, time);
         Ok(())
-    }
-
-    /// Takes what the kernel counted in an epoch, whether events came of it or not. Not from
-    /// `observer run`.
-    fn drained(&mut self, drain: &Drain) {
-        let _ = drain;
     }
 
     /// Called after each look at the kernel. Not from `observer run`.

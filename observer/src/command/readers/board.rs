@@ -163,14 +163,15 @@ impl<S: Sums> Board<S> {
         self.news.notified().await;
     }
 
-    /// Waits until so many events were told, or it is over, but not for long.
-    pub(super) async fn told(&self, events: u64, within: Duration) {
+    /// Waits until so many events were told, or it is over, but not for long. True if it is so.
+    pub(super) async fn told(&self, events: u64, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         while self.backlog.borrow().told().events < events && !self.is_over() {
             if timeout_at(deadline, self.changed()).await.is_err() {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// The kernel's counts now, or at the end.

@@ -50,8 +50,7 @@ pub(super) async fn serve<S: Sums>(
     if request.probing {
         return prober::serve(board.probers.as_ref(), peer, &board.figures.losses, &mut read, &mut write).await;
     }
-    let Some(begun) = board.totals().await else { return Ok(()) };
-    board.told(begun.events(), TOLD_WITHIN).await;
+    let Some(begun) = totals(board).await else { return Ok(()) };
     let (cursor, known) = board.begin(reader, request.known);
     let mut write = Turns { write, written: 0 };
     let mut session = Session { cursor, request, board: Rc::clone(board), made_good: 0, again_at: Instant::now() };
@@ -62,6 +61,15 @@ pub(super) async fn serve<S: Sums>(
     let half = Half { read: read.into_inner(), said: 0 };
     session.pass_on(half, &mut write).await?;
     session.conclude(&begun, &mut write).await
+}
+
+/// The kernel's counts, once the events that it had sent were told. Those of which the end is not
+/// known by then count as in flight, so that they balance in any case.
+async fn totals<S: Sums>(board: &Board<S>) -> Option<Totals> {
+    let now = board.totals().await?;
+    let is_told = board.told(now.events(), TOLD_WITHIN).await;
+    // Asked again only if it was in time: no reader waits for long.
+    if now.unread > 0 && is_told { board.totals().await } else { Some(now) }
 }
 
 async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<serde_json::Result<Request>> {
@@ -156,8 +164,7 @@ impl<S: Sums> Session<S> {
 
     /// Writes what was told until now, and the summary of the time since `begun`.
     async fn conclude(mut self, begun: &Totals, write: &mut Turns) -> io::Result<()> {
-        let Some(totals) = self.board.totals().await else { return Ok(()) };
-        self.board.told(totals.events(), TOLD_WITHIN).await;
+        let Some(totals) = totals(&self.board).await else { return Ok(()) };
         let (end, before) = self.board.head();
         let mut out = Vec::new();
         while self.cursor.is_before(end) {

@@ -15,7 +15,7 @@ use super::*;
 use crate::label::{Label, Reason};
 use crate::sample;
 use crate::tally::Loader;
-use crate::wire::{Known, Line, PROTOCOL};
+use crate::wire::{Account, Known, Line, PROTOCOL};
 
 /// The kernel's counts, which the test makes.
 #[derive(Clone, Default)]
@@ -35,10 +35,10 @@ impl Kernel {
     /// So many attempts began, ended, and have events.
     fn counts(&self, attempts: u64) {
         let mut totals = Totals::default();
-        for index in [stat::ATTEMPTS, stat::OUTCOMES, stat::EVENTS_EVEN] {
+        for index in [stat::ATTEMPTS, stat::OUTCOMES, stat::EVENTS] {
             totals.stats[index as usize] = attempts;
         }
-        totals.outcomes = Arc::new([((Label::Refused, Some(Reason::Rst), 25), attempts)].into());
+        totals.known.outcomes = Arc::new([((Label::Refused, Some(Reason::Rst), 25), attempts)].into());
         *self.0.borrow_mut() = Some(totals);
     }
 }
@@ -65,6 +65,15 @@ impl Trial {
         spawn_local(async move { session::serve(far, reader, &hello(), &board).await });
         near.write_all(request).await.unwrap();
         BufReader::new(near)
+    }
+
+    /// Events of so many attempts that ended, and that nobody has read yet.
+    fn send(&self, unread: u64) {
+        let mut kernel = self.kernel.0.borrow_mut();
+        let totals = kernel.as_mut().unwrap();
+        totals.stats[stat::ATTEMPTS as usize] += unread;
+        totals.stats[stat::EVENTS as usize] += unread;
+        (totals.in_flight, totals.unread) = (unread, unread);
     }
 
     /// So many attempts end, all of them at once.
@@ -228,6 +237,27 @@ async fn a_reader_that_missed_attempts_without_an_event_gets_the_totals_again() 
         trial.board.take([News::Missing(vec![(ended(), 3)])], Timestamp::now());
         let lines = rest(reader).await;
         assert!(matches!(&lines[..], [Line::Missing(_), Line::Summary(_)]), "{lines:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_summary_counts_what_was_on_its_way() {
+    trial(async |mut trial| {
+        let mut reader = trial.reader(ALL).await;
+        assert!(matches!(line(&mut reader).await, Line::Hello(_)));
+        trial.refuse(2);
+        trial.send(3);
+        reader.get_mut().shutdown().await.unwrap();
+        // Often enough for the reader to be seen to go, and for what was sent to be missed.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        trial.refuse(3);
+        let lines = rest(reader).await;
+        let Some(Line::Summary(summary)) = lines.last() else { panic!("{lines:?}") };
+        let Account { attempts, outcomes, in_flight, .. } = summary.account;
+        assert_eq!((attempts, outcomes, in_flight, summary.events), (5, 5, 0, 5));
     })
     .await;
 }
