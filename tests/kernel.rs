@@ -9,7 +9,8 @@
 //! - `history`: what `observer run` has recorded, against the clients' own counts.
 //! - `totals`: what `observer top`, `observer report` and history make of 500
 //!   destinations, against the clients' own counts.
-//! - `destinations`: more of them than the kernel's table holds, in history and at a sink.
+//! - `destinations`, `million_destinations`: more of them than the kernel's table holds, in
+//!   history and at a sink.
 //! - `hostile_cgroups`: a user who makes cgroups by the thousand delays nobody's events.
 //! - `readers`: many who read from one `observer run`, and who may not.
 //! - `route`, `probe`: what this host's routing table decides, and what probes and traces

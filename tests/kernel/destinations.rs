@@ -20,13 +20,20 @@ use crate::condition::Named;
 use crate::watcher::OBSERVER;
 
 /// Every trial of this file.
-pub(crate) const TRIALS: &[Named] = &[("destinations", more_destinations_than_the_kernels_table_holds)];
+pub(crate) const TRIALS: &[Named] = &[
+    ("destinations", more_destinations_than_the_kernels_table_holds),
+    ("million_destinations", a_million_destinations),
+];
 
 /// Nobody listens there in a namespace that was just made.
 const PORT: u16 = 47_025;
 /// Holds some hundred events, so that most are lost at full speed.
 const RING: &str = "128K";
 const CLIENTS: u32 = 4;
+/// The first come as fast as they can, the others at so many a second: what the kernel
+/// counts must be drained by a test's build too.
+const AT_FULL_SPEED: u32 = 100_000;
+const A_SECOND: u32 = 15_000;
 /// A network of which every address is this host's, once there is a route.
 const NET: [u16; 4] = [0x2001, 0xdb8, 0x25, 0];
 /// Resident memory at the end, without the code: that of a test's build is large.
@@ -36,6 +43,10 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
 
 fn more_destinations_than_the_kernels_table_holds() -> Result<()> {
     trial(100_000)
+}
+
+fn a_million_destinations() -> Result<()> {
+    trial(1_000_000)
 }
 
 /// The nth destination: IPv4 and IPv6 by turns, each address once.
@@ -78,7 +89,9 @@ fn trial(destinations: u32) -> Result<()> {
     let took = begun.elapsed();
     ensure!(made == (0..destinations).map(attempts_to).sum::<u64>(), "{made} attempts were made");
     let history = directory.path().join("history.sqlite");
-    wait_for_history(&history, made)?;
+    if let Err(error) = wait_for_history(&history, made) {
+        bail!("{error:#}: {}", daemon.end()?);
+    }
     let mut minutes = Minutes::of(&directory.path().join("minutes.json"), destinations)?;
     minutes.wait_for(made)?;
     let counted = begun.elapsed();
@@ -109,9 +122,9 @@ fn in_namespace(destinations: u32) -> Result<u64> {
     ip(&["link", "set", "lo", "up"])?;
     let [a, b, c, d] = NET;
     ip(&["-6", "route", "add", "local", &format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"), "dev", "lo"])?;
-    let next = AtomicU32::new(0);
+    let (next, begun) = (AtomicU32::new(0), Instant::now());
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| client(&next, destinations))).collect();
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| client(&next, destinations, begun))).collect();
         let made = clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")));
         made.sum()
     })
@@ -124,7 +137,7 @@ fn ip(arguments: &[&str]) -> Result<()> {
 }
 
 /// Takes destinations until there are no more; gives how often it was refused.
-fn client(next: &AtomicU32, destinations: u32) -> Result<u64> {
+fn client(next: &AtomicU32, destinations: u32, begun: Instant) -> Result<u64> {
     const AT_ONCE: u32 = 64;
     let mut made = 0;
     loop {
@@ -132,6 +145,9 @@ fn client(next: &AtomicU32, destinations: u32) -> Result<u64> {
         if first >= destinations {
             return Ok(made);
         }
+        let due = begun
+            + Duration::from_secs(1).mul_f64(f64::from(first.saturating_sub(AT_FULL_SPEED)) / f64::from(A_SECOND));
+        thread::sleep(due.saturating_duration_since(Instant::now()));
         for nth in first..destinations.min(first + AT_ONCE) {
             for _ in 0..attempts_to(nth) {
                 refuse(SocketAddr::new(destination(nth), PORT))?;
