@@ -36,8 +36,10 @@ const AT_FULL_SPEED: u32 = 100_000;
 const A_SECOND: u32 = 15_000;
 /// A network of which every address is this host's, once there is a route.
 const NET: [u16; 4] = [0x2001, 0xdb8, 0x25, 0];
-/// Resident memory at the end, without the code: that of a test's build is large.
-const OWN_KB: u64 = 64 << 10;
+/// Resident memory at the end, without the code: that of a test's build is large. On a quiet
+/// machine it is less than half of this; a busy one lets more attempts pass without an event.
+const OWN_KB: u64 = 128 << 10;
+const SMALL_WITHIN: Duration = Duration::from_secs(60);
 /// For history to have what the kernel counted.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
 
@@ -95,6 +97,11 @@ fn trial(destinations: u32) -> Result<()> {
     let mut minutes = Minutes::of(&directory.path().join("minutes.json"), destinations)?;
     minutes.wait_for(made)?;
     let counted = begun.elapsed();
+    // What the flood took goes back when it is over.
+    let small_until = Instant::now() + SMALL_WITHIN;
+    while daemon.status("RssAnon:")? >= OWN_KB && Instant::now() < small_until {
+        thread::sleep(Duration::from_secs(1));
+    }
     let resident = daemon.status("VmRSS:")?;
     let (highest, own) = (daemon.status("VmHWM:")?, daemon.status("RssAnon:")?);
     let said = daemon.end()?;

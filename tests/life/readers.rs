@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use observer_lab::LifeTrial;
@@ -88,11 +88,15 @@ fn top_and_watch_begin_with_what_the_daemon_knows() -> Result<()> {
         top.wait_for(&all, patience)?;
     }
     let row = format!("{refusing}");
-    top.wait_for(&row, patience)?;
-    let text = top.text();
-    let line = text.lines().find(|line| line.contains(&row)).context("no row")?;
-    let streaks = line.split_whitespace().filter(|word| *word == REFUSED.to_string()).count();
-    ensure!(streaks >= 2, "attempts, failures and streak are {REFUSED}: {line}");
+    // Attempts, failures and streak; until the help has gone from its line.
+    let has_counts = |line: &str| {
+        line.contains(&row) && line.split_whitespace().filter(|word| *word == REFUSED.to_string()).count() >= 2
+    };
+    let until = Instant::now() + patience;
+    while !top.text().lines().any(has_counts) {
+        ensure!(Instant::now() < until, "attempts, failures and streak are not {REFUSED}: {}", top.text());
+        thread::sleep(Duration::from_millis(50));
+    }
     // A network of another length, and from now on nothing twice.
     let wide = Screen::start(&["top", "--socket", &socket, "--prefix-v4", "8"], size)?;
     wide.wait_for(&all, patience)?;

@@ -8,6 +8,7 @@ mod confinement;
 mod diagnose;
 mod doctor;
 mod live;
+mod memory;
 pub mod metrics;
 mod minutes;
 mod mta_log;

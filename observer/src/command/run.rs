@@ -13,6 +13,7 @@ use super::alerts::Alerts;
 use super::configuration;
 use super::confinement::Confinement;
 use super::live::{Consumer, Live, Stop, list, runtime, say, settings_of};
+use super::memory::{self, Memory};
 use super::metrics::MetricsServer;
 use super::minutes::MinuteCounts;
 use super::mta_log::{self, MtaLog};
@@ -40,21 +41,8 @@ const END_WITHIN: Duration = Duration::from_millis(600);
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     // What is made from here on is nobody else's to read.
     rustix::process::umask(rustix::fs::Mode::RWXO | rustix::fs::Mode::WGRP);
-    keep_memory_small();
+    memory::keep_small();
     runtime()?.block_on(daemon(args))
-}
-
-/// What a flood took goes back to the system when it is over: few arenas, and large
-/// blocks mapped on their own, whatever was freed before.
-fn keep_memory_small() {
-    const ARENAS: libc::c_int = 2;
-    const LARGE: libc::c_int = 64 << 10;
-    // SAFETY: these take numbers only; one that the C library does not know is ignored.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, ARENAS);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
-    }
 }
 
 async fn daemon(args: &RunArgs) -> Result<(), Failure> {
@@ -109,6 +97,7 @@ struct Daemon<'a> {
     readers: Option<Readers>,
     metrics: Option<MetricsServer>,
     service: Service,
+    memory: Memory,
     hangup: Arc<AtomicBool>,
     /// The last reload changed more than sinks.
     rest_is_new: bool,
@@ -142,6 +131,7 @@ impl<'a> Daemon<'a> {
             readers,
             metrics,
             service: Service::ready(&status),
+            memory: Memory::new(),
             hangup,
             rest_is_new: false,
             config,
@@ -396,6 +386,7 @@ impl Consumer for Daemon<'_> {
         self.answer_metrics(live);
         let ports = &self.config.ports;
         self.service.tick(|| status(ports, &live.account()));
+        self.memory.tick(|| live.account().attempts);
         self.record.as_mut().map_or(Ok(()), |record| record.tick(live))
     }
 }
