@@ -434,12 +434,15 @@ impl Cli {
         let mut command = Self::command();
         command.build();
         let mut page = Vec::new();
-        clap_mangen::Man::new(command.clone()).render_title(&mut page)?;
+        let title = clap_mangen::Man::new(command.clone()).section("8").manual("System administration");
+        title.date(keys::NOTHING).render_title(&mut page)?;
         man_sections(&command, &mut page)?;
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
             man_sections(sub, &mut page)?;
         }
-        Ok(page)
+        // What the library writes for one empty line is two, and a warning of every checker.
+        let page = String::from_utf8(page).map_err(std::io::Error::other)?;
+        Ok(page.replace(".br\n\n.br\n", ".sp\n").into_bytes())
     }
 }
 

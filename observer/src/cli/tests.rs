@@ -237,6 +237,10 @@ fn completions_and_manual_name_every_command() {
         assert!(script.contains(name) && page.contains(name), "{name}");
     }
     assert!(page.contains("no\\-syscall\\-hooks"), "{page}");
+    let title = concat!(".TH observer 8 \"\" \"observer ", env!("CARGO_PKG_VERSION"), "\" \"System administration\"");
+    assert!(page.lines().any(|line| line.trim_end() == title), "{page}");
+    // Of which a formatter makes two empty lines, or complains.
+    assert!(!page.contains(".br\n\n"), "{page}");
 }
 
 fn report(args: &[&str]) -> Result<ReportArgs, String> {

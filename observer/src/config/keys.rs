@@ -401,13 +401,17 @@ fn wrapped(text: &str) -> String {
     wrap(text, WIDTH, "# ", "# ") + "\n"
 }
 
+/// An empty argument of a macro, which the library would leave out: the page's date, since none is known.
+pub(crate) const NOTHING: &str = "\"\"";
+
 /// The manual page observer.toml(5), in roff.
 ///
 /// # Errors
 /// Those of writing to memory: none.
 pub fn man() -> std::io::Result<Vec<u8>> {
     let mut roff = Roff::new();
-    roff.control("TH", ["observer.toml", "5", "", concat!("observer ", env!("CARGO_PKG_VERSION")), "File formats"]);
+    let source = concat!("observer ", env!("CARGO_PKG_VERSION"));
+    roff.control("TH", ["observer.toml", "5", NOTHING, source, "File formats"]);
     roff.control("SH", ["NAME"]).text([roman("observer.toml - configuration of observer run")]);
     roff.control("SH", ["SYNOPSIS"]);
     roff.text([roman("/etc/observer/observer.toml")]).control("br", []).text([roman("/etc/observer/conf.d/*.toml")]);
@@ -419,7 +423,10 @@ pub fn man() -> std::io::Result<Vec<u8>> {
          stays.",
     )]);
     let sections = SECTIONS.iter().chain([&SINK, &SPOOLED]).map(|section| (format!("[{}]", section.name), section));
-    let types = TYPES.iter().map(|(kind, section)| (format!("[sink.NAME], type = \"{kind}\""), section));
+    // Within a macro's argument roff takes a plain quote for the argument's end.
+    let types = TYPES
+        .iter()
+        .map(|(kind, section)| (format!(r"[sink.NAME], type = \(dq{}\(dq", kind.replace('-', r"\-")), section));
     for (title, section) in sections.chain(types) {
         roff.control("SH", [title.as_str()]).text([roman(section.about)]);
         for key in section.keys {

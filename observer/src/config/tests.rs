@@ -386,6 +386,34 @@ fn the_manual_page_names_every_key() {
     }
 }
 
+/// The arguments of a line that roff reads as a macro, with its own escapes as they are.
+fn arguments(line: &str) -> Vec<String> {
+    let mut rest = line;
+    let mut found = Vec::new();
+    while !rest.trim_start().is_empty() {
+        rest = rest.trim_start();
+        let (argument, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').expect("no end of quotes"),
+            None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
+        };
+        found.push(argument.to_owned());
+        rest = after;
+    }
+    found
+}
+
+#[test]
+fn headings_of_the_manual_page_are_read_by_roff_as_they_are_meant() {
+    let page = String::from_utf8(man().unwrap()).unwrap();
+    let headings: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).map(arguments).collect();
+    assert!(headings.iter().all(|heading| heading.len() == 1), "{headings:?}");
+    for heading in [r"[sink.NAME], type = \(dqfile\(dq", r"[sink.NAME], type = \(dqsplunk\-hec\(dq", "SEE ALSO"] {
+        assert!(headings.iter().any(|found| found[0] == heading), "{heading}: {headings:?}");
+    }
+    let title = page.lines().find_map(|line| line.strip_prefix(".TH ")).map(arguments).unwrap();
+    assert_eq!(title, ["observer.toml", "5", "", concat!("observer ", env!("CARGO_PKG_VERSION")), "File formats"]);
+}
+
 proptest! {
     #[test]
     fn no_text_is_too_much(text in "\\PC{0,200}") {
