@@ -57,6 +57,19 @@ const INSTALLED: [&str; 9] = [
     "usr/share/observer/prometheus/observer.rules.yml",
 ];
 
+/// The directories that are observer's alone.
+const DIRECTORIES: [&str; 7] = [
+    "etc/observer",
+    "usr/share/doc/observer",
+    "usr/share/observer",
+    "usr/share/observer/grafana",
+    "usr/share/observer/prometheus",
+    "usr/share/observer/schema",
+    "usr/share/observer/sigma",
+];
+/// The same, made at installation; and that of the licences, which the .rpm alone has.
+const OF_SYSTEM: [&str; 4] = ["run/observer", "usr/share/licenses/observer", "var/lib/observer", "var/log/observer"];
+
 fn the_debian_package_keeps_what_is_the_administrators() -> Result<()> {
     let root = CleanRoot::make()?;
     root.install_deb(&package("deb")?)?;
@@ -66,6 +79,10 @@ fn the_debian_package_keeps_what_is_the_administrators() -> Result<()> {
         let text = said(Command::new("zcat").arg(root.path(page)))?;
         ensure!(text.contains(".TH"), "{page} is no manual page");
     }
+    for directory in DIRECTORIES {
+        let owners = said(&mut root.command("dpkg", &["--search", &format!("/{directory}")]))?;
+        ensure!(owners.trim() == format!("observer: /{directory}"), "/{directory}: {owners}");
+    }
     change(&root)?;
     root.install_deb(&root.newer_deb(&package("deb")?)?)?;
     ensure!(said(&mut root.command("dpkg-query", &["-W", "-f=${Version}", "observer"]))? == "99", "not upgraded");
@@ -74,15 +91,18 @@ fn the_debian_package_keeps_what_is_the_administrators() -> Result<()> {
     ensure!(!root.path("usr/bin/observer").exists(), "the program is left");
     is_kept(&root)?;
     root.run("dpkg", &["--purge", "observer"])?;
-    for path in ["etc/observer", "var/lib/observer", "var/log/observer", ENABLED] {
-        ensure!(!root.path(path).exists() && !root.path(path).is_symlink(), "/{path} is left");
-    }
+    is_gone(&root)?;
+    ensure!(!root.path(ENABLED).is_symlink(), "/{ENABLED} is left");
     Ok(())
 }
 
 fn the_rpm_keeps_what_is_the_administrators() -> Result<()> {
     let root = CleanRoot::make()?;
     let rpm = package("rpm")?;
+    root.rpm(&["--install"], &rpm)?;
+    looks_installed(&root)?;
+    root.rpm(&["--erase"], "observer".as_ref())?;
+    is_gone(&root).context("where nothing was changed")?;
     root.rpm(&["--install"], &rpm)?;
     looks_installed(&root)?;
     change(&root)?;
@@ -93,6 +113,15 @@ fn the_rpm_keeps_what_is_the_administrators() -> Result<()> {
     let saved = root.path(&format!("{CONFIG}.rpmsave"));
     ensure!(fs::read_to_string(saved)?.ends_with(CHANGE), "the configuration is lost");
     ensure!(root.path(SPOOLED).exists(), "the spool is lost");
+    ensure!(!root.path("usr/share/observer").exists(), "/usr/share/observer is left");
+    Ok(())
+}
+
+/// Nothing is left, empty directories included.
+fn is_gone(root: &CleanRoot) -> Result<()> {
+    for path in DIRECTORIES.iter().chain(&OF_SYSTEM).chain(&INSTALLED) {
+        ensure!(!root.path(path).exists(), "/{path} is left");
+    }
     Ok(())
 }
 

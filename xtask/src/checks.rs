@@ -1,5 +1,6 @@
 //! Checks that more than one verb runs.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo::{self, HOST_CRATES};
 use crate::report::Report;
+use crate::verb::package;
 
 /// Formatting, and lints of the host's crates and of the kernel programs.
 pub(crate) fn lint(report: &mut Report, privileged_tests: &[String]) {
@@ -48,11 +50,38 @@ fn package_scripts() -> Result<Vec<PathBuf>> {
     for directory in ["packaging/debian", "packaging/rpm"] {
         let directory = cargo::root().join(directory);
         for entry in directory.read_dir().with_context(|| format!("list {}", directory.display()))? {
-            scripts.push(entry.context("list the scripts")?.path());
+            let path = entry.context("list the scripts")?.path();
+            let is_named_so = path.extension().is_some_and(|extension| extension == "sh");
+            if is_named_so || fs::read(&path).context("read a script")?.starts_with(b"#!") {
+                scripts.push(path);
+            }
         }
     }
     scripts.sort();
     Ok(scripts)
+}
+
+/// The packages that were built: no tag of lintian or rpmlint but those that have their reason in `packaging/`.
+pub(crate) fn packages(report: &mut Report) {
+    for (name, kind, lint) in [("lintian", "deb", lintian as fn() -> Command), ("rpmlint", "rpm", rpmlint)] {
+        match package::built(kind) {
+            Ok(package) => _ = report.check(name, lint().arg(package)),
+            Err(error) => _ = report.work(name, "find the package", || Err(error)),
+        }
+    }
+}
+
+/// The package itself has its overrides.
+fn lintian() -> Command {
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--fail-on", "error,warning", "--tag-display-limit", "0"]);
+    lintian
+}
+
+fn rpmlint() -> Command {
+    let mut rpmlint = Command::new("rpmlint");
+    rpmlint.arg("--strict").arg("--config").arg(cargo::root().join("packaging/rpm/rpmlint.toml"));
+    rpmlint
 }
 
 /// Licences and sources of all dependencies.

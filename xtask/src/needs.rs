@@ -74,6 +74,7 @@ fn groups(purpose: Purpose) -> &'static [&'static [Need]] {
             RECEIVERS,
             MAIL_SERVERS,
             PACKING,
+            PACKAGE_LINTING,
             CLEAN_ROOT,
             FUZZING,
             MACHINES,
@@ -154,6 +155,12 @@ const MAIL_SERVERS: &[Need] = &[
 const PACKING: &[Need] = &[
     Need { name: "cargo-deb", is_met: || tools::DEB.is_here(), way: Way::Compile(|| tools::DEB.install()) },
     Need { name: "cargo-generate-rpm", is_met: || tools::RPM.is_here(), way: Way::Compile(|| tools::RPM.install()) },
+];
+
+/// What Debian and distributions of rpm have against a package.
+const PACKAGE_LINTING: &[Need] = &[
+    Need { name: "lintian", is_met: || has("lintian"), way: Way::Install(&["lintian"]) },
+    Need { name: "rpmlint", is_met: || has("rpmlint"), way: Way::Install(&["rpmlint"]) },
 ];
 
 /// A system to install packages in.
@@ -278,7 +285,18 @@ mod tests {
     fn the_small_tier_needs_a_part_of_what_all_tests_need() {
         let (small, all) = (names(Purpose::Test), names(Purpose::TestAll));
         assert!(small.iter().all(|name| all.contains(name)), "{small:?} {all:?}");
-        for large in ["cargo-deny", "cargo-fuzz", "Miri", "a clean root", "cargo-deb", "qemu", "Exim", "syslog-ng"] {
+        for large in [
+            "cargo-deny",
+            "cargo-fuzz",
+            "Miri",
+            "a clean root",
+            "cargo-deb",
+            "lintian",
+            "rpmlint",
+            "qemu",
+            "Exim",
+            "syslog-ng",
+        ] {
             assert!(all.contains(&large) && !small.contains(&large), "{large}");
         }
     }

@@ -80,6 +80,7 @@ impl Test {
         fuzz::fuzz(report, &fuzz::targets()?, FUZZ_SECONDS);
         fuzz::miri(report);
         report.work("packages", "./x package", || package::build_and_compare().map(|()| Tally::PASS));
+        checks::packages(report);
         self.privileged(report, "tests of packages", "privileged-all", &of_packages);
         self.beside(report, privileged_tests);
         self.other_kernels(report);
