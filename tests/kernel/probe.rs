@@ -1,13 +1,15 @@
 //! Routes and probes in the lab: the truth is what the lab was told to do.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use observer::label::{Label, Origin, Reason};
 use observer::probe::compare::{Born, BySource, born, by_source};
 use observer::probe::connect::{Patience, Run, connect};
-use observer::probe::{Plan, trace};
+use observer::probe::{self, Plan, trace};
 use observer::route::{self, Route};
 use observer_lab::{Hop, Ip, Lab, LabConfig, Scenario, Tool, Unreachable, Verdict, destination, port, router, sources};
 
@@ -18,6 +20,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("route", routes_are_named),
     ("probe_outcomes", outcomes_have_their_labels),
     ("probe_sources", an_unwelcome_source_is_told_apart),
+    ("probe_uplinks", probes_leave_from_addresses_whose_route_leads_there),
     ("probe_trace", the_hop_of_an_answer_is_found),
 ];
 
@@ -124,6 +127,45 @@ fn an_unwelcome_source_is_told_apart() -> Result<()> {
         let closed = probe(&lab, destination(Scenario::ClosedPort, ip), &sources(ip))?;
         ensure!(by_source(&closed.probes) == BySource::AllAlike { label: Label::Refused }, "{closed:?}");
     }
+    Ok(())
+}
+
+/// A second uplink: probes from its address go by it, or are not made.
+fn probes_leave_from_addresses_whose_route_leads_there() -> Result<()> {
+    let lab = Lab::up(LabConfig::default())?;
+    for (ip, other, length) in [(Ip::V4, "198.18.0.9", 24), (Ip::V6, "2001:db8:99::9", 64)] {
+        let to = destination(Scenario::ClosedPort, ip);
+        let second: IpAddr = other.parse()?;
+        let chosen = |used: &[IpAddr]| lab.client().inside(|| probe::sources(to, used).map_err(anyhow::Error::msg));
+        let run = |arguments: &str| lab.client().inside(|| run_ip(arguments));
+        run(&format!("link add up{length} type veth peer name peer{length}"))?;
+        run(&format!("link set peer{length} up"))?;
+        run(&format!("link set up{length} up"))?;
+        run(&format!("address add {other}/{length} dev up{length} nodad"))?;
+        let by_first = chosen(&[])?;
+        // In the order in which ip(8) lists them.
+        let expected = BTreeSet::from(sources(ip));
+        ensure!(BTreeSet::from_iter(by_first.chosen.iter().copied()) == expected, "{by_first:?}");
+        let reason = format!("not probed from {other}: it is an address of up{length}, and the route there leads by ");
+        let is_left_out = |sources: &probe::Sources| sources.left_out.iter().any(|line| line.starts_with(&reason));
+        ensure!(is_left_out(&by_first), "{by_first:?}");
+        // Attempts left from it all the same.
+        let by_used = chosen(&[second])?;
+        ensure!(by_used.chosen.first() == Some(&second) && !is_left_out(&by_used), "{by_used:?}");
+        let family = if ip == Ip::V4 { "-4" } else { "-6" };
+        run(&format!("{family} route add default dev up{length} table 125"))?;
+        run(&format!("{family} rule add from {other} table 125"))?;
+        let by_both = chosen(&[])?;
+        let expected: BTreeSet<_> = expected.into_iter().chain([second]).collect();
+        let chosen = BTreeSet::from_iter(by_both.chosen.iter().copied());
+        ensure!(chosen == expected && !is_left_out(&by_both), "{by_both:?}");
+    }
+    Ok(())
+}
+
+fn run_ip(arguments: &str) -> Result<()> {
+    let output = Command::new("ip").args(arguments.split(' ')).output().context("ip")?;
+    ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
