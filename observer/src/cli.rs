@@ -279,7 +279,7 @@ pub struct FilterArgs {
     /// Show only attempts to this destination; may be repeated
     ///
     /// An address (203.0.113.5, 2001:db8::1), a network (203.0.113.0/24) or a name, which is looked up once, at the
-    /// beginning; a port behind it (203.0.113.5:25, [2001:db8::1]:25) is added to --port. The option letter can be left out.
+    /// beginning; a port behind it (`203.0.113.5:25`, `[2001:db8::1]:25`) is added to --port. The option letter can be left out.
     #[arg(short, long, value_name = "DEST", value_delimiter = ',')]
     pub destination: Vec<Destination>,
     /// The same as --destination

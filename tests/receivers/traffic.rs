@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer_lab::{Case, Lab, LabConfig, Storm, matrix, port};
+use observer_lab::{Case, Lab, LabConfig, Mode, Storm, matrix, port};
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Place};
@@ -38,7 +38,9 @@ pub(crate) struct Made {
 /// names.
 pub(crate) fn make() -> Result<Made> {
     let lab = Lab::up(LabConfig::default())?;
-    let cases: Vec<Case> = matrix().into_iter().step_by(3).collect();
+    // Not every kernel shows those that fail before a SYN.
+    let is_shown = |case: &Case| case.mode != Mode::FastOpen;
+    let cases: Vec<Case> = matrix().into_iter().filter(is_shown).step_by(3).collect();
     let (cases, storm) = (lab.run(&cases, port())?, lab.storm(Storm { attempts: 1_000, ..Storm::default() })?);
     let mut pids: BTreeSet<u32> = cases.iter().map(|case| case.pid).chain(storm.iter().map(|one| one.pid)).collect();
     pids.insert(std::process::id());

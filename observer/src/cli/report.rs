@@ -44,7 +44,7 @@ pub struct ReportArgs {
     pub label: Vec<Label>,
     /// Only attempts to this address or network; may be repeated
     ///
-    /// A port behind it (203.0.113.5:25, [2001:db8::1]:25) is added to --port.
+    /// A port behind it (`203.0.113.5:25`, `[2001:db8::1]:25`) is added to --port.
     #[arg(short, long, value_name = "ADDR|CIDR", value_delimiter = ',', value_parser = without_name, help_heading = "Filters")]
     pub destination: Vec<Destination>,
     /// Only attempts to this port; may be repeated [default: all that were recorded; with --live, 25]
