@@ -142,6 +142,8 @@ fn what_a_configuration_names_is_opened() {
 #[test]
 fn who_may_not_is_named() {
     if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "needs root to become somebody else");
+        eprintln!("NOT TRIED: needs root to become somebody else");
         return;
     }
     let place = Place::new();
