@@ -135,6 +135,7 @@ fn session(event: &Event) -> Option<String> {
         Some(Origin::Local) => "this host itself",
         _ => "the remote host",
     };
+    let by = if event.evidence.redirected { " by this host itself in the remote host's name" } else { "" };
     Some(match (event.label, event.reason) {
         (Label::Reset, Some(Reason::BeforeBanner)) => {
             format!("accepted, then reset by {whom}{after}, before the banner")
@@ -146,14 +147,14 @@ fn session(event: &Event) -> Option<String> {
             format!("accepted, then closed by {whom}{after}, before the banner")
         }
         (Label::Silent, Some(Reason::NoBanner)) => {
-            format!("accepted, but no banner{}: {} gave up", during(event), who(event))
+            format!("accepted{by}, but no banner{}: {} gave up", during(event), who(event))
         }
         (Label::Silent, Some(Reason::Unknown)) => {
-            format!("accepted, but no banner{}; how it ended is not known", during(event))
+            format!("accepted{by}, but no banner{}; how it ended is not known", during(event))
         }
         (Label::Connected, None) => {
             let accepted = self::after(event.handshake);
-            format!("accepted{accepted}, ended in order{after}{}", received(event))
+            format!("accepted{by}{accepted}, ended in order{after}{}", received(event))
         }
         _ => return None,
     })

@@ -182,6 +182,7 @@ fn accepted_and_then() {
     assert_snapshot!(say(&session(0, 0, end::LOCAL_FIN, 10_000)), @"silent no-banner none: accepted, but no banner in 10.0 s: smtp gave up");
     assert_snapshot!(say(&session(0, 0, end::DESTROYED, 10_000)), @"silent unknown unknown: accepted, but no banner in 10.0 s; how it ended is not known (missing: end)");
     assert_snapshot!(say(&session(banner, 0, end::LOCAL_FIN, 2_100)), @"connected : accepted after 20 ms, ended in order after 2.1 s, 812 bytes received");
+    assert_snapshot!(say(&session(banner | fact::ANSWER_FROM_LOOPBACK, 0, end::LOCAL_FIN, 2_100)), @"connected : accepted by this host itself in the remote host's name after 20 ms, ended in order after 2.1 s, 812 bytes received");
 }
 
 #[test]
