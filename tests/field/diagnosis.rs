@@ -171,6 +171,18 @@ fn shown(kind: Kind, facts: Facts) -> Evidence {
     host.about("203.0.113.5")
 }
 
+/// Nine more that no SYN left for: its firewall, its routes and its source address.
+fn failing_here(host: Host) -> Host {
+    let no_source = failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local);
+    host.each(&["192.88.99.1", "192.88.99.2", "192.88.99.3"], 3, super::OWN_FIREWALL)
+        .each(
+            &["198.18.2.1", "198.18.3.1", "198.18.4.1"],
+            3,
+            failed(Label::Unreachable, Reason::NoRoute, Origin::Local),
+        )
+        .each(&["198.18.5.1", "198.18.6.1", "198.18.7.1"], 3, no_source)
+}
+
 macro_rules! cases {
     ($($name:ident, $kind:literal, $truth:expr => $said:expr, $word:ident, $build:expr;)*) => {
         pub(super) fn cases() -> Vec<Case> {
@@ -232,6 +244,23 @@ cases! {
         [Cause::PortBlockedOutbound] => [Cause::RemoteFirewallDrops, Cause::PortBlockedOutbound], Possible,
         || Host::new().each(&THREE, 5, SILENCE).tried(30, Kind { dst: "198.18.0.1", ..CONNECTED })
             .tried(5, Kind { dst: "192.88.99.1", ..SILENCE }).about("203.0.113.5");
+    two_are_silent_while_this_host_stops_the_rest_itself, "blocked on the way out",
+        [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
+        || failing_here(Host::new()).each(&THREE[..2], 5, SILENCE).about("203.0.113.5");
+    three_are_silent_while_another_refuses, "blocked on the way out",
+        [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
+        || Host::new().each(&THREE, 5, SILENCE).tried(8, Kind { dst: "198.18.0.1", ..RST }).each(&THREE, 1, SILENCE)
+            .tried(1, Kind { dst: "198.18.0.1", ..RST }).about("203.0.113.5");
+    silence_on_the_own_link_and_elsewhere, "blocked on the way out",
+        [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
+        || Evidence {
+            route: Some(Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
+            ..Host::new().each(&THREE, 5, SILENCE).about("203.0.113.5")
+        };
+    one_is_silent_one_answers_and_this_host_stops_the_rest_itself, "blocked on the way out",
+        [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
+        || failing_here(Host::new()).tried(8, Kind { dst: "198.18.0.1", ..RST })
+            .tried(9, Kind { dst: "198.18.1.1", ..CONNECTED }).each(&THREE[..1], 5, SILENCE).about("203.0.113.5");
     a_few_dead_destinations_were_tried_last, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops], Likely,
         || Host::new().each(&["198.18.0.1", "198.18.1.1"], 90, CONNECTED).each(&THREE, 4, SILENCE)
@@ -553,4 +582,25 @@ fn a_letter_is_for_what_the_other_side_can_mend() {
     assert!(blocked.starts_with("the cause is at this end: port 25 is blocked on the way out"), "{blocked}");
     let loopback = Host::new().tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..RST });
     assert_eq!(theirs(&loopback.about("127.0.0.1")), Err("127.0.0.1 is this host itself".to_owned()));
+}
+
+/// What never left says nothing of others, and is not counted with those who do not answer.
+#[test]
+fn only_what_left_this_host_went_unanswered() {
+    let blocked = diagnose(&failing_here(Host::new()).each(&THREE, 5, SILENCE).about("203.0.113.5"), now());
+    let line = blocked.causes.iter().flat_map(|likely| &likely.evidence).find(|line| line.rule == "nothing-gets-out");
+    let text = "none of 3 destinations by IPv4 answers, and none did in this period";
+    assert_eq!(line.map(|line| line.text.as_str()), Some(text), "{:#?}", blocked.causes);
+
+    let little = failing_here(Host::new()).each(&THREE, 5, SILENCE).tried(2, Kind { dst: "192.31.196.1", ..SILENCE });
+    let little = little.tried(9, Kind { dst: "198.18.1.1", ..CONNECTED });
+    let little = diagnose(&little.about("203.0.113.5"), now());
+    let line = little.causes.iter().flat_map(|likely| &likely.evidence).find(|line| line.rule == "little-gets-out");
+    let text = "4 of 5 destinations in 4 networks never answered";
+    assert_eq!(line.map(|line| line.text.as_str()), Some(text), "{:#?}", little.causes);
+
+    let refused = diagnose(&Host::new().each(&THREE, 5, RST).about("203.0.113.5"), now());
+    let line = refused.causes.iter().flat_map(|likely| &likely.evidence).find(|line| line.rule == "nothing-gets-out");
+    let text = "all 3 destinations by IPv4 are refused by RST, and none was reached in this period";
+    assert_eq!(line.map(|line| line.text.as_str()), Some(text), "{:#?}", refused.causes);
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::evidence::Evidence;
 use super::mail::Answers;
-use super::seen::{Ending, Seen, Share};
+use super::seen::{Ending, Followed, Seen, Share, Sign};
 use crate::answer::{self, AnswerKind, Reply};
 use crate::evidence::dns::finding::Finding as Dns;
 use crate::evidence::firewall::Answer;
@@ -324,10 +324,12 @@ pub(super) fn elsewhere_works(e: &Evidence) -> bool {
     e.elsewhere.all.works(SOME)
 }
 
-/// Since some time, no destination of a family answered, of several that were tried.
+/// Since some time, all destinations of a family failed in the same way, of several to which a
+/// SYN left this host.
 pub(super) struct Nothing {
     is_ipv6: bool,
-    /// The last minute in which any answered; `None`: none did.
+    how: Sign,
+    /// The last minute in which anything else came back; `None`: nothing did.
     since: Option<Timestamp>,
     destinations: usize,
     pub(super) networks: usize,
@@ -338,32 +340,48 @@ pub(super) struct Nothing {
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = if self.is_ipv6 { "IPv6" } else { "IPv4" };
-        write!(f, "none of {} destinations by {family} answers", self.destinations)?;
+        let (by, and_none) = match self.how {
+            Sign::Refused => ("RST", "was reached"),
+            Sign::Rejected => ("ICMP", "was reached"),
+            Sign::Silent | Sign::Answered => ("", "did"),
+        };
+        match by {
+            "" => write!(f, "none of {} destinations by {family} answers", self.destinations)?,
+            by => write!(f, "all {} destinations by {family} are refused by {by}", self.destinations)?,
+        }
         match self.since {
             Some(since) => write!(f, ", since {since:.0}"),
-            None => f.write_str(", and none did in this period"),
+            None => write!(f, ", and none {and_none} in this period"),
         }
     }
 }
 
-/// Whether the claim holds of the family of the destination in question. Where something
-/// answered in the period, some that fail now must have answered before: that a few dead
-/// destinations were tried last is chance.
+fn is_ipv6(e: &Evidence) -> bool {
+    e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6)
+}
+
+/// Whether the claim holds of the family of the destination in question. On this host's own link
+/// it says nothing: nobody is on the way.
 fn nothing_works(e: &Evidence) -> Option<Nothing> {
-    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
-    let since = e.subject.answered_last[usize::from(is_ipv6)].max(e.elsewhere.answered_last[usize::from(is_ipv6)]);
-    let failing: Vec<_> = e
-        .subject
-        .followed
-        .iter()
-        .chain(&e.elsewhere.followed)
-        .filter(|(address, followed)| address.is_ipv6() == is_ipv6 && followed.failed > since)
-        .collect();
+    let ways = [Sign::Silent, Sign::Refused, Sign::Rejected];
+    ways.into_iter().filter(|_| !is_on_link(e)).find_map(|how| all_fail_by(e, how))
+}
+
+/// Where anything else came back in the period, some that fail now must have answered before:
+/// that a few dead destinations were tried last is chance.
+fn all_fail_by(e: &Evidence, how: Sign) -> Option<Nothing> {
+    let is_ipv6 = is_ipv6(e);
+    let family = usize::from(is_ipv6);
+    let since = e.subject.followed_all[family].last_but(how).max(e.elsewhere.followed_all[family].last_but(how));
+    let fails = |followed: &Followed| followed.last(how) > since;
+    let tried = e.subject.followed.iter().chain(&e.elsewhere.followed);
+    let failing: Vec<_> = tried.filter(|(address, followed)| address.is_ipv6() == is_ipv6 && fails(followed)).collect();
     let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
-    let worked = failing.iter().filter(|(_, followed)| followed.answered.is_some()).count();
-    let is_subject = e.subject.followed.values().any(|followed| followed.failed > since);
+    let worked = failing.iter().filter(|(_, followed)| followed.last(Sign::Answered).is_some()).count();
+    let is_subject = e.subject.followed.values().any(fails);
     (is_subject && failing.len() >= SEVERAL && (since.is_none() || worked >= SEVERAL - 1)).then_some(Nothing {
         is_ipv6,
+        how,
         since,
         destinations: failing.len(),
         networks: networks.len(),
@@ -385,25 +403,27 @@ pub(super) fn is_like_a_block(e: &Evidence) -> bool {
     e.subject.mostly(|(label, ..)| matches!(label, Label::Refused | Label::Timeout)).is_some()
 }
 
-/// Most destinations, of several networks, have only failed, and a few answer.
+/// Most destinations to which a SYN left this host, of several networks, were silent all along,
+/// and a few answer.
 pub(super) fn little_gets_out(e: &Evidence) -> Option<String> {
-    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
+    let is_ipv6 = is_ipv6(e);
     let tried = e.subject.followed.iter().chain(&e.elsewhere.followed);
-    let (answering, failing): (Vec<_>, Vec<_>) = tried
-        .filter(|(address, _)| address.is_ipv6() == is_ipv6)
-        .partition(|(_, followed)| followed.answered.is_some());
+    let tried = tried.filter(|(address, _)| address.is_ipv6() == is_ipv6);
+    let (answering, others): (Vec<_>, Vec<_>) = tried.partition(|(_, followed)| followed.is_answered());
+    // What a router rejects is not silent.
+    let silent_all_along = |followed: &Followed| followed.last_but(Sign::Silent).is_none();
+    let failing: Vec<_> = others.into_iter().filter(|(_, followed)| silent_all_along(followed)).collect();
     let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
-    let is_block = is_like_a_block(e);
+    let is_block = silent(e).is_some() && e.subject.followed.values().all(silent_all_along) && !is_on_link(e);
     let is_most = networks.len() >= SEVERAL && failing.len() >= 4 * answering.len() && !answering.is_empty();
     let (most, all) = (failing.len(), failing.len() + answering.len());
-    (is_block && is_most && e.subject.all.answered == 0 && nothing_works(e).is_none())
+    (is_block && is_most && nothing_works(e).is_none())
         .then(|| format!("{most} of {all} destinations in {} networks never answered", networks.len()))
 }
 
 /// Attempts of the family of the destination in question.
 pub(super) fn of_family(e: &Evidence, seen: &Seen) -> Share {
-    let is_ipv6 = e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6);
-    if is_ipv6 { seen.v6 } else { seen.v4 }
+    if is_ipv6(e) { seen.v6 } else { seen.v4 }
 }
 
 /// An address that fails, and one of its family that works. That IPv6 fails is something else.

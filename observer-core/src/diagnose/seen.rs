@@ -16,12 +16,42 @@ use crate::record::entry::{Brief, DestinationTotals, Entry, minute};
 const KEPT: usize = 256;
 /// Durations that are kept of a kind, for a median: so many of the first, and of the last.
 const DURATIONS: usize = 512;
-/// Destinations of which it is known when they last answered and failed. When anything
-/// answered last is known of all.
+/// Destinations of which it is known what last came back. When anything last did is known of all.
 const FOLLOWED: usize = 4_096;
 
 /// How an attempt ended.
 pub type Ending = (Label, Option<Reason>, Option<Origin>);
+
+/// What came back of a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// A handshake, whatever came then.
+    Answered,
+    /// A RST.
+    Refused,
+    /// An ICMP error.
+    Rejected,
+    /// Nothing.
+    Silent,
+}
+
+impl Sign {
+    /// `None`: the SYN never left this host, or this host answered it itself.
+    pub(super) fn of((label, reason, origin): Ending) -> Option<Self> {
+        match (label, reason) {
+            _ if label.is_answered(reason) => Some(Self::Answered),
+            _ if origin == Some(Origin::Local) => None,
+            (Label::Refused, Some(Reason::Rst)) => Some(Self::Refused),
+            (Label::Refused, _) => Some(Self::Rejected),
+            (
+                Label::Unreachable,
+                Some(Reason::IcmpNetUnreachable | Reason::IcmpHostUnreachable | Reason::IcmpTimeExceeded),
+            ) => Some(Self::Rejected),
+            (Label::Timeout, _) => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
 
 /// Attempts, counted. Those that were cancelled say nothing and are left out.
 #[derive(Clone, Debug, Default)]
@@ -40,10 +70,10 @@ pub struct Seen {
     pub v6: Share,
     /// Sender, type and code of ICMP errors that ended an attempt.
     pub icmp: BTreeMap<(IpAddr, u8, u8), u64>,
-    /// When destinations last answered and failed.
+    /// What last came back of destinations.
     pub followed: BTreeMap<IpAddr, Followed>,
-    /// When anything was answered last, whatever it was: of IPv4, and of IPv6.
-    pub answered_last: [Option<Timestamp>; 2],
+    /// What last came back of any: of IPv4, and of IPv6.
+    pub followed_all: [Followed; 2],
     /// How local addresses fared beside each other.
     pub beside: BTreeMap<IpAddr, Beside>,
     /// Attempts that are known by their count alone: neither order nor origin is.
@@ -99,13 +129,33 @@ impl Facts {
     }
 }
 
-/// When a destination last answered, and last failed: to the minute.
+/// When each sign last came back of a SYN that left this host: to the minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Followed {
-    /// It answered.
-    pub answered: Option<Timestamp>,
-    /// It failed.
-    pub failed: Option<Timestamp>,
+    last: [Option<Timestamp>; 4],
+}
+
+impl Followed {
+    fn add(&mut self, sign: Sign, time: Timestamp) {
+        let last = &mut self.last[sign as usize];
+        *last = (*last).max(Some(time));
+    }
+
+    /// When this came back.
+    pub fn last(&self, sign: Sign) -> Option<Timestamp> {
+        self.last[sign as usize]
+    }
+
+    /// When anything else did.
+    pub fn last_but(&self, sign: Sign) -> Option<Timestamp> {
+        let others = self.last.iter().enumerate().filter(|(nth, _)| *nth != sign as usize);
+        others.filter_map(|(_, last)| *last).max()
+    }
+
+    /// Whether the destination itself answered, by a handshake or a RST.
+    pub fn is_answered(&self) -> bool {
+        self.last(Sign::Answered).or(self.last(Sign::Refused)).is_some()
+    }
 }
 
 /// What others did while one local address failed.
@@ -302,15 +352,10 @@ impl Seen {
     fn follow(&mut self, dst: IpAddr, ending: Ending, time: Option<Timestamp>) {
         let dst = dst.to_canonical();
         let time = time.map_or(Timestamp::MAX, to_the_minute);
-        let is_answered = is_answered(ending);
-        if is_answered {
-            let last = &mut self.answered_last[usize::from(dst.is_ipv6())];
-            *last = (*last).max(Some(time));
-        }
+        let Some(sign) = Sign::of(ending) else { return };
+        self.followed_all[usize::from(dst.is_ipv6())].add(sign, time);
         if self.followed.len() < FOLLOWED || self.followed.contains_key(&dst) {
-            let followed = self.followed.entry(dst).or_default();
-            let last = if is_answered { &mut followed.answered } else { &mut followed.failed };
-            *last = (*last).max(Some(time));
+            self.followed.entry(dst).or_default().add(sign, time);
         }
     }
 
