@@ -183,6 +183,13 @@ fn failing_here(host: Host) -> Host {
         .each(&["198.18.5.1", "198.18.6.1", "198.18.7.1"], 3, no_source)
 }
 
+/// A rule stops what comes from one source; what comes from the other leaves, and nobody answers.
+fn stopped_in_part(destination: &str) -> Evidence {
+    let (stopped, silent) = (Kind { src: "192.0.2.11", ..super::OWN_FIREWALL }, SILENCE);
+    let host = (0..3).fold(Host::new(), |host, _| host.each(&THREE[..2], 3, stopped).each(&THREE[..2], 3, silent));
+    Evidence { firewall: Some(walls::stops(true)), ..host.about(destination) }
+}
+
 macro_rules! cases {
     ($($name:ident, $kind:literal, $truth:expr => $said:expr, $word:ident, $build:expr;)*) => {
         pub(super) fn cases() -> Vec<Case> {
@@ -303,6 +310,17 @@ cases! {
     a_rule_of_netdev_egress_drops, "firewall of this host",
         [Cause::LocalFirewall] => [Cause::LocalFirewall], Certain,
         || Host::new().each(&THREE, 5, super::OWN_FIREWALL).about("203.0.113.5");
+    a_rule_stops_one_of_two_sources, "firewall of this host",
+        [Cause::LocalFirewall] => [Cause::LocalFirewall], Likely,
+        || stopped_in_part("203.0.113.5");
+    the_input_chain_drops_some_answers, "firewall of this host",
+        [Cause::LocalFirewall] => [Cause::RemoteFirewallDrops, Cause::LocalFirewall], Possible,
+        || {
+            let mut host = Host::new().each(&THREE[1..], 5, CONNECTED).tried(9, SILENCE);
+            let dropped = host.entries.iter_mut().filter(|entry| entry.label == Label::Timeout).take(5);
+            dropped.for_each(|entry| entry.evidence = Facts { answer_drops: Some(2), ..Facts::default() });
+            host.about("203.0.113.5")
+        };
     a_program_of_the_cgroup_denies, "firewall of this host",
         [Cause::LocalFirewall] => [Cause::LocalFirewall], Likely,
         || Host::new().each(&THREE, 5, failed(Label::Blocked, Reason::PermissionDenied, Origin::Local))
@@ -603,4 +621,41 @@ fn only_what_left_this_host_went_unanswered() {
     let line = refused.causes.iter().flat_map(|likely| &likely.evidence).find(|line| line.rule == "nothing-gets-out");
     let text = "all 3 destinations by IPv4 are refused by RST, and none was reached in this period";
     assert_eq!(line.map(|line| line.text.as_str()), Some(text), "{:#?}", refused.causes);
+}
+
+#[test]
+fn a_rule_is_claimed_for_what_it_stopped() {
+    let diagnosis = diagnose(&stopped_in_part("203.0.113.5"), now());
+    let first = &diagnosis.causes[0];
+    let verdict = "this host's own firewall stops part of the connections to port 25: 9 of 18 failures, all from \
+                   192.0.2.11";
+    assert_eq!((first.verdict.as_str(), first.confidence), (verdict, Confidence::Likely), "{first:#?}");
+
+    // Nine in ten are not all.
+    let most = Host::new().tried(19, super::OWN_FIREWALL).tried(1, SILENCE).about("203.0.113.5");
+    let first = &diagnose(&Evidence { firewall: Some(walls::stops(true)), ..most }, now()).causes[0];
+    assert_eq!((first.cause, first.confidence), (Cause::LocalFirewall, Confidence::Likely), "{first:#?}");
+    assert!(first.verdict.ends_with(": 19 of 20 failures"), "{first:#?}");
+}
+
+#[test]
+fn a_rule_is_quoted_for_several_only_where_it_stopped_them_all() {
+    let of_one = |destination: &str, verdict| {
+        let evidence = Host::new().each(&THREE[..2], 5, super::OWN_FIREWALL).about(destination);
+        diagnose(&Evidence { firewall: Some(walls::stops_by(verdict)), ..evidence }, now())
+    };
+    let quoted = |other| {
+        let merged = together(vec![of_one(THREE[0], "drop"), of_one(THREE[1], other)], None);
+        assert_eq!(merged.len(), 1, "{merged:#?}");
+        let lines = &merged[0].causes[0].evidence;
+        let is_quoted = lines.iter().any(|line| line.text.contains("tcp dport 25 drop"));
+        (is_quoted, merged[0].firewall.is_some())
+    };
+    assert_eq!(quoted("drop"), (true, true));
+    assert_eq!(quoted("reject"), (false, false));
+
+    let parts = THREE[..2].iter().map(|dst| diagnose(&stopped_in_part(dst), now())).collect();
+    let merged = together(parts, None);
+    assert_eq!(merged.len(), 1, "{merged:#?}");
+    assert_eq!(merged[0].causes[0].verdict, "this host's own firewall stops part of the connections to port 25");
 }

@@ -6,7 +6,13 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Evidence;
+use super::grounds::stopped_in_part;
 use super::seen::Share;
+
+/// The verdict of a firewall of this host that stops some of what fails.
+pub(super) fn in_part(port: u16) -> String {
+    format!("this host's own firewall stops part of the connections to port {port}")
+}
 
 /// Why connections fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -294,6 +300,15 @@ impl Cause {
                 by_hand: "dig MX DOMAIN; dig A DOMAIN; dig AAAA DOMAIN",
                 surer: "the same question to the domain's own name servers",
             },
+        }
+    }
+
+    /// The verdict, of a part where it is of a part.
+    pub(super) fn verdict(self, evidence: &Evidence) -> String {
+        let part = stopped_in_part(evidence).filter(|_| self == Self::LocalFirewall);
+        match part {
+            Some(part) => format!("{}: {part}", in_part(evidence.port)),
+            None => Self::fill(self.words().verdict, evidence),
         }
     }
 

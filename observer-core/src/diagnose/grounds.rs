@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::evidence::Evidence;
 use super::mail::Answers;
+pub(super) use super::seen::is_stopped_here as local_firewall;
 use super::seen::{Ending, Followed, Seen, Share, Sign};
 use crate::answer::{self, AnswerKind, Reply};
 use crate::evidence::dns::finding::Finding as Dns;
@@ -149,6 +150,21 @@ pub(super) fn answer_dropped(e: &Evidence) -> Option<String> {
     Some(format!("{count} were answered, and this host dropped the answer"))
 }
 
+/// The same of all that failed.
+pub(super) fn every_answer_dropped(e: &Evidence) -> Option<String> {
+    let is_silent = |(label, reason, _): Ending| label == Label::Timeout && reason != Some(Reason::Stalled);
+    let is_all = e.subject.facts.answer_dropped == e.subject.facts.seen && e.subject.all_of(is_silent).is_some();
+    answer_dropped(e).filter(|_| is_all)
+}
+
+/// The same of a part of it.
+pub(super) fn some_answers_dropped(e: &Evidence) -> Option<String> {
+    let (count, seen) = (e.subject.facts.answer_dropped, e.subject.facts.seen);
+    (count > 0 && every_answer_dropped(e).is_none()).then(|| {
+        format!("{count} of {seen} failures that were looked at were answered, and this host dropped the answer")
+    })
+}
+
 /// How long answers take, if that is less than any wire.
 pub(super) fn at_once(e: &Evidence) -> Option<Duration> {
     const AT_ONCE: Duration = Duration::from_micros(250);
@@ -235,8 +251,34 @@ pub(super) fn silent(e: &Evidence) -> Option<u64> {
     e.subject.mostly(|(label, reason, _)| label == Label::Timeout && reason != Some(Reason::Stalled))
 }
 
-pub(super) fn local_firewall((label, reason, _): Ending) -> bool {
-    label == Label::Blocked && matches!(reason, Some(Reason::LocalFirewall | Reason::PermissionDenied))
+/// Failures of which it is known by their reason that this host's own firewall made them.
+pub(super) fn dropped_here((_, reason, _): Ending) -> bool {
+    reason == Some(Reason::LocalFirewall)
+}
+
+/// The failures that this host's own firewall made, where there are others: how many, and from
+/// where if that tells them apart.
+pub(super) fn stopped_in_part(e: &Evidence) -> Option<String> {
+    let seen = &e.subject;
+    let count = seen.count(local_firewall);
+    let is_part = count > 0 && seen.all_of(local_firewall).is_none();
+    let from: Vec<IpAddr> = seen.stopped.keys().copied().collect();
+    let is_told_apart = seen.stopped.values().sum::<u64>() == count
+        && seen.sources.iter().any(|(source, share)| share.failed() > 0 && !seen.stopped.contains_key(source));
+    let from = if is_told_apart { format!(", all from {}", list(&from)) } else { String::new() };
+    is_part.then(|| format!("{}{from}", of(count, e)))
+}
+
+/// The rule that stops it now, and for which source where it is not all that fails.
+pub(super) fn rule_that_stops(e: &Evidence) -> Option<String> {
+    let asked = e.firewall.as_ref().filter(|asked| asked.walked.answer == Answer::Stopped)?;
+    let is_contradicted = is_answered(e) && e.subject.count(local_firewall) == 0;
+    let rule = asked.walked.findings.first().filter(|_| !is_contradicted)?;
+    let is_all = e.subject.all_of(local_firewall).is_some();
+    Some(match asked.flow.src.filter(|_| !is_all) {
+        Some(src) => format!("from {src}: {rule}"),
+        None => rule.to_string(),
+    })
 }
 
 pub(super) fn no_route(e: &Evidence) -> Option<u64> {

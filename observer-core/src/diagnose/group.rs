@@ -4,10 +4,15 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use super::cause::in_part;
 use super::{Cause, Count, Diagnosis};
 
 /// Names that are written out.
 const NAMED: usize = 4;
+
+/// Rules that quote the firewall's.
+const QUOTING: [&str; 4] =
+    ["a-rule-here-stops-it", "a-rule-here-may-stop-it", "a-rule-here-redirects-it", "a-rule-here-may-redirect-it"];
 
 /// Puts those together that name the same causes in the same order, most failures first.
 /// `asked` is what was typed; without it, each group is named by its destinations.
@@ -51,6 +56,7 @@ fn merge(mut group: Vec<Diagnosis>) -> Option<Diagnosis> {
         return Some(merged);
     }
     share_causes(&mut merged, &others);
+    share_rules(&mut merged, &others);
     others.into_iter().for_each(|other| add(&mut merged, other));
     merged.endings.sort_by_key(|ending| Reverse(ending.count));
     merged.samples.sort_by_key(|sample| sample.time);
@@ -69,9 +75,32 @@ fn share_causes(merged: &mut Diagnosis, others: &[Diagnosis]) {
         for of in others.iter().filter_map(|other| other.causes.iter().find(|of| of.cause == likely.cause)) {
             likely.confidence = likely.confidence.min(of.confidence);
             likely.score = likely.score.min(of.score);
+            // Numbers of one destination are not those of all.
+            let part = in_part(merged.port);
+            let is_part = likely.verdict.starts_with(&part) || of.verdict.starts_with(&part);
+            if likely.cause == Cause::LocalFirewall && is_part {
+                likely.verdict = part;
+            }
         }
         for line in likely.evidence.iter_mut().chain(&mut likely.against) {
             line.text = format!("{example}: {}", line.text);
+        }
+    }
+}
+
+/// Quotes a rule of this host's firewall only where it is the same for all.
+fn share_rules(merged: &mut Diagnosis, others: &[Diagnosis]) {
+    let rule = |of: &Diagnosis| {
+        let walked = &of.firewall.as_ref()?.walked;
+        Some((walked.answer, walked.findings.first().cloned(), walked.redirects.first().cloned()))
+    };
+    if others.iter().all(|other| rule(other) == rule(merged)) {
+        return;
+    }
+    merged.firewall = None;
+    for likely in &mut merged.causes {
+        for line in likely.evidence.iter_mut().filter(|line| QUOTING.contains(&line.rule)) {
+            line.text = "not one rule for all of them: ask of each destination alone".to_owned();
         }
     }
 }

@@ -253,9 +253,10 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
         let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
         let score = score.min(100);
         let words = cause.words();
+        let verdict = cause.verdict(evidence);
         (score >= NAMED).then(|| LikelyCause {
             cause,
-            verdict: Cause::fill(words.verdict, evidence),
+            verdict,
             confidence: confidence(score, &lines_for, evidence),
             score,
             evidence: lines_for,

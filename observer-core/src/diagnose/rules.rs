@@ -11,12 +11,13 @@ use super::cause::Cause;
 use super::evidence::Evidence;
 use super::grounds::{
     SEVERAL, SOME, after, answer_dropped, answered_by_this_host, answers, at_once, before_banner, between_others,
-    by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, eacces, elsewhere_works, everything_fails,
-    failing_by_ipv6, going, greeted, has_route, ipv6_alone_fails, ipv6_fails_for_several, is_answered, is_like_a_block,
-    is_no_mail_server, is_on_link, list, little_gets_out, local_firewall, log_says, mostly, no_route, no_way_by_ipv6,
-    nothing_answers_one_source, nothing_gets_out, of, of_family, one_source, one_source_works,
-    one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected, resets, resets_like, senders,
-    served_now, silent, some_answers, some_succeed, traced, worked_before,
+    by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, dropped_here, eacces, elsewhere_works,
+    every_answer_dropped, everything_fails, failing_by_ipv6, going, greeted, has_route, ipv6_alone_fails,
+    ipv6_fails_for_several, is_like_a_block, is_no_mail_server, is_on_link, list, little_gets_out, local_firewall,
+    log_says, mostly, no_route, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out, of, of_family,
+    one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected,
+    resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
+    some_succeed, stopped_in_part, traced, worked_before,
 };
 use super::seen::Ending;
 use crate::answer::AnswerKind;
@@ -231,7 +232,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 95,
         source: "kfree_skb, NF_HOOK: this host's kernel dropped or rejected the SYN before it left",
         holds: |e| {
-            let n = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::LocalFirewall))?;
+            let n = e.subject.all_of(dropped_here)?;
             Some(format!("{}: the SYN never left this host", of(n, e)))
         },
     },
@@ -241,28 +242,31 @@ pub(super) const RULES: &[Rule] = &[
         weight: 75,
         source: "EPERM of connect(2): a firewall rule, a BPF program of the service's cgroup (systemd: IPAddressDeny), or of a security module",
         holds: |e| {
-            let n = e.subject.mostly(local_firewall)?;
-            let is_seen = e.subject.mostly(|(_, reason, _)| reason == Some(Reason::LocalFirewall)).is_some();
+            let n = e.subject.all_of(local_firewall)?;
+            let is_seen = e.subject.all_of(dropped_here).is_some();
             (!is_seen).then(|| format!("{}: this host's kernel did not permit it", of(n, e)))
         },
     },
     Rule {
         name: "stopped-by-this-host-at-times",
         cause: Cause::LocalFirewall,
-        weight: 65,
-        source: "as above: a rule with a limit, or for one user",
-        holds: |e| {
-            let n = e.subject.count(local_firewall);
-            let is_all = e.subject.mostly(local_firewall).is_some();
-            (n > 0 && !is_all).then(|| format!("{} never left this host", of(n, e)))
-        },
+        weight: 60,
+        source: "as above: a rule with a limit, for one user, or for one source address",
+        holds: |e| stopped_in_part(e).map(|part| format!("{part}: the SYN never left this host")),
     },
     Rule {
         name: "the-answer-is-dropped-here",
         cause: Cause::LocalFirewall,
         weight: 92,
         source: "kfree_skb, NF_HOOK: this host's kernel dropped the answer to the SYN",
-        holds: answer_dropped,
+        holds: every_answer_dropped,
+    },
+    Rule {
+        name: "some-answers-are-dropped-here",
+        cause: Cause::LocalFirewall,
+        weight: 60,
+        source: "as above: of a part, which says nothing of the rest",
+        holds: some_answers_dropped,
     },
     Rule {
         name: "answered-so-no-firewall-there",
@@ -321,12 +325,7 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::LocalFirewall,
         weight: 40,
         source: "the rules of this host's firewall as they are now, with the verdict that comes first",
-        holds: |e| {
-            let walked = &e.firewall.as_ref()?.walked;
-            let is_stopped =
-                walked.answer == Answer::Stopped && !(is_answered(e) && e.subject.count(local_firewall) == 0);
-            walked.findings.first().filter(|_| is_stopped).map(ToString::to_string)
-        },
+        holds: rule_that_stops,
     },
     Rule {
         name: "a-rule-here-may-stop-it",

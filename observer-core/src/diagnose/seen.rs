@@ -64,6 +64,8 @@ pub struct Seen {
     pub destinations: BTreeMap<IpAddr, Share>,
     /// By local address.
     pub sources: BTreeMap<IpAddr, Share>,
+    /// Failures that this host's own firewall made, by local address.
+    pub stopped: BTreeMap<IpAddr, u64>,
     /// Of IPv4.
     pub v4: Share,
     /// Of IPv6.
@@ -248,6 +250,11 @@ impl Share {
     }
 }
 
+/// Whether this host's own firewall stopped it.
+pub(super) fn is_stopped_here((label, reason, _): Ending) -> bool {
+    label == Label::Blocked && matches!(reason, Some(Reason::LocalFirewall | Reason::PermissionDenied))
+}
+
 /// Whether the destination completed the handshake.
 fn is_answered((label, reason, _): Ending) -> bool {
     label.is_answered(reason)
@@ -303,6 +310,8 @@ impl Seen {
         }
         if let Some(src) = brief.src_ip {
             self.compare_sources(src, label);
+            let stopped = is_stopped_here(ending).then(|| place(&mut self.stopped, src)).flatten();
+            stopped.into_iter().for_each(|count| *count += 1);
         }
         match label {
             Label::Refused => self.refused_after.add(brief.elapsed),
@@ -424,6 +433,12 @@ impl Seen {
             .filter(|(ending, _)| ending.0 != Label::Connected && is_meant(**ending))
             .map(|(_, n)| n)
             .sum()
+    }
+
+    /// [`Self::count`] if it is all failures.
+    pub fn all_of(&self, is_meant: impl Fn(Ending) -> bool) -> Option<u64> {
+        let count = self.count(is_meant);
+        (count > 0 && count == self.all.failed()).then_some(count)
     }
 
     /// [`Self::count`] if it is most failures: nine in ten.

@@ -371,6 +371,11 @@ fn cases() -> Vec<Case> {
         (0..9).for_each(|second| eacces.subject.add(&Entry { evidence: unsure.clone(), ..entry(kind, second) }));
         cases.push(("EACCES", eacces, causes));
     }
+    let mut some_dropped = evidence(&[(4, SILENCE)], works());
+    let facts = Facts { answer_drops: Some(3), ..Facts::default() };
+    (4..9).for_each(|second| some_dropped.subject.add(&Entry { evidence: facts.clone(), ..entry(SILENCE, second) }));
+    let either = vec![Cause::RemoteFirewallDrops, Cause::LocalFirewall];
+    cases.push(("this host drops some of the answers", some_dropped, either));
     let mut both = evidence(&[(9, SILENCE)], works());
     both.dns = vec![Dns::NullMxAmongOthers { domain: "example.net".to_owned() }];
     cases.push(("null MX among others", both, vec![Cause::RemoteFirewallDrops]));

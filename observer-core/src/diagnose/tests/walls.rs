@@ -38,6 +38,11 @@ pub(super) fn stops(is_certain: bool) -> Firewall {
     walked(Walked { answer, findings: vec![found("drop", is_certain)], ..Walked::default() })
 }
 
+/// A rule of this verdict stops it.
+pub(super) fn stops_by(verdict: &str) -> Firewall {
+    walked(Walked { answer: Answer::Stopped, findings: vec![found(verdict, true)], ..Walked::default() })
+}
+
 /// A rule sends it elsewhere, or may.
 pub(super) fn redirects(is_certain: bool) -> Firewall {
     let redirects = vec![found("redirect", is_certain)];
