@@ -659,3 +659,24 @@ fn a_rule_is_quoted_for_several_only_where_it_stopped_them_all() {
     assert_eq!(merged.len(), 1, "{merged:#?}");
     assert_eq!(merged[0].causes[0].verdict, "this host's own firewall stops part of the connections to port 25");
 }
+
+/// A letter blames the other side, and from a host that reaches nobody it has no ground to.
+#[test]
+fn a_host_that_reaches_nobody_writes_no_letter() {
+    let letter = |host: Host| diagnose(&host.about("203.0.113.5"), now()).is_theirs();
+    // The one destination that is silent in silence of its own, while nothing else even leaves.
+    let cut_off = || failing_here(Host::new()).each(&THREE_V6, 3, NO_ROUTE_V6).tried(9, SILENCE);
+    let why = "nothing that was tried from this host got an answer in this period, by IPv4 or by IPv6: look at its own \
+               way out first";
+    assert_eq!(letter(cut_off()), Err(why.to_owned()));
+    assert_eq!(
+        letter(cut_off().tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED })),
+        Err(why.to_owned())
+    );
+    // Whoever answers, and however, shows that something gets out.
+    assert_eq!(letter(cut_off().tried(1, Kind { dst: "198.18.1.1", ..RST })), Ok(()));
+    assert_eq!(letter(cut_off().tried(1, Kind { dst: "2001:db8:d::1", src: "2001:db8:1::10", ..CONNECTED })), Ok(()));
+    assert_eq!(letter(Host::new().tried(9, RST)), Ok(()));
+    // Nothing else was tried.
+    assert_eq!(letter(Host::new().tried(9, SILENCE)), Ok(()));
+}

@@ -431,6 +431,16 @@ fn all_fail_by(e: &Evidence, how: Sign) -> Option<Nothing> {
     })
 }
 
+/// Several destinations were tried, and none answered by any family or port.
+pub(super) fn nobody_is_reached(e: &Evidence) -> bool {
+    let has_answered = |seen: &Seen| seen.followed_all.iter().any(Followed::is_answered);
+    let is_reached = [&e.subject, &e.elsewhere, &e.other_ports].into_iter().any(has_answered);
+    // An ICMP error of the destination's own address is an answer, too.
+    let by_itself = |ending: Ending| ending.2 == Some(Origin::Remote) && Sign::of(ending).is_some();
+    let tried = e.subject.destinations.len() + e.elsewhere.destinations.len();
+    tried >= SEVERAL && !is_reached && e.subject.count(by_itself) == 0
+}
+
 pub(super) fn everything_fails(e: &Evidence) -> bool {
     nothing_works(e).is_some()
 }
@@ -483,10 +493,10 @@ fn two_sources(e: &Evidence, is_meant: impl Fn(&IpAddr) -> bool) -> Option<Strin
 /// A local address that fails here, and to which no other destination answers, where another
 /// address is answered.
 pub(super) fn nothing_answers_one_source(e: &Evidence) -> Option<String> {
-    let is_answered = |(_, share): (&IpAddr, &Share)| share.answered > 0;
-    let is_another = e.subject.sources.iter().any(is_answered) || e.elsewhere.sources.iter().any(is_answered);
     let failing = e.subject.sources.iter().filter(|(_, share)| share.streak >= SOME && share.answered == 0);
     let (source, share) = failing.filter_map(|(source, _)| Some((source, e.elsewhere.sources.get(source)?))).next()?;
+    let mut all = e.subject.sources.iter().chain(&e.elsewhere.sources);
+    let is_another = all.any(|(other, share)| other.is_ipv4() == source.is_ipv4() && share.answered > 0);
     (is_another && share.attempts >= SOME && share.answered == 0).then(|| {
         let attempts = share.attempts;
         format!("from {source} no other destination answers either, in {attempts} attempts that were looked at")

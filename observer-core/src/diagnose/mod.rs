@@ -73,6 +73,9 @@ pub struct Diagnosis {
     /// True if the destination is this host itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_own: bool,
+    /// True if several destinations were tried, and none answered at all.
+    #[serde(skip)]
+    pub reaches_nobody: bool,
     /// What this host's own firewall does with such a connection, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Firewall>,
@@ -203,6 +206,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         causes,
         is_open,
         is_own: evidence.reach() == Reach::Own,
+        reaches_nobody: grounds::nobody_is_reached(evidence),
         firewall: evidence.firewall.clone(),
         probes: evidence.probes.clone(),
         traced: evidence.traced.clone(),
@@ -235,6 +239,11 @@ impl Diagnosis {
         match self.causes.iter().take(shown).find(|likely| likely.cause.is_ours()) {
             Some(ours) if self.is_open => Err(format!("the cause may be at this end: {}", ours.verdict)),
             Some(ours) => Err(format!("the cause is at this end: {}", ours.verdict)),
+            None if self.reaches_nobody => {
+                Err("nothing that was tried from this host got an answer in this period, by \
+                                                IPv4 or by IPv6: look at its own way out first"
+                    .to_owned())
+            }
             None => Ok(()),
         }
     }

@@ -368,11 +368,15 @@ impl Seen {
         }
     }
 
-    /// Adds from where an attempt came; totals do not tell.
+    /// Adds from where an attempt came that left this host; totals do not tell. Who refuses it by
+    /// RST has answered.
     pub(super) fn add_source(&mut self, entry: &Entry) {
+        let ending = (entry.label, entry.reason, entry.origin);
         let src = entry.src.ip.filter(|src| entry.label != Label::Cancelled && !src.is_unspecified());
-        if let Some(share) = src.and_then(|src| place(&mut self.sources, src.to_canonical())) {
-            share.add((entry.label, entry.reason, entry.origin));
+        let Some((src, sign)) = src.zip(Sign::of(ending)) else { return };
+        if let Some(share) = place(&mut self.sources, src.to_canonical()) {
+            share.add(ending);
+            share.answered += u64::from(sign == Sign::Refused);
         }
     }
 
