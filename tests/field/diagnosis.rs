@@ -190,6 +190,14 @@ fn stopped_in_part(destination: &str) -> Evidence {
     Evidence { firewall: Some(walls::stops(true)), ..host.about(destination) }
 }
 
+/// Nine attempts to an address of this host itself, while others answer.
+fn at_home(kind: Kind) -> Evidence {
+    Host::new()
+        .each(&THREE, 5, CONNECTED)
+        .tried(9, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..kind })
+        .about("127.0.0.9")
+}
+
 macro_rules! cases {
     ($($name:ident, $kind:literal, $truth:expr => $said:expr, $word:ident, $build:expr;)*) => {
         pub(super) fn cases() -> Vec<Case> {
@@ -234,9 +242,15 @@ cases! {
             .each(&THREE_V6, 3, NO_ROUTE_V6)
             .about("2001:db8:a::1");
     the_own_server_does_not_listen_while_others_answer, "local traffic",
-        [Cause::ServerDown] => [Cause::ServerDown, Cause::RemoteFirewallRejects], Possible,
+        [Cause::ServerDown] => [Cause::ServerDown, Cause::LocalFirewall], Possible,
         || Host::new().each(&THREE, 5, CONNECTED).tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..RST })
             .about("127.0.0.1");
+    the_own_firewall_rejects_on_loopback, "local traffic",
+        [Cause::LocalFirewall] => [Cause::LocalFirewall], Certain,
+        || at_home(failed(Label::Refused, Reason::IcmpPortUnreachable, Origin::Remote));
+    the_own_firewall_drops_on_loopback, "local traffic",
+        [Cause::LocalFirewall] => [Cause::LocalFirewall, Cause::NotServed], Possible,
+        || at_home(SILENCE);
     port_25_is_blocked_and_submission_works, "blocked on the way out",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Certain,
         || {
@@ -679,4 +693,44 @@ fn a_host_that_reaches_nobody_writes_no_letter() {
     assert_eq!(letter(Host::new().tried(9, RST)), Ok(()));
     // Nothing else was tried.
     assert_eq!(letter(Host::new().tried(9, SILENCE)), Ok(()));
+}
+
+/// Whatever fails at an address of this host itself, nobody else is blamed or asked.
+#[test]
+fn what_fails_at_home_is_nobody_elses() {
+    let closed = failed(Label::Closed, Reason::BeforeBanner, Origin::Remote);
+    let forged = failed(Label::Refused, Reason::Rst, Origin::SuspectedMiddlebox);
+    let no_way = failed(Label::Unreachable, Reason::IcmpNetUnreachable, Origin::Network);
+    let stalled = failed(Label::Timeout, Reason::Stalled, Origin::None);
+    let mut all: Vec<Evidence> =
+        [RST, SILENCE, PROHIBITED, closed, forged, no_way, stalled, super::OWN_FIREWALL].map(at_home).into();
+    let in_turn = Kind { dst: "127.0.0.9", src: "127.0.0.1", ..CONNECTED };
+    let host = (0..8).fold(Host::new(), |host, _| {
+        host.tried(1, in_turn).tried(2, Kind { src: "127.0.0.1", dst: "127.0.0.9", ..RST })
+    });
+    all.push(host.about("127.0.0.9"));
+    let reset = Kind { label: RST.label, reason: RST.reason, origin: RST.origin, ..in_turn };
+    let mixed = Host::new().tried(3, in_turn).tried(5, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..PROHIBITED });
+    all.push(mixed.tried(5, reset).about("127.0.0.9"));
+    all.push(Host::new().tried(9, in_turn).tried(9, reset).about("127.0.0.9"));
+    let foreign = ["there", "postmaster", "--evidence", "another network", "traceroute", "provider", "the destination"];
+    for evidence in &all {
+        let diagnosis = diagnose(evidence, now());
+        for likely in &diagnosis.causes {
+            let texts = [&likely.verdict, &likely.next_step, &likely.by_hand, &likely.surer];
+            let lines = likely.evidence.iter().chain(&likely.against).map(|line| &line.text);
+            for text in texts.into_iter().chain(lines) {
+                let found = foreign.iter().find(|words| text.contains(**words));
+                assert!(found.is_none(), "{:?}: {found:?} in: {text}", likely.cause);
+            }
+        }
+    }
+    let every: Vec<Evidence> = cases().iter().map(|case| (case.build)()).collect();
+    for rule in crate::diagnose::home::RULES {
+        assert!(all.iter().any(|evidence| (rule.holds)(evidence).is_some()), "{} holds nowhere", rule.name);
+        assert!(every.iter().any(|evidence| (rule.holds)(evidence).is_none()), "{} holds everywhere", rule.name);
+    }
+    // Not put together with others of the same cause.
+    let host = Host::new().tried(9, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..super::OWN_FIREWALL });
+    assert_eq!(host.tried(9, super::OWN_FIREWALL).judged(None).len(), 2);
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Evidence;
 use super::grounds::stopped_in_part;
+use super::home;
 use super::seen::Share;
 
 /// The verdict of a firewall of this host that stops some of what fails.
@@ -147,7 +148,7 @@ impl Cause {
         )
     }
 
-    pub(super) const fn words(self) -> Words {
+    const fn words(self) -> Words {
         match self {
             Self::ServerDown => Words {
                 verdict: "the mail server there is down, or nothing listens on port {port}",
@@ -303,12 +304,18 @@ impl Cause {
         }
     }
 
+    /// What a person reads about the cause of this evidence.
+    pub(super) fn words_of(self, evidence: &Evidence) -> Words {
+        let at_home = home::is_home(evidence).then(|| home::words(self)).flatten();
+        at_home.unwrap_or_else(|| self.words())
+    }
+
     /// The verdict, of a part where it is of a part.
     pub(super) fn verdict(self, evidence: &Evidence) -> String {
         let part = stopped_in_part(evidence).filter(|_| self == Self::LocalFirewall);
         match part {
             Some(part) => format!("{}: {part}", in_part(evidence.port)),
-            None => Self::fill(self.words().verdict, evidence),
+            None => Self::fill(self.words_of(evidence).verdict, evidence),
         }
     }
 

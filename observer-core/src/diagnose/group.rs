@@ -38,11 +38,12 @@ pub fn together(diagnoses: Vec<Diagnosis>, asked: Option<&str>) -> Vec<Diagnosis
     merged
 }
 
-/// What a diagnosis comes to: the causes that cannot be told apart, or the first.
-fn finding(diagnosis: &Diagnosis) -> (Vec<Cause>, bool) {
+/// What a diagnosis comes to: the causes that cannot be told apart, or the first, and whether
+/// they are those of this host's own address.
+fn finding(diagnosis: &Diagnosis) -> (Vec<Cause>, bool, bool) {
     let shown = if diagnosis.is_open { 2 } else { 1 };
     let causes = diagnosis.causes.iter().take(shown).map(|likely| likely.cause).collect();
-    (causes, diagnosis.attempts.failed() == 0 && diagnosis.causes.is_empty())
+    (causes, diagnosis.is_own, diagnosis.attempts.failed() == 0 && diagnosis.causes.is_empty())
 }
 
 /// The numbers are sums. Lines of evidence are those of the destination that fails most,

@@ -7,6 +7,7 @@ mod cause;
 mod evidence;
 mod grounds;
 mod group;
+mod home;
 mod mail;
 mod rules;
 mod seen;
@@ -251,7 +252,10 @@ impl Diagnosis {
 
 fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     let mut lines: BTreeMap<Cause, (Vec<Line>, Vec<Line>)> = BTreeMap::new();
-    for rule in RULES {
+    let is_home = home::is_home(evidence);
+    let of_others = RULES.iter().filter(|rule| !is_home || home::is_at_home(rule.cause));
+    let of_home = home::RULES.iter().filter(|_| is_home);
+    for rule in of_others.chain(of_home) {
         if let Some(text) = (rule.holds)(evidence) {
             let (evidence, against) = lines.entry(rule.cause).or_default();
             let side = if rule.weight > 0 { evidence } else { against };
@@ -261,7 +265,7 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     let finding = |(cause, (lines_for, against)): (Cause, (Vec<Line>, Vec<Line>))| {
         let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
         let score = score.min(100);
-        let words = cause.words();
+        let words = cause.words_of(evidence);
         let verdict = cause.verdict(evidence);
         (score >= NAMED).then(|| LikelyCause {
             cause,
@@ -279,13 +283,11 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
 }
 
 fn next_step(cause: Cause, evidence: &Evidence) -> String {
-    if evidence.reach() == Reach::Own && matches!(cause, Cause::ServerDown | Cause::NotServed) {
-        let port = evidence.port;
-        return format!(
-            "this is this host's own address: see whether its mail server runs and listens there (ss -ltnp 'sport = :{port}')"
-        );
+    let next_step = || Cause::fill(cause.words_of(evidence).next_step, evidence);
+    if home::is_home(evidence) && home::words(cause).is_some() {
+        return next_step();
     }
-    evidence.mail.advice(cause).unwrap_or_else(|| Cause::fill(cause.words().next_step, evidence))
+    evidence.mail.advice(cause).unwrap_or_else(next_step)
 }
 
 /// Attempts that failed, and answers that said no.
