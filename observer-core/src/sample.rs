@@ -237,6 +237,7 @@ fn scope_change(kind: Change, scope: Scope, from: Vec<Scope>) -> ScopeChange {
         failures: 39,
         destinations: 4,
         label: Some(Label::Refused),
+        origin: None,
         elsewhere_attempts: 200,
         elsewhere_successes: 198,
     };
@@ -265,6 +266,9 @@ pub fn alerts() -> Vec<Alert> {
     changes.push(scope_change(Change::Ended, prefix(), Vec::new()));
     let stopped = scope_change(Change::Ended, prefix(), Vec::new());
     changes.push(ScopeChange { cause: Some(EndCause::ObserverStopped), ..stopped });
+    let mut here = scope_change(Change::Began, Scope::Everything { port }, Vec::new());
+    (here.verdict.numbers.label, here.verdict.numbers.origin) = (Some(Label::Blocked), Some(Origin::Local));
+    changes.push(here);
     Alert::of_changes(changes, &host())
 }
 

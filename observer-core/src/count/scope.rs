@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use self::reach::{Reach, sentences};
 pub use self::tracker::{Change, EndCause, MAX_ACTIVE, OpenScope, ScopeChange, ScopeTracker};
 use self::view::View;
-use crate::label::Label;
+use crate::label::{Label, Origin};
 use crate::steady::Now;
 use crate::tally::{Family, Tallies, Window};
 
@@ -55,7 +55,7 @@ const STAY: Thresholds = Thresholds { failing: 0.7, elsewhere: 0.3, any_failure_
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "kebab-case")]
 pub enum Scope {
-    /// Every destination: this host's provider or a firewall blocks the port.
+    /// Every destination: this host itself, its provider or a firewall blocks the port.
     Everything {
         /// Destination port.
         port: u16,
@@ -198,6 +198,9 @@ pub struct Numbers {
     /// The most frequent failure within the scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
+    /// [`Scope::Everything`]: [`Origin::Local`] where this host itself gave most of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Attempts in what the scope is compared with: other destinations, the
     /// other family, other source addresses.
     pub elsewhere_attempts: u64,

@@ -86,6 +86,7 @@ pub fn append_alert(alert: &Alert, out: &mut Vec<u8>) -> serde_json::Result<()> 
         attributes.number("observer.failures", Some(numbers.failures))?;
         attributes.number("observer.destinations", Some(numbers.destinations))?;
         attributes.text("observer.label", numbers.label.map(Label::as_str))?;
+        attributes.text("observer.origin", numbers.origin.map(Origin::as_str))?;
         attributes.number("observer.elsewhere_attempts", Some(numbers.elsewhere_attempts))?;
         attributes.number("observer.elsewhere_successes", Some(numbers.elsewhere_successes))
     })

@@ -85,6 +85,7 @@ pub fn append_alert(alert: &Alert, enterprise: u32, out: &mut Vec<u8>) {
     parameter("failures", numbers.failures, out);
     parameter("destinations", numbers.destinations, out);
     optional("label", numbers.label.map(crate::label::Label::as_str), out);
+    optional("origin", numbers.origin.map(Origin::as_str), out);
     parameter("elsewhere_attempts", numbers.elsewhere_attempts, out);
     parameter("elsewhere_successes", numbers.elsewhere_successes, out);
     let _ = writeln!(out, "] {}", sanitize(&alert.text));

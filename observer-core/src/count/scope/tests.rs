@@ -74,6 +74,39 @@ fn everything() {
 }
 
 #[test]
+fn what_this_host_itself_stops_is_not_blamed_on_others() {
+    const NO_ROUTE: Outcome = (Label::Unreachable, Some(Reason::NoRoute));
+    const BY_A_ROUTER: Outcome = (Label::Unreachable, Some(Reason::IcmpNetUnreachable));
+    const FILTERED: Outcome = (Label::Blocked, Some(Reason::LocalFirewall));
+    let all = |outcomes: &[(Outcome, u64, i64)]| {
+        let mut host = Host::default();
+        for &(outcome, count, at) in outcomes {
+            (0..3).for_each(|net| _ = host.add("192.0.2.10", &format!("203.0.{net}.1"), outcome, count, at));
+        }
+        host.lines().concat()
+    };
+    assert_eq!(
+        all(&[(NO_ROUTE, 13, 0)]),
+        "Fails for every destination on port 25, 3 in all: this host itself stops it: \
+         39 of 39 attempts failed in the last ten minutes, mostly unreachable"
+    );
+    for (outcomes, is_own) in [
+        (&[(FILTERED, 5, 0)][..], true),
+        (&[(FILTERED, 5, 0), (TIMED_OUT, 4, 0)], true),
+        (&[(FILTERED, 4, 0), (TIMED_OUT, 5, 0)], false),
+        (&[(BY_A_ROUTER, 5, 0)], false),
+        (&[(NO_ROUTE, 5, 0), (BY_A_ROUTER, 4, 0)], true),
+        (&[(NO_ROUTE, 4, 0), (BY_A_ROUTER, 5, 0)], false),
+        // What it was before the window is no evidence of what it is now.
+        (&[(NO_ROUTE, 90, -7_200), (BY_A_ROUTER, 5, 0)], false),
+    ] {
+        let line = all(outcomes);
+        assert_eq!(line.contains("this host itself stops it"), is_own, "{line}");
+        assert_eq!(line.contains("the provider or a firewall may block it"), !is_own, "{line}");
+    }
+}
+
+#[test]
 fn one_busy_destination_is_not_everything() {
     let mut host = Host::default();
     host.healthy().to("203.0.113.1", REFUSED, 5_000);

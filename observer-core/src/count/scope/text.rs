@@ -4,6 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{BEGIN, Change, EndCause, Numbers, Scope, ScopeChange, Verdict};
+use crate::label::Origin;
 use crate::tally::Window;
 
 impl Display for Scope {
@@ -47,7 +48,9 @@ pub(super) fn sentence(f: &mut Formatter<'_>, scope: &Scope, numbers: &[&Numbers
     let destinations = numbers.first().map_or(0, |first| first.destinations);
     match scope {
         Scope::Everything { .. } => {
-            write!(f, "Fails for {scope}, {destinations} in all: the provider or a firewall may block it: ")?;
+            let is_own = numbers.first().is_some_and(|first| first.origin == Some(Origin::Local));
+            let who = if is_own { "this host itself stops it" } else { "the provider or a firewall may block it" };
+            write!(f, "Fails for {scope}, {destinations} in all: {who}: ")?;
             failed(f, numbers)
         }
         Scope::OnlyIpv4 { .. } | Scope::OnlyIpv6 { .. } => {

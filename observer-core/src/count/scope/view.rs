@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{BEGIN, MIN_ATTEMPTS, MIN_DESTINATIONS, MIN_HOSTS, Numbers, Scope, Thresholds, Verdict, rate};
-use crate::label::Label;
+use crate::label::{Label, Origin, Reason};
 use crate::steady::Now;
 use crate::tally::{Family, Key, Source, Tallies, Tick, Window, WindowCounts};
 
@@ -63,6 +63,11 @@ impl Counts {
     fn is_working(self, than: Thresholds) -> bool {
         self.attempts() >= MIN_ATTEMPTS && self.share() <= than.elsewhere
     }
+}
+
+/// True for reasons of `unreachable` that are this host's own finding.
+fn is_given_here(reason: Option<Reason>) -> bool {
+    matches!(reason, Some(Reason::NoRoute | Reason::RouteProhibited | Reason::NoNeighbour))
 }
 
 fn share(part: u64, of: u64) -> f64 {
@@ -196,8 +201,28 @@ impl<'a> View<'a> {
 
     fn everything(&self, port: u16, than: Thresholds) -> Option<Verdict> {
         let group = self.group(port, |_| true);
-        let numbers = self.numbers(group.counts, group.destinations, Counts::default());
-        group.is_failing_widely(than).then_some(Verdict { scope: Scope::Everything { port }, numbers })
+        if !group.is_failing_widely(than) {
+            return None;
+        }
+        let origin = self.is_stopped_here(port, group.counts).then_some(Origin::Local);
+        let numbers = Numbers { origin, ..self.numbers(group.counts, group.destinations, Counts::default()) };
+        Some(Verdict { scope: Scope::Everything { port }, numbers })
+    }
+
+    /// True if this host itself gave most of the most frequent failures. Windows tell no reasons:
+    /// those of all time that others gave must be too few to be half of these.
+    fn is_stopped_here(&self, port: u16, counts: Counts) -> bool {
+        match counts.dominant() {
+            Some(Label::Blocked) => true,
+            Some(label @ Label::Unreachable) => {
+                let of_port = self.ports.get(&port).into_iter().flat_map(|(destinations, _)| destinations.keys());
+                let tallies = of_port.filter_map(|&ip| self.tallies.destination((ip, port)));
+                let outcomes = tallies.flat_map(|tally| tally.outcomes());
+                let by_others = outcomes.filter(|((of, reason), _)| *of == label && !is_given_here(*reason));
+                2 * by_others.map(|(_, count)| count).sum::<u64>() < counts.0[label as usize]
+            }
+            _ => false,
+        }
     }
 
     fn family(&self, family: Family, port: u16, than: Thresholds) -> Option<Verdict> {
@@ -264,6 +289,7 @@ impl<'a> View<'a> {
             failures: counts.failures(),
             destinations,
             label: counts.dominant(),
+            origin: None,
             elsewhere_attempts: elsewhere.attempts(),
             elsewhere_successes: elsewhere.successes(),
         }
