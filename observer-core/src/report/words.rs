@@ -178,6 +178,9 @@ pub(super) fn summary(report: &Report) -> String {
         share(of.failures, of.attempts),
     );
     let Some(local) = report.local else { return all };
+    if local.attempts == of.attempts {
+        return format!("{all}. All of them are to this host itself");
+    }
     let (attempts, failures) = (of.attempts.saturating_sub(local.attempts), of.failures.saturating_sub(local.failures));
     format!(
         "{all}. {} of them are to this host itself, {} of which failed; without these, {failures} of {attempts} failed ({})",

@@ -267,3 +267,14 @@ fn attempts_to_this_host_itself_are_shown_apart() {
     assert_eq!(report.sources.len(), 1, "{:?}", report.sources);
     assert_eq!(report.scopes[0].verdict.scope.as_str(), "everything", "{:?}", report.scopes);
 }
+
+#[test]
+fn where_all_are_to_this_host_itself_nothing_is_left_to_tell() {
+    let attempts: Vec<_> = (0..10)
+        .map(|second| (sample::seen(second, "127.0.0.1", "127.0.0.1", (Label::Connected, None), 1), "php"))
+        .collect();
+    assert_eq!(
+        words::summary(&sample::build(sample::frame(), &attempts)),
+        "10 attempts to 1 destinations: 0 failed (0.0%), 10 went well. All of them are to this host itself"
+    );
+}
