@@ -88,6 +88,9 @@ pub enum Source {
     History {
         /// Its path.
         path: PathBuf,
+        /// What it holds, in whole minutes; absent where it holds nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holds: Option<Period>,
     },
     /// The kernel, for the time of the report.
     Live,

@@ -22,7 +22,7 @@ pub(crate) fn frame() -> Frame {
 }
 
 pub(crate) fn about() -> About {
-    let source = Source::History { path: "/var/lib/observer/history.sqlite".into() };
+    let source = Source::History { path: "/var/lib/observer/history.sqlite".into(), holds: None };
     About { generated: since() + SignedDuration::from_hours(1), host: "mx1".to_owned(), source }
 }
 

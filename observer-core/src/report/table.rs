@@ -49,6 +49,7 @@ impl Page<'_> {
             format!("observer report for {}: {}", sanitize(&report.host), words::period(report.period, self.tz)),
             words::source(&report.source),
         ];
+        lines.extend(words::holds(report, self.tz));
         lines.extend(words::selection(&report.selection).map(|of| format!("only {of}")));
         lines.push(words::summary(report));
         let of = &report.overview;

@@ -79,9 +79,15 @@ pub(super) fn period(period: Period, tz: &TimeZone) -> String {
 /// `from /var/lib/observer/history.sqlite`, `captured live`.
 pub(super) fn source(source: &Source) -> String {
     match source {
-        Source::History { path } => format!("from {}", sanitize(&path.to_string_lossy())),
+        Source::History { path, .. } => format!("from {}", sanitize(&path.to_string_lossy())),
         Source::Live => "captured live".to_owned(),
     }
+}
+
+/// `history holds 2026-11-23 16:59 to 17:00 UTC`, where that begins later than the period.
+pub(super) fn holds(report: &Report, tz: &TimeZone) -> Option<String> {
+    let Source::History { holds: Some(holds), .. } = &report.source else { return None };
+    (holds.since > report.period.since).then(|| format!("history holds {}", period(*holds, tz)))
 }
 
 /// What was selected; `None` for everything.

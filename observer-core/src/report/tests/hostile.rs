@@ -12,7 +12,7 @@ use crate::sanitize::is_visible;
 fn named(name: &str) -> Report {
     let mut builder = crate::report::Builder::new(sample::frame());
     sample::attempts().iter().take(20).for_each(|(seen, _)| _ = builder.add(seen, Some(name)));
-    let source = Source::History { path: format!("/tmp/{name}").into() };
+    let source = Source::History { path: format!("/tmp/{name}").into(), holds: None };
     builder.finish(About { host: name.to_owned(), source, ..sample::about() }, sample::account(20))
 }
 

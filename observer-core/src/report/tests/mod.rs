@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::{Account, Builder, Frame, Report, Selection, json, sample, table, words};
+use super::{Account, Builder, Frame, Period, Report, Selection, Source, html, json, sample, table, words};
 use crate::label::{Label, Reason};
 use crate::ledger::{Ledger, Outcome};
 use crate::tally::Seen;
@@ -277,4 +277,27 @@ fn where_all_are_to_this_host_itself_nothing_is_left_to_tell() {
         words::summary(&sample::build(sample::frame(), &attempts)),
         "10 attempts to 1 destinations: 0 failed (0.0%), 10 went well. All of them are to this host itself"
     );
+}
+
+#[test]
+fn history_that_begins_within_the_period_is_said_so() {
+    let minute = |minutes| sample::since() + SignedDuration::from_mins(minutes);
+    let of = |since, until| {
+        let mut report = sample::report();
+        let Source::History { holds, .. } = &mut report.source else { panic!("{:?}", report.source) };
+        *holds = Some(Period { since: minute(since), until: minute(until) });
+        report
+    };
+    let later = of(59, 60);
+    let text = table::render(&later, 80, &TimeZone::UTC);
+    assert!(text.contains("\nhistory holds 2026-11-23 16:59 to 17:00 UTC\n"), "{text}");
+    let page = html::render(&later, &TimeZone::UTC).unwrap();
+    assert!(page.contains("; history holds 2026-11-23 16:59 to 17:00 UTC;"));
+    let json = serde_json::to_value(&later).unwrap();
+    let holds = serde_json::json!({ "since": "2026-11-23T16:59:00Z", "until": "2026-11-23T17:00:00Z" });
+    assert_eq!(json["source"]["holds"], holds);
+    assert_eq!(crate::sample::against_schema("observer.report.v1", &json), Vec::<String>::new());
+    // One that covers the whole period needs no word.
+    assert!(!table::render(&of(0, 60), 80, &TimeZone::UTC).contains("history holds"));
+    assert!(!html::render(&of(-60, 60), &TimeZone::UTC).unwrap().contains("history holds"));
 }

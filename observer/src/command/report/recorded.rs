@@ -42,7 +42,7 @@ pub(super) fn report(args: &ReportArgs, now: &ZonedDateTime) -> Result<Report, F
         say(&nothing(args, held, &path));
     }
     let (builder, account) = recorded.finish();
-    let about = About { generated: now.timestamp(), host: host_name()?, source: Source::History { path } };
+    let about = About { generated: now.timestamp(), host: host_name()?, source: Source::History { path, holds: held } };
     Ok(builder.finish(about, account))
 }
 
