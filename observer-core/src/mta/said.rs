@@ -14,7 +14,7 @@ pub enum Said {
     TimedOut,
     /// Network is unreachable.
     NetworkUnreachable,
-    /// No route to host.
+    /// No route to host, or one that leads nowhere.
     NoRoute,
     /// This host did not let it out, or had no address, port or memory for it.
     NotPermitted,
@@ -55,7 +55,8 @@ const ERRNOS: [(&str, Said); 27] = [
     ("Address in use", Said::NotPermitted),
     ("Address family not supported by protocol", Said::NotPermitted),
     ("Address family not supported", Said::NotPermitted),
-    ("Invalid argument", Said::NotPermitted),
+    // A blackhole route answers so.
+    ("Invalid argument", Said::NoRoute),
     ("No buffer space available", Said::NotPermitted),
     ("Cannot allocate memory", Said::NotPermitted),
     ("Out of memory", Said::NotPermitted),

@@ -693,6 +693,13 @@ fn kumomta_names_the_hosts_that_failed_in_its_words() {
     assert_eq!((nobody.said, nobody.relay.clone()), (Said::TlsFailed, None));
 }
 
+/// connect() fails so where a blackhole route leads to the destination.
+#[test]
+fn an_invalid_argument_is_no_permission() {
+    let line = "Nov 26 16:07:01 mx1 postfix/smtp[7]: connect to mx.example.net[203.0.113.5]:25: Invalid argument";
+    assert_eq!(read(Kind::Postfix, line).map(|line| line.said), Some(Said::NoRoute));
+}
+
 const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
 
 #[test]
