@@ -224,7 +224,8 @@ impl Look<'_> {
     }
 
     fn secret(&mut self, section: &str, key: &str, file: &Path) {
-        let is_open = file.metadata().is_ok_and(|file| file.permissions().mode() & 0o007 != 0);
+        // Of anything else it is said that it is no file.
+        let is_open = file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o007 != 0);
         if is_open {
             let file = file.display();
             self.remark(section, key, &format!("\"{file}\" can be read by everyone: chmod o= {file}"));

@@ -140,6 +140,21 @@ fn what_a_configuration_names_is_opened() {
 }
 
 #[test]
+fn only_of_a_file_it_is_said_how_to_close_it() {
+    let place = Place::new();
+    let mta =
+        |key: &str| place.found(&format!("[mta]\nkind = 'postfix'\nlog = 'DIR/text'\ndomain_key_file = '{key}'\n"));
+    place.keep("text", "");
+    place.keep("key", "0123456789abcdef0123456789abcdef");
+    fs::set_permissions(place.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(mta("DIR/key").contains("chmod o= DIR/key"), "{}", mta("DIR/key"));
+    for no_file in ["/dev/null", "DIR/conf"] {
+        let found = mta(no_file);
+        assert!(found.starts_with("refused: ") && !found.contains("chmod"), "{found}");
+    }
+}
+
+#[test]
 fn who_may_not_is_named() {
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var_os("CI").is_none(), "needs root to become somebody else");
