@@ -27,7 +27,7 @@ use crate::history::make_directory;
 use crate::sink::target::Target;
 
 /// What root keeps: to write to files of other users, and to give its sockets to a group.
-const OF_ROOT: [Capability; 2] = [Capability::CAP_CHOWN, Capability::CAP_DAC_OVERRIDE];
+pub(super) const OF_ROOT: [Capability; 2] = [Capability::CAP_CHOWN, Capability::CAP_DAC_OVERRIDE];
 
 /// The rights that are left.
 pub(super) struct Confinement {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, accessat, statfs};
 
 use super::user;
 
@@ -23,10 +23,34 @@ pub(super) enum Made {
 pub(super) fn directory(directory: &Path, made: Made) -> Result<(), String> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     match fs::metadata(directory) {
-        Ok(found) if found.is_dir() => allowed(directory, Access::WRITE_OK | Access::EXEC_OK, "write to the directory"),
+        Ok(found) if found.is_dir() => {
+            allowed(directory, Access::WRITE_OK | Access::EXEC_OK, "write to the directory")?;
+            holds_files(directory)
+        }
         Ok(_) => Err(format!("{} is not a directory: name a path in one", directory.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => missing(directory, made),
         Err(error) => Err(unreachable(directory, &error)),
+    }
+}
+
+/// Why no file can be made here: root may write to these, and the kernel alone makes files in them.
+fn holds_files(directory: &Path) -> Result<(), String> {
+    const NONE: [libc::c_long; 9] = [
+        libc::PROC_SUPER_MAGIC,
+        libc::SYSFS_MAGIC,
+        libc::CGROUP_SUPER_MAGIC,
+        libc::CGROUP2_SUPER_MAGIC,
+        libc::DEBUGFS_MAGIC,
+        libc::TRACEFS_MAGIC,
+        libc::SECURITYFS_MAGIC,
+        libc::BPF_FS_MAGIC,
+        libc::DEVPTS_SUPER_MAGIC,
+    ];
+    match statfs(directory) {
+        Ok(of) if NONE.contains(&of.f_type) => {
+            Err(format!("{} is the kernel's and holds no files of others: name another path", directory.display()))
+        }
+        _ => Ok(()),
     }
 }
 

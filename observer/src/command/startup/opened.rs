@@ -115,6 +115,9 @@ impl Look<'_> {
                                 "{address} is in use by another process: end it (ss -ltnp names it), or name another port"
                             )
                         }
+                        io::ErrorKind::PermissionDenied => format!(
+                            "{address}: observer gives up the capability that this port takes: name a port from 1024 on"
+                        ),
                         _ => format!("{address}: {error}: name another address of this host"),
                     };
                     self.refusal("metrics", "listen", bound.map(drop).map_err(text));

@@ -154,6 +154,35 @@ fn only_of_a_file_it_is_said_how_to_close_it() {
     }
 }
 
+/// Even root makes no file in these.
+#[test]
+fn what_holds_no_files_is_no_place_for_them() {
+    let place = Place::new();
+    for (kind, text) in [
+        ("refused", "[history]\npath = '/proc/h.sqlite'\n"),
+        ("refused", "[history]\npath = '/proc/observer/h.sqlite'\n"),
+        ("refused", "[spool]\ndirectory = '/proc/observer'\n[sink.a]\ntype = 'syslog'\n"),
+        ("refused", "[spool]\ndirectory = '/sys/kernel'\n[sink.a]\ntype = 'syslog'\n"),
+        ("refused", "[metrics]\nlisten = 'unix:/proc/m'\n"),
+        ("broken", "[socket]\npath = '/sys/s'\ngroup = '0'\n"),
+        ("broken", "[sink.a]\ntype = 'file'\npath = '/proc/events'\n"),
+    ] {
+        let found = place.found(text);
+        assert!(found.starts_with(&format!("{kind}: ")), "{text}\n{found}");
+    }
+}
+
+/// `observer run` has given up the capability by the time it listens.
+#[test]
+fn a_low_port_is_refused_where_it_takes_a_capability() {
+    const PORT: u32 = 7;
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let first_free: u32 = first_free.trim().parse().unwrap();
+    let found = Place::new().found(&format!("[metrics]\nlisten = '127.0.0.1:{PORT}'\n"));
+    let is_refused = found.starts_with("refused: ") && found.contains("name a port from 1024 on");
+    assert_eq!(is_refused, PORT < first_free, "{found}");
+}
+
 #[test]
 fn who_may_not_is_named() {
     if !rustix::process::geteuid().is_root() {

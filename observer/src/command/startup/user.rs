@@ -7,6 +7,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::super::Failure;
+use super::super::confinement::OF_ROOT;
 use crate::config::GROUP;
 
 /// The packaged service's user, who has the name of its group.
@@ -65,14 +66,19 @@ pub(in crate::command) fn as_user<T: Send>(user: Option<&User>, work: impl FnOnc
             if let Some(user) = user.filter(|user| user.uid != rustix::process::geteuid().as_raw()) {
                 user.adopt().map_err(|error| Failure::new(&format!("cannot become the user {}", user.name), error))?;
             }
-            if !rustix::process::geteuid().is_root() {
-                // Of this thread alone, as capabilities are.
-                let _ = caps::set(None, CapSet::Effective, &CapsHashSet::new());
-            }
+            let kept = if rustix::process::geteuid().is_root() { kept_by_root() } else { CapsHashSet::new() };
+            // Of this thread alone, as capabilities are.
+            let _ = caps::set(None, CapSet::Effective, &kept);
             Ok(work())
         });
         thread.join().unwrap_or_else(|_| Err(Failure::new("bug in observer, please report it", "the check crashed")))
     })
+}
+
+/// What [`Confinement`](super::super::confinement::Confinement) leaves to root.
+fn kept_by_root() -> CapsHashSet {
+    let permitted = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    OF_ROOT.into_iter().filter(|capability| permitted.contains(capability)).collect()
 }
 
 /// The name of the user whose rights this thread has, for a person to read.
