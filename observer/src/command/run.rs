@@ -117,7 +117,7 @@ impl<'a> Daemon<'a> {
         let alerts = Alerts::listed(&config)?;
         let readers = readers(&config, live);
         let metrics = metrics(&config)?;
-        let status = purpose(&config, live);
+        let status = purpose(&config, &live.scope(&config.ports));
         say(&format!("confined: {confinement}"));
         say(&format!("{status}; SIGTERM or Ctrl-C ends"));
         Ok(Self {
@@ -270,7 +270,7 @@ fn limits(
 }
 
 /// `recording outbound TCP connections to port 25, 10 hooks attached, in PATH, to 2 sinks`.
-fn purpose(config: &Config, live: &Live) -> String {
+fn purpose(config: &Config, scope: &str) -> String {
     let history = config.history.as_ref().map(|history| format!(", in {}", history.path.display()));
     let sinks = match config.sinks.len() {
         0 => String::new(),
@@ -278,24 +278,26 @@ fn purpose(config: &Config, live: &Live) -> String {
         count => format!(", to {count} sinks"),
     };
     let log = config.mta.as_ref().map(|mta| format!(", with {}", mta_log::named(mta.kind, &mta.log)));
-    let scope = live.scope(&config.ports);
     let (history, log) = (history.unwrap_or_default(), log.unwrap_or_default());
-    format!("recording outbound TCP connections {scope}{history}{sinks}{log}")
+    let (verb, rest) = if config.history.is_none() && config.sinks.is_empty() {
+        ("watching", ", recording nothing")
+    } else {
+        ("recording", "")
+    };
+    format!("{verb} outbound TCP connections {scope}{history}{sinks}{log}{rest}")
 }
 
 /// Recording is worth more than being read: without a socket it goes on.
 fn readers(config: &Config, live: &Live) -> Option<Readers> {
     let socket = config.socket.as_ref()?;
-    let (listening, remark) = match Socket::listen(&socket.path, &socket.group) {
-        Ok(listening) => listening,
+    let listening = match Socket::listen(&socket.path, &socket.group) {
+        // Of a missing group the look before the start has told.
+        Ok((listening, _)) => listening,
         Err(error) => {
             say(&format!("cannot listen on {}: {error}; readers cannot connect", socket.path.display()));
             return None;
         }
     };
-    if let Some(remark) = remark {
-        say(&remark);
-    }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let hello = Hello {
         version,
@@ -317,10 +319,8 @@ fn metrics(config: &Config) -> Result<Option<MetricsServer>, Failure> {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => path.display().to_string(),
     };
-    let (server, remark) = served.map_err(|error| Failure::new(&format!("cannot serve metrics at {place}"), error))?;
-    if let Some(remark) = remark {
-        say(&remark);
-    }
+    // Of a missing group the look before the start has told.
+    let (server, _) = served.map_err(|error| Failure::new(&format!("cannot serve metrics at {place}"), error))?;
     Ok(Some(server))
 }
 
@@ -395,4 +395,23 @@ impl Consumer for Daemon<'_> {
 fn status(ports: &[u16], account: &Account) -> String {
     let lost = account.lost + account.events_lost;
     format!("watching {}: {} attempts, {} in flight, {lost} lost", list(ports), account.attempts, account.in_flight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, parse};
+
+    #[test]
+    fn it_says_what_it_is_for() {
+        let of = |text: &str| {
+            let config = parse(&[("test", text)], &Surroundings::default()).unwrap();
+            purpose(&config, "to port 25, 10 hooks attached")
+        };
+        const TO: &str = "outbound TCP connections to port 25, 10 hooks attached";
+        assert_eq!(of("[history]\npath = '/h'\n"), format!("recording {TO}, in /h"));
+        let sink = "[sink.a]\ntype = 'stdout'\n";
+        assert_eq!(of(&format!("[history]\nenabled = false\n{sink}")), format!("recording {TO}, to the sink a"));
+        assert_eq!(of("[history]\nenabled = false\n"), format!("watching {TO}, recording nothing"));
+    }
 }
