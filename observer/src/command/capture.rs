@@ -43,12 +43,12 @@ impl Capture {
             // Attached first: the time asked for is time that is seen.
             let stop = Stop::new(Some(duration))?;
             let scope = live.scope(&ports);
-            say(&format!("capturing outbound TCP connections {scope} for {duration:?}; Ctrl-C ends it"));
+            say(&capturing(&scope, duration));
             return Ok(Self { origin: Origin::Hooks(live), stop });
         };
         remote.ensure_watched(ports)?;
         let stop = Stop::new(Some(duration))?;
-        say(&format!("reading {} for {duration:?}, as observer run sees it; Ctrl-C ends it", remote.scope(ports)));
+        say(&reading(&remote.scope(ports), duration));
         Ok(Self { origin: Origin::Run(remote), stop })
     }
 
@@ -65,5 +65,31 @@ impl Capture {
                 Ok(Ended::Hooks(live))
             }
         }
+    }
+}
+
+fn capturing(scope: &str, duration: Duration) -> String {
+    format!("capturing for {duration:?}: outbound TCP connections {scope}; Ctrl-C ends it")
+}
+
+fn reading(scope: &str, duration: Duration) -> String {
+    format!("reading for {duration:?}, as observer run sees it: outbound TCP connections {scope}; Ctrl-C ends it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_says_for_how_long_and_of_what() {
+        let (scope, duration) = ("to port 2626, 10 hooks attached", Duration::from_secs(7));
+        assert_eq!(
+            capturing(scope, duration),
+            "capturing for 7s: outbound TCP connections to port 2626, 10 hooks attached; Ctrl-C ends it"
+        );
+        assert_eq!(
+            reading(scope, duration),
+            "reading for 7s, as observer run sees it: outbound TCP connections to port 2626, 10 hooks attached; Ctrl-C ends it"
+        );
     }
 }
