@@ -76,6 +76,9 @@ pub struct Hello {
     /// Since when it has counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// What happens and none of its hooks sees; empty also where it does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
 }
 
 /// A part of what was counted until now. They come in the order of variants, before the first

@@ -38,7 +38,7 @@ pub struct Ledger {
     /// balance.
     pub remarks: Vec<(&'static str, u64)>,
     /// What no hook of this kernel sees: it is in none of these numbers.
-    pub unseen: Vec<&'static str>,
+    pub unseen: Vec<String>,
     /// The destinations that failed last, in no order.
     pub destinations: Vec<DestinationSummary>,
 }

@@ -357,7 +357,7 @@ pub enum Account {
         remarks: Vec<Cause>,
         /// What no hook of this kernel sees: it is in none of these numbers.
         #[serde(skip_serializing_if = "Vec::is_empty")]
-        unseen: Vec<&'static str>,
+        unseen: Vec<String>,
     },
 }
 
@@ -371,8 +371,8 @@ pub struct Cause {
 }
 
 impl Account {
-    /// The account of what was read from `observer run`.
-    pub fn read(summary: &wire::Summary) -> Self {
+    /// The account of what was read from `observer run`, and what its hooks do not see.
+    pub fn read(summary: &wire::Summary, unseen: Vec<String>) -> Self {
         let wire::Summary { account, events, too_slow, .. } = summary;
         let causes = |all: &[(&'static str, u64)]| {
             all.iter().filter(|(_, count)| *count > 0).map(|&(cause, count)| Cause { cause, count }).collect()
@@ -386,7 +386,7 @@ impl Account {
             events: *events,
             events_lost: causes(&[("ring buffer full", account.events_lost), ("this reader was too slow", *too_slow)]),
             remarks: Vec::new(),
-            unseen: Vec::new(),
+            unseen,
         }
     }
 

@@ -145,7 +145,7 @@ pub(super) fn account(account: &Account) -> Vec<String> {
                 ),
                 format!("events: {events} delivered, {missed} lost{why}"),
             ];
-            lines.extend(unseen.iter().map(|what| format!("cannot see: {what}")));
+            lines.extend(unseen.iter().map(|what| format!("cannot see: {}", sanitize(what))));
             lines.extend(remarks.iter().map(|remark| format!("note: {}: {}", remark.cause, remark.count)));
             lines
         }

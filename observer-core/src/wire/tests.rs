@@ -218,10 +218,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(attempts: u64, outcomes: u64, events: u64, version: String, ports: Vec<u16>) {
+    fn what_is_written_is_read(attempts: u64, outcomes: u64, events: u64, version: String, ports: Vec<u16>, unseen: Vec<String>) {
         let account = Account { attempts, outcomes, ..Account::default() };
         let summary = Summary { text: version.clone(), account, events, too_slow: events };
-        let hello = Hello { version, ports, hooks: 3, protocol: PROTOCOL, since: Some(Timestamp::UNIX_EPOCH) };
+        let hello = Hello { version, ports, hooks: 3, protocol: PROTOCOL, since: Some(Timestamp::UNIX_EPOCH), unseen };
         let lines = [Line::Hello(hello), Line::Account(account), Line::Lost(Lost { events }), Line::End,
             Line::Summary(summary)];
         for line in lines {

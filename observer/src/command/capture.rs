@@ -52,6 +52,14 @@ impl Capture {
         Ok(Self { origin: Origin::Run(remote), stop })
     }
 
+    /// What the hooks of `observer run` do not see, as far as it tells; a [`Live`] tells it itself.
+    pub(super) fn unseen(&self) -> &[String] {
+        match &self.origin {
+            Origin::Run(remote) => &remote.hello().unseen,
+            Origin::Hooks(_) => &[],
+        }
+    }
+
     /// Hands over all that is captured until it ends.
     pub(super) async fn finish(mut self, into: &mut impl Consumer) -> Result<Ended, Failure> {
         match self.origin {

@@ -464,6 +464,11 @@ impl Live {
         self.session.reports().iter().filter(|report| report.is_attached()).count()
     }
 
+    /// What happens and no attached hook sees.
+    pub(super) fn unseen(&self) -> Vec<String> {
+        self.session.unseen().into_iter().map(str::to_owned).collect()
+    }
+
     /// The ledger of these counts; `remarks` are the command's own.
     pub(super) fn ledger(&self, totals: &Totals, remarks: &[(&'static str, u64)]) -> Ledger {
         let mut ledger = Ledger::new(totals, self.delivered);
@@ -473,7 +478,7 @@ impl Live {
             ("events without a name that was not found in time", self.unnamed()),
             ("destinations forgotten for newer ones", self.pipeline.aggregate().evicted()),
         ];
-        ledger.unseen = self.session.unseen();
+        ledger.unseen = self.unseen();
         ledger.remarks.extend(own.iter().chain(remarks).filter(|(_, count)| *count > 0));
         ledger
     }

@@ -305,6 +305,7 @@ fn readers(config: &Config, live: &Live) -> Option<Readers> {
         hooks: live.hooks(),
         protocol: PROTOCOL,
         since: Some(Timestamp::now()),
+        unseen: live.unseen(),
     };
     let readers = Readers::serve(listening, hello, live.counts()?, Some(live.probers()));
     readers.map_err(|error| say(&format!("cannot start the thread for readers: {error}"))).ok()

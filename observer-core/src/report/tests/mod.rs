@@ -21,7 +21,7 @@ fn live() -> Account {
         events_delivered: 630,
         events_lost: vec![("ring buffer full", 10), ("not read before the end", 0)],
         remarks: vec![("attempts whose beginning was not seen", 2)],
-        unseen: vec!["connect() that fails before a SYN"],
+        unseen: vec!["connect() that fails before a SYN".to_owned()],
         ..Ledger::default()
     })
 }

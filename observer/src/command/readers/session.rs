@@ -60,7 +60,7 @@ pub(super) async fn serve<S: Sums>(
     }
     let half = Half { read: read.into_inner(), said: 0 };
     session.pass_on(half, &mut write).await?;
-    session.conclude(&begun, &mut write).await
+    session.conclude(&begun, &hello.unseen, &mut write).await
 }
 
 /// The kernel's counts, once the events that it had sent were told. Those of which the end is not
@@ -163,7 +163,7 @@ impl<S: Sums> Session<S> {
     }
 
     /// Writes what was told until now, and the summary of the time since `begun`.
-    async fn conclude(mut self, begun: &Totals, write: &mut Turns) -> io::Result<()> {
+    async fn conclude(mut self, begun: &Totals, unseen: &[String], write: &mut Turns) -> io::Result<()> {
         let Some(totals) = totals(&self.board).await else { return Ok(()) };
         let (end, before) = self.board.head();
         let mut out = Vec::new();
@@ -172,16 +172,17 @@ impl<S: Sums> Session<S> {
             write.send(&mut out).await?;
         }
         self.cursor.miss(before, &mut out);
-        let summary = self.summary(begun, &totals);
+        let summary = self.summary(begun, &totals, unseen);
         out.extend_from_slice(Line::Summary(summary).to_json()?.as_bytes());
         write.send(&mut out).await
     }
 
-    fn summary(&self, begun: &Totals, totals: &Totals) -> Summary {
+    fn summary(&self, begun: &Totals, totals: &Totals, unseen: &[String]) -> Summary {
         let (delivered, lost) = (self.cursor.delivered, self.cursor.lost);
         let since = totals.since(begun, delivered + lost);
         let mut ledger = Ledger::new(&since, delivered + lost);
         ledger.events_delivered = delivered;
+        ledger.unseen = unseen.to_vec();
         ledger.events_lost.push(("this reader was too slow", lost));
         let account = Account::of(&since);
         Summary { text: summary::render(&ledger), account, events: delivered, too_slow: lost }

@@ -90,7 +90,14 @@ impl Trial {
 }
 
 fn hello() -> Hello {
-    Hello { version: "1".into(), ports: vec![25], hooks: 3, protocol: PROTOCOL, since: Some(sample::time()) }
+    Hello {
+        version: "1".into(),
+        ports: vec![25],
+        hooks: 3,
+        protocol: PROTOCOL,
+        since: Some(sample::time()),
+        unseen: vec!["connect() that fails before a SYN".to_owned()],
+    }
 }
 
 async fn line(read: &mut BufReader<UnixStream>) -> Line {
@@ -416,6 +423,21 @@ async fn whoever_says_nothing_gives_its_place_back() {
     trial(async |mut trial| {
         let mut silent = trial.reader(b"").await;
         assert_eq!(silent.read(&mut [0; 8]).await.unwrap(), 0, "it was answered");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_summary_says_what_cannot_be_seen() {
+    trial(async |mut trial| {
+        trial.refuse(2);
+        let mut reader = trial.reader(ALL).await;
+        let Line::Hello(hello) = line(&mut reader).await else { panic!("no hello") };
+        assert_eq!(hello.unseen, self::hello().unseen);
+        let lines = rest(reader).await;
+        let Some(Line::Summary(summary)) = lines.last() else { panic!("{lines:?}") };
+        assert!(summary.text.contains(": balances, without what cannot be seen\n"), "{}", summary.text);
+        assert!(summary.text.contains("\ncannot see: connect() that fails before a SYN\n"), "{}", summary.text);
     })
     .await;
 }

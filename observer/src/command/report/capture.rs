@@ -24,8 +24,9 @@ pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Re
 async fn captured(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     let capture = Capture::begin(&args.source, &args.kernel, &args.port, duration).await?;
     let mut draft = Draft::new(args, duration, tz);
+    let unseen = capture.unseen().to_vec();
     let account = match capture.finish(&mut draft).await? {
-        capture::Ended::Run(Some(summary)) => Account::read(&summary),
+        capture::Ended::Run(Some(summary)) => Account::read(&summary, unseen),
         capture::Ended::Run(None) => return Err(Failure::new("cannot report", "observer run did not send its counts")),
         capture::Ended::Hooks(live) => Account::live(&live.ledger(&live.totals(), &[])),
     };

@@ -93,7 +93,8 @@ fn what_went_wrong_is_said() {
 
 #[test]
 fn what_cannot_be_seen_is_said() {
-    let ledger = Ledger { unseen: vec!["sendto(MSG_FASTOPEN) that fails before a SYN"], ..Ledger::default() };
+    let ledger =
+        Ledger { unseen: vec!["sendto(MSG_FASTOPEN) that fails before a SYN".to_owned()], ..Ledger::default() };
     assert_snapshot!(render(&ledger), @"
 
     ledger: attempts 0 = outcomes 0 + in flight 0 + lost 0: balances, without what cannot be seen
