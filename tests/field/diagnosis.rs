@@ -734,3 +734,43 @@ fn what_fails_at_home_is_nobody_elses() {
     let host = Host::new().tried(9, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..super::OWN_FIREWALL });
     assert_eq!(host.tried(9, super::OWN_FIREWALL).judged(None).len(), 2);
 }
+
+#[test]
+fn an_address_that_is_there_is_not_to_be_added() {
+    let advice = |src: &'static str| {
+        let bound = failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local);
+        let evidence = Host::new().each(&THREE, 5, Kind { src, ..bound }).about("203.0.113.5");
+        diagnose(&evidence, now()).causes[0].next_step.contains("add the address to this host")
+    };
+    assert_eq!([advice("127.0.0.1"), advice("192.0.2.10"), advice("192.0.2.99")], [false, false, true]);
+}
+
+#[test]
+fn one_is_not_many() {
+    let wrong =
+        [" 1 failures", " 1 attempts", " 1 connections", " 1 other destinations", "failure are ", "failure come "];
+    let kinds = [
+        RST,
+        SILENCE,
+        PROHIBITED,
+        super::OWN_FIREWALL,
+        failed(Label::Closed, Reason::BeforeBanner, Origin::Remote),
+        failed(Label::Reset, Reason::MidSession, Origin::Remote),
+        failed(Label::Unreachable, Reason::IcmpHostUnreachable, Origin::Network),
+        failed(Label::Refused, Reason::Rst, Origin::SuspectedMiddlebox),
+        failed(Label::Unreachable, Reason::NoRoute, Origin::Local),
+    ];
+    let facts = Facts { redirected: true, answer_drops: Some(1), unacked_bytes: Some(1), ..lacking("src_is_local") };
+    for kind in kinds {
+        let mut evidence =
+            Host::new().tried(5, Kind { dst: THREE[1], ..CONNECTED }).tried(1, kind).about("203.0.113.5");
+        evidence.subject.facts = Seen::default().facts;
+        evidence.subject.add_facts(&Entry { evidence: facts.clone(), ..entry(kind, 0) });
+        for likely in diagnose(&evidence, now()).causes {
+            for line in likely.evidence.iter().chain(&likely.against) {
+                let found = wrong.iter().find(|words| format!(" {} ", line.text).contains(**words));
+                assert!(found.is_none(), "{found:?} in: {}", line.text);
+            }
+        }
+    }
+}

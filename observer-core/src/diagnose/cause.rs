@@ -15,6 +15,11 @@ pub(super) fn in_part(port: u16) -> String {
     format!("this host's own firewall stops part of the connections to port {port}")
 }
 
+/// What to do where the address that the mail server sends from is this host's.
+pub(super) const FROM_ELSEWHERE: &str = "correct the mail server's source address (Postfix: smtp_bind_address and \
+                                         smtp_bind_address6; Exim: interface; KumoMTA: source_address): this host has \
+                                         {src}, and from it the destination cannot be reached";
+
 /// Why connections fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -33,7 +33,22 @@ pub(super) const SEVERAL: usize = 3;
 /// `12 of 13 failures`.
 pub(super) fn of(count: u64, e: &Evidence) -> String {
     let failed = e.subject.all.failed();
-    if count == failed { format!("all {failed} failures") } else { format!("{count} of {failed} failures") }
+    match count == failed {
+        true if failed == 1 => "the only failure".to_owned(),
+        true => format!("all {failed} failures"),
+        false => format!("{count} of {failed} failures"),
+    }
+}
+
+/// The same, and what they do: "are", or "is" of one.
+pub(super) fn they(count: u64, e: &Evidence, many: &str, one: &str) -> String {
+    format!("{} {}", of(count, e), if count == 1 { one } else { many })
+}
+
+/// `3 attempts`, `1 attempt`.
+fn counted(count: u64, many: &str) -> String {
+    let one = if count == 1 { many.trim_end_matches('s') } else { many };
+    format!("{count} {one}")
 }
 
 pub(super) fn dns(e: &Evidence, is_meant: impl Fn(&Dns) -> bool) -> Option<String> {
@@ -147,7 +162,8 @@ pub(super) fn answered_by_this_host(e: &Evidence) -> Option<String> {
 pub(super) fn answer_dropped(e: &Evidence) -> Option<String> {
     let facts = &e.subject.facts;
     let count = facts.mostly(facts.answer_dropped).filter(|_| silent(e).is_some())?;
-    Some(format!("{count} were answered, and this host dropped the answer"))
+    let were = if facts.answer_dropped == 1 { "was" } else { "were" };
+    Some(format!("{count} {were} answered, and this host dropped the answer"))
 }
 
 /// The same of all that failed.
@@ -159,10 +175,9 @@ pub(super) fn every_answer_dropped(e: &Evidence) -> Option<String> {
 
 /// The same of a part of it.
 pub(super) fn some_answers_dropped(e: &Evidence) -> Option<String> {
-    let (count, seen) = (e.subject.facts.answer_dropped, e.subject.facts.seen);
-    (count > 0 && every_answer_dropped(e).is_none()).then(|| {
-        format!("{count} of {seen} failures that were looked at were answered, and this host dropped the answer")
-    })
+    let facts = &e.subject.facts;
+    (facts.answer_dropped > 0 && every_answer_dropped(e).is_none())
+        .then(|| format!("{}: an answer came, and this host dropped it", facts.of(facts.answer_dropped)))
 }
 
 /// How long answers take, if that is less than any wire.
@@ -188,8 +203,9 @@ pub(super) fn senders(e: &Evidence) -> String {
 
 pub(super) fn others(e: &Evidence) -> String {
     let share = e.elsewhere.all;
-    let (destinations, attempts) = (e.elsewhere.destinations.len(), share.attempts);
-    format!("of {attempts} attempts to {destinations} other destinations {} are answered", share.answered)
+    let destinations = counted(e.elsewhere.destinations.len() as u64, "other destinations");
+    let attempts = counted(share.attempts, "attempts");
+    format!("of {attempts} to {destinations} {} are answered", share.answered)
 }
 
 pub(super) fn others_fail_too(e: &Evidence) -> Option<String> {
@@ -223,7 +239,7 @@ pub(super) fn worked_before(e: &Evidence) -> Option<String> {
         .keys()
         .any(|(label, _, origin)| *label == Label::Connected && origin.is_none() && e.subject.counted_only > 0);
     (connected > 0 && e.subject.all.streak >= SOME && is_known)
-        .then(|| format!("{connected} connections went well{last}, and none since {since:.0}"))
+        .then(|| format!("{} went well{last}, and none since {since:.0}", counted(connected, "connections")))
 }
 
 fn together(one: Share, other: Share) -> Share {

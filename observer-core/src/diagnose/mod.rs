@@ -283,11 +283,20 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
 }
 
 fn next_step(cause: Cause, evidence: &Evidence) -> String {
+    if cause == Cause::WrongSourceAddress && has_its_sources(evidence) {
+        return Cause::fill(cause::FROM_ELSEWHERE, evidence);
+    }
     let next_step = || Cause::fill(cause.words_of(evidence).next_step, evidence);
     if home::is_home(evidence) && home::words(cause).is_some() {
         return next_step();
     }
     evidence.mail.advice(cause).unwrap_or_else(next_step)
+}
+
+/// Whether every address that was tried from is this host's.
+fn has_its_sources(evidence: &Evidence) -> bool {
+    let mut sources = evidence.subject.sources.keys().peekable();
+    sources.peek().is_some() && sources.all(|source| evidence.own.contains(*source))
 }
 
 /// Attempts that failed, and answers that said no.

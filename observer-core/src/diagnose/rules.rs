@@ -17,7 +17,7 @@ use super::grounds::{
     log_says, mostly, no_route, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out, of, of_family,
     one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected,
     resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
-    some_succeed, stopped_in_part, traced, worked_before,
+    some_succeed, stopped_in_part, they, traced, worked_before,
 };
 use super::seen::Ending;
 use crate::answer::AnswerKind;
@@ -56,14 +56,16 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::ServerDown,
         weight: 50,
         source: "RFC 9293, 3.5.2: a port on which nobody listens answers a SYN with RST",
-        holds: |e| resets(e).map(|n| format!("{} are a TCP RST by the destination itself{}", of(n, e), after(e))),
+        holds: |e| {
+            resets(e).map(|n| format!("{} a TCP RST by the destination itself{}", they(n, e, "are", "is"), after(e)))
+        },
     },
     Rule {
         name: "reset-may-be-a-firewall",
         cause: Cause::RemoteFirewallRejects,
         weight: 35,
         source: "nft(8), REJECT STATEMENT: a firewall can send the same RST",
-        holds: |e| resets(e).map(|n| format!("{} are a RST, which a firewall there can send too", of(n, e))),
+        holds: |e| resets(e).map(|n| format!("{} a RST, which a firewall there can send too", they(n, e, "are", "is"))),
     },
     Rule {
         name: "reset-may-be-a-block",
@@ -114,7 +116,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 1812, 5.2.7.1: host unreachable is of the last router, whose ARP or NDP goes unanswered",
         holds: |e| {
             let n = mostly(e, Reason::IcmpHostUnreachable).filter(|_| by_errno_alone(e).is_none())?;
-            (!everything_fails(e)).then(|| format!("{} are ICMP host unreachable{}", of(n, e), senders(e)))
+            (!everything_fails(e)).then(|| format!("{} ICMP host unreachable{}", they(n, e, "are", "is"), senders(e)))
         },
     },
     Rule {
@@ -125,7 +127,7 @@ pub(super) const RULES: &[Rule] = &[
         holds: |e| {
             by_errno_alone(e)
                 .filter(|_| !everything_fails(e))
-                .map(|n| format!("{} are an ICMP error, which may be host unreachable", of(n, e)))
+                .map(|n| format!("{} an ICMP error, which may be host unreachable", they(n, e, "are", "is")))
         },
     },
     Rule {
@@ -133,7 +135,9 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::NetworkFault,
         weight: 50,
         source: "as above",
-        holds: |e| by_errno_alone(e).map(|n| format!("{} are an ICMP error, which may be time exceeded", of(n, e))),
+        holds: |e| {
+            by_errno_alone(e).map(|n| format!("{} an ICMP error, which may be time exceeded", they(n, e, "are", "is")))
+        },
     },
     Rule {
         name: "its-link-is-ours-and-it-is-mute",
@@ -162,7 +166,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 1812, 5.2.7.1 and RFC 4443, 3.1: administratively prohibited; no TCP answers port unreachable of itself",
         holds: |e| {
             let n = e.subject.mostly(by_icmp)?;
-            Some(format!("{} are ICMP rejects{}", of(n, e), senders(e)))
+            Some(format!("{} an ICMP reject{}", they(n, e, "are", "is"), senders(e)))
         },
     },
     Rule {
@@ -304,7 +308,7 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::SecurityPolicy,
         weight: 50,
         source: "EACCES of connect(2): a route of type prohibit, or a security module; this kernel does not show which",
-        holds: |e| eacces(e).map(|n| format!("{} are EACCES", of(n, e))),
+        holds: |e| eacces(e).map(|n| format!("{} EACCES", they(n, e, "are", "is"))),
     },
     Rule {
         name: "no-route-prohibits-it-now",
@@ -817,7 +821,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 5321, 3.1: a server that does not want a connection should say 554; many just close",
         holds: |e| {
             let n = e.subject.count(before_banner);
-            (n > 0 && comes_and_goes(e)).then(|| format!("{} come before the banner", of(n, e)))
+            (n > 0 && comes_and_goes(e)).then(|| format!("{} before the banner", they(n, e, "come", "comes")))
         },
     },
     Rule {
@@ -848,7 +852,8 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 5321, 4.3.1: the server speaks first",
         holds: |e| {
             let n = e.subject.mostly(before_banner)?;
-            (!comes_and_goes(e)).then(|| format!("{} end after the handshake, before the banner", of(n, e)))
+            (!comes_and_goes(e))
+                .then(|| format!("{} after the handshake, before the banner", they(n, e, "end", "ends")))
         },
     },
     Rule {
@@ -858,8 +863,9 @@ pub(super) const RULES: &[Rule] = &[
         source: "servers drop addresses that they do not want before the banner",
         holds: |e| {
             let n = e.subject.mostly(|ending| before_banner(ending) && ending.0 != Label::Silent)?;
-            (!comes_and_goes(e) && elsewhere_works(e))
-                .then(|| format!("{} are dropped before the banner, and other destinations serve this host", of(n, e)))
+            (!comes_and_goes(e) && elsewhere_works(e)).then(|| {
+                format!("{} dropped before the banner, and other destinations serve this host", they(n, e, "are", "is"))
+            })
         },
     },
     Rule {
@@ -990,7 +996,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 1812, 5.2.7.1: a router without a route says net unreachable",
         holds: |e| {
             let n = mostly(e, Reason::IcmpNetUnreachable)?;
-            Some(format!("{} are ICMP net unreachable{}", of(n, e), senders(e)))
+            Some(format!("{} ICMP net unreachable{}", they(n, e, "are", "is"), senders(e)))
         },
     },
     Rule {
@@ -1000,7 +1006,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "RFC 1812, 5.3.1: a router that finds the TTL used up says time exceeded, as in a loop of routes",
         holds: |e| {
             let n = mostly(e, Reason::IcmpTimeExceeded)?;
-            Some(format!("{} are ICMP time exceeded{}", of(n, e), senders(e)))
+            Some(format!("{} ICMP time exceeded{}", they(n, e, "are", "is"), senders(e)))
         },
     },
     Rule {
@@ -1010,7 +1016,7 @@ pub(super) const RULES: &[Rule] = &[
         source: "a router that reaches none of several hosts has lost its way",
         holds: |e| {
             let n = mostly(e, Reason::IcmpHostUnreachable)?;
-            everything_fails(e).then(|| format!("{} are ICMP host unreachable{}", of(n, e), senders(e)))
+            everything_fails(e).then(|| format!("{} ICMP host unreachable{}", they(n, e, "are", "is"), senders(e)))
         },
     },
     Rule {
@@ -1064,7 +1070,9 @@ pub(super) const RULES: &[Rule] = &[
         holds: |e| {
             let n = e.subject.count(|(_, _, origin)| origin == Some(Origin::SuspectedMiddlebox));
             let is_most = n * 2 > e.subject.all.failed();
-            is_most.then(|| format!("{} are RSTs that come from nearer than the destination{}", of(n, e), after(e)))
+            is_most.then(|| {
+                format!("{} a RST that comes from nearer than the destination{}", they(n, e, "are", "is"), after(e))
+            })
         },
     },
     Rule {
@@ -1076,7 +1084,7 @@ pub(super) const RULES: &[Rule] = &[
             let n = e.subject.mostly(|(label, reason, _)| {
                 reason == Some(Reason::Stalled) || (label == Label::Reset && reason == Some(Reason::MidSession))
             })?;
-            Some(format!("{} come after the banner", of(n, e)))
+            Some(format!("{} after the banner", they(n, e, "come", "comes")))
         },
     },
     Rule {

@@ -122,12 +122,18 @@ impl Facts {
         self.unsure_denial += lacks("connect_order");
     }
 
-    /// If it is most of those that were looked at: so many of how many.
-    pub(super) fn mostly(&self, count: u64) -> Option<String> {
-        (count > 0 && count * 10 >= self.seen * 9).then(|| match self.seen {
+    /// So many of those that were looked at.
+    pub(super) fn of(&self, count: u64) -> String {
+        match self.seen {
+            1 if count == 1 => "the only failure that was looked at".to_owned(),
             seen if seen == count => format!("all {seen} failures that were looked at"),
             seen => format!("{count} of {seen} failures that were looked at"),
-        })
+        }
+    }
+
+    /// If it is most of those that were looked at: so many of how many.
+    pub(super) fn mostly(&self, count: u64) -> Option<String> {
+        (count > 0 && count * 10 >= self.seen * 9).then(|| self.of(count))
     }
 }
 
