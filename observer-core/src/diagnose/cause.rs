@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Evidence;
-use super::grounds::stopped_in_part;
-use super::home;
 use super::seen::Share;
 
 /// The verdict of a firewall of this host that stops some of what fails.
@@ -153,7 +151,7 @@ impl Cause {
         )
     }
 
-    const fn words(self) -> Words {
+    pub(super) const fn words(self) -> Words {
         match self {
             Self::ServerDown => Words {
                 verdict: "the mail server there is down, or nothing listens on port {port}",
@@ -306,21 +304,6 @@ impl Cause {
                 by_hand: "dig MX DOMAIN; dig A DOMAIN; dig AAAA DOMAIN",
                 surer: "the same question to the domain's own name servers",
             },
-        }
-    }
-
-    /// What a person reads about the cause of this evidence.
-    pub(super) fn words_of(self, evidence: &Evidence) -> Words {
-        let at_home = home::is_home(evidence).then(|| home::words(self)).flatten();
-        at_home.unwrap_or_else(|| self.words())
-    }
-
-    /// The verdict, of a part where it is of a part.
-    pub(super) fn verdict(self, evidence: &Evidence) -> String {
-        let part = stopped_in_part(evidence).filter(|_| self == Self::LocalFirewall);
-        match part {
-            Some(part) => format!("{}: {part}", in_part(evidence.port)),
-            None => Self::fill(self.words_of(evidence).verdict, evidence),
         }
     }
 

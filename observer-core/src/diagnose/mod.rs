@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::cause::Cause;
+use self::cause::Words;
 pub use self::evidence::{Evidence, Firewall, Operator, Reach, Sample, Traced};
 pub use self::group::together;
 pub use self::mail::{Answers, Mail, Told};
@@ -265,8 +266,8 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     let finding = |(cause, (lines_for, against)): (Cause, (Vec<Line>, Vec<Line>))| {
         let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
         let score = score.min(100);
-        let words = cause.words_of(evidence);
-        let verdict = cause.verdict(evidence);
+        let words = words_of(cause, evidence);
+        let verdict = verdict(cause, evidence);
         (score >= NAMED).then(|| LikelyCause {
             cause,
             verdict,
@@ -282,11 +283,26 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
     lines.into_iter().filter_map(finding).collect()
 }
 
+/// What a person reads about the cause of this evidence.
+fn words_of(cause: Cause, evidence: &Evidence) -> Words {
+    let at_home = home::is_home(evidence).then(|| home::words(cause)).flatten();
+    at_home.unwrap_or_else(|| cause.words())
+}
+
+/// The verdict, of a part where it is of a part.
+fn verdict(cause: Cause, evidence: &Evidence) -> String {
+    let part = grounds::stopped_in_part(evidence).filter(|_| cause == Cause::LocalFirewall);
+    match part {
+        Some(part) => format!("{}: {part}", cause::in_part(evidence.port)),
+        None => Cause::fill(words_of(cause, evidence).verdict, evidence),
+    }
+}
+
 fn next_step(cause: Cause, evidence: &Evidence) -> String {
     if cause == Cause::WrongSourceAddress && has_its_sources(evidence) {
         return Cause::fill(cause::FROM_ELSEWHERE, evidence);
     }
-    let next_step = || Cause::fill(cause.words_of(evidence).next_step, evidence);
+    let next_step = || Cause::fill(words_of(cause, evidence).next_step, evidence);
     if home::is_home(evidence) && home::words(cause).is_some() {
         return next_step();
     }

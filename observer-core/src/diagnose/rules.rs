@@ -1046,7 +1046,7 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::WrongSourceAddress,
         weight: 70,
         source: "bind(2), ip(7): the server stops before it connects, so that there is no attempt",
-        holds: |e| log_says(e, &["assign requested address", "Address not available", "Invalid argument"]),
+        holds: |e| log_says(e, &["assign requested address", "Address not available"]),
     },
     Rule {
         name: "log-says-no-port",

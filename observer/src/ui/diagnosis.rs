@@ -24,9 +24,12 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     // Writing to a String cannot fail.
     let _ = match (share.attempts, share.failed()) {
         (0, _) => writeln!(text, "no attempts in this period"),
+        (1, 0) if diagnosis.causes.is_empty() => writeln!(text, "nothing fails: 1 attempt, connected"),
         (attempts, 0) if diagnosis.causes.is_empty() => {
             writeln!(text, "nothing fails: {attempts} attempts, all connected")
         }
+        (1, 0) => writeln!(text, "the only attempt connected, and mail does not arrive"),
+        (1, _) => writeln!(text, "the only attempt failed{}", at(diagnosis)),
         (attempts, 0) => writeln!(text, "all {attempts} attempts connected, and mail does not arrive"),
         (attempts, failed) => writeln!(text, "{failed} of {attempts} attempts failed{}", since(diagnosis)),
     };
@@ -154,6 +157,11 @@ fn mail_log(text: &mut String, mail: &Mail) {
     }
 }
 
+/// When the only attempt ended.
+fn at(diagnosis: &Diagnosis) -> String {
+    diagnosis.times.last.map(|time| format!(", at {time:.0}")).unwrap_or_default()
+}
+
 fn since(diagnosis: &Diagnosis) -> String {
     let (times, share) = (diagnosis.times, diagnosis.attempts);
     // Of several destinations together, neither is of all attempts.
@@ -206,11 +214,12 @@ pub fn letter(diagnosis: &Diagnosis, host: &str) -> String {
     let share = diagnosis.attempts;
     let mut text = format!("Connections to {} port {} fail\n\n", sanitize(&diagnosis.asked), diagnosis.port);
     let opening = format!(
-        "Dear postmaster, our mail server {} cannot deliver to yours. Of {} connections that we tried, {} failed. \
-         All times are UTC.",
+        "Dear postmaster, our mail server {} cannot deliver to yours. {} failed. All times are UTC.",
         sanitize(host),
-        share.attempts,
-        share.failed()
+        match (share.attempts, share.failed()) {
+            (1, _) => "The one connection that we tried".to_owned(),
+            (attempts, failed) => format!("Of {attempts} connections that we tried, {failed}"),
+        }
     );
     paragraph(&mut text, "", &opening);
     text.push('\n');

@@ -57,6 +57,16 @@ fn what_a_person_reads() {
 }
 
 #[test]
+fn one_attempt_is_not_many() {
+    let text = letter(&diagnosis("mx.example.net", 0, 1), "mx1.example.org");
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(line.contains("The one connection that we tried failed."), "{text}");
+    let text = render(&diagnosis("mx.example.net", 1, 0));
+    assert_eq!(text, "mx.example.net, port 25: nothing fails: 1 attempt, connected\n");
+    assert!(render(&diagnosis("mx.example.net", 0, 1)).contains(": the only attempt failed"));
+}
+
+#[test]
 fn probes_are_shown_where_nothing_fails_and_where_nothing_is_known() {
     let probe = Probe {
         destination: "203.0.113.5:25".parse().unwrap(),
