@@ -176,7 +176,7 @@ fn what_it_installs_runs() -> Result<()> {
         .stderr(fs::File::create(&log)?)
         .spawn()?;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(&log)?.contains("recording outbound") {
+    while !fs::read_to_string(&log)?.contains("outbound TCP connections") {
         if Instant::now() > deadline || child.try_wait()?.is_some() {
             let _ = child.kill();
             bail!("it did not start: {}", fs::read_to_string(&log)?);

@@ -40,7 +40,7 @@ fn kept_by(mut observer: Command, at_most: u64) -> Result<()> {
 fn examine(child: &mut Child, at_most: u64) -> Result<()> {
     let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
     let mut said = String::new();
-    while !said.contains("recording outbound") {
+    while !said.contains("outbound TCP connections") {
         ensure!(stderr.read_line(&mut said)? > 0, "it did not start: {said}");
     }
     // What else it says is for nobody to read, and must not fill the pipe.

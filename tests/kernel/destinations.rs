@@ -294,7 +294,7 @@ impl Daemon {
         let stderr = BufReader::new(child.stderr.take().context("no stderr")?);
         let mut daemon = Self { child, stderr };
         let mut said = String::new();
-        while !said.contains("recording outbound TCP connections") {
+        while !said.contains("outbound TCP connections") {
             let read = daemon.stderr.read_line(&mut said)?;
             ensure!(read > 0, "it did not start: {said}");
         }

@@ -94,7 +94,7 @@ impl Daemon {
             }
         });
         let daemon = Self { child, said };
-        daemon.wait_for("recording outbound TCP connections", Duration::from_secs(30))?;
+        daemon.wait_for("outbound TCP connections", Duration::from_secs(30))?;
         Ok(daemon)
     }
 

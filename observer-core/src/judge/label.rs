@@ -330,6 +330,8 @@ fn label_handshake(code: &EndCode) -> Verdict {
         return Verdict::new(Label::Unreachable, Reason::NoNeighbour, Origin::Local, false);
     }
     let is_told = is_silence(code) || is_own_rejection(code);
+    // What leaves from where nothing can leave is dropped everywhere.
+    let is_told = is_told && !has(fact::SOURCE_UNUSABLE);
     if has(fact::SYN_DROPPED_ALL) || (has(fact::SYN_DROPPED_SOME) && is_told) {
         let rejected = has(fact::ICMP | fact::ICMP_SENT_HERE) || answered(code);
         return Verdict::new(Label::Blocked, Reason::LocalFirewall, Origin::Local, rejected);

@@ -88,6 +88,10 @@ fn every_row_of_the_vocabulary() {
         ("connected - -", session(fact::BYTES_RECEIVED, end::PEER_FIN, 0)),
         ("connected - -", session(fact::BYTES_RECEIVED, end::LOCAL_FIN, 0)),
         ("timeout unknown none", EndCode { end: end::DESTROYED, ..handshake(fact::ONE_SECOND, 0) }),
+        (
+            "blocked no-source-address local",
+            handshake(fact::SYN_DROPPED_SOME | fact::SOURCE_UNUSABLE | quit | fact::ONE_SECOND, 0),
+        ),
     ];
     for (expected, code) in rows {
         assert_eq!(short(code), *expected, "{code:?}");
