@@ -48,14 +48,7 @@ pub fn attempt() -> Attempt {
         answer_drops: 0,
         unacked_bytes: 0,
         bytes_received: 0,
-        code: EndCode {
-            facts: fact::RST,
-            sk_err: libc::ECONNREFUSED as u16,
-            phase: phase::SYN_SENT,
-            end: end::CLOSE,
-            family: FAMILY_V4,
-            ..EndCode::default()
-        },
+        code: refused(),
         rst_ttl: Some(57),
         icmp_ttl: None,
         icmp_from: None,
@@ -63,6 +56,18 @@ pub fn attempt() -> Attempt {
         oif: Some(2),
         process: Some(Task { pid: 1203, uid: 89, comm: "smtp".to_owned(), cgroup: 4242 }),
         netns: 4_026_531_840,
+    }
+}
+
+/// How [`attempt`] ended.
+pub fn refused() -> EndCode {
+    EndCode {
+        facts: fact::RST,
+        sk_err: libc::ECONNREFUSED as u16,
+        phase: phase::SYN_SENT,
+        end: end::CLOSE,
+        family: FAMILY_V4,
+        ..EndCode::default()
     }
 }
 

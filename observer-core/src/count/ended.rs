@@ -53,20 +53,14 @@ pub fn missing(outcomes: &[(OutcomeKey, u64)]) -> Missing {
 #[cfg(test)]
 mod tests {
     use observer_common::address::Address;
-    use observer_common::record::{DestinationKey, EndCode, FAMILY_V4, end, fact, phase};
+    use observer_common::record::{DestinationKey, EndCode, fact};
 
     use super::*;
+    use crate::sample;
 
     #[test]
     fn codes_that_are_the_same_end_add_up() {
-        let code = EndCode {
-            facts: fact::RST,
-            sk_err: libc::ECONNREFUSED as u16,
-            phase: phase::SYN_SENT,
-            end: end::CLOSE,
-            family: FAMILY_V4,
-            ..EndCode::default()
-        };
+        let code = sample::refused();
         let daddr = Address::mapped(u32::from_ne_bytes([203, 0, 113, 5]));
         let destination = DestinationKey { daddr, dport: 25, reserved: 0 };
         let key = OutcomeKey { saddr: Address::UNSPECIFIED, destination, code };

@@ -168,8 +168,7 @@ pub(super) fn answer_dropped(e: &Evidence) -> Option<String> {
 
 /// The same of all that failed.
 pub(super) fn every_answer_dropped(e: &Evidence) -> Option<String> {
-    let is_silent = |(label, reason, _): Ending| label == Label::Timeout && reason != Some(Reason::Stalled);
-    let is_all = e.subject.facts.answer_dropped == e.subject.facts.seen && e.subject.all_of(is_silent).is_some();
+    let is_all = e.subject.facts.answer_dropped == e.subject.facts.seen && e.subject.all_of(unanswered).is_some();
     answer_dropped(e).filter(|_| is_all)
 }
 
@@ -242,15 +241,6 @@ pub(super) fn worked_before(e: &Evidence) -> Option<String> {
         .then(|| format!("{} went well{last}, and none since {since:.0}", counted(connected, "connections")))
 }
 
-fn together(one: Share, other: Share) -> Share {
-    Share {
-        attempts: one.attempts + other.attempts,
-        answered: one.answered + other.answered,
-        connected: one.connected + other.connected,
-        ..Share::default()
-    }
-}
-
 pub(super) fn resets_like((label, reason, origin): Ending) -> bool {
     label == Label::Refused && reason == Some(Reason::Rst) && origin != Some(Origin::SuspectedMiddlebox)
 }
@@ -263,8 +253,12 @@ pub(super) fn by_icmp((label, reason, _): Ending) -> bool {
     label == Label::Refused && reason != Some(Reason::Rst)
 }
 
+fn unanswered((label, reason, _): Ending) -> bool {
+    label == Label::Timeout && reason != Some(Reason::Stalled)
+}
+
 pub(super) fn silent(e: &Evidence) -> Option<u64> {
-    e.subject.mostly(|(label, reason, _)| label == Label::Timeout && reason != Some(Reason::Stalled))
+    e.subject.mostly(unanswered)
 }
 
 /// Failures of which it is known by their reason that this host's own firewall made them.
@@ -315,9 +309,16 @@ pub(super) fn eacces(e: &Evidence) -> Option<u64> {
     mostly(e, Reason::RouteProhibited).filter(|_| is_unsure && !matches!(e.route, Some(Route::Refused { .. })))
 }
 
-/// The routing table has a way there now.
-pub(super) fn has_route(e: &Evidence) -> bool {
-    matches!(e.route, Some(Route::Goes { .. }))
+/// EACCES, and the routing table has a way there now.
+pub(super) fn eacces_despite_a_route(e: &Evidence) -> Option<String> {
+    let has_route = matches!(e.route, Some(Route::Goes { .. }));
+    eacces(e).filter(|_| has_route).map(|_| "the routing table has a way there now".to_owned())
+}
+
+/// No route, and it is not known whether the source address is still this host's.
+pub(super) fn no_route_or_no_source(e: &Evidence) -> Option<String> {
+    let facts = &e.subject.facts;
+    mostly(e, Reason::NoRoute).and_then(|_| facts.mostly(facts.unsure_source))
 }
 
 pub(super) fn before_banner((label, reason, _): Ending) -> bool {
@@ -326,7 +327,7 @@ pub(super) fn before_banner((label, reason, _): Ending) -> bool {
 
 /// Nothing by IPv6 is answered, to whatever destination, and IPv4 works.
 pub(super) fn ipv6_alone_fails(e: &Evidence) -> Option<String> {
-    let (v6, v4) = (together(e.subject.v6, e.elsewhere.v6), together(e.subject.v4, e.elsewhere.v4));
+    let (v6, v4) = (e.subject.v6.and(e.elsewhere.v6), e.subject.v4.and(e.elsewhere.v4));
     let is_own_firewall = e.subject.mostly(local_firewall).is_some();
     (!is_own_firewall && v6.fails(SOME) && v6.answered == 0 && v4.works(SOME)).then(|| {
         let (failed, tried) = (v6.failed(), v6.attempts);
@@ -418,6 +419,17 @@ fn is_ipv6(e: &Evidence) -> bool {
     e.subject.destinations.keys().next().is_some_and(IpAddr::is_ipv6)
 }
 
+/// Destinations of the family of the one in question, and what last came back of each.
+fn tried(e: &Evidence) -> impl Iterator<Item = (&IpAddr, &Followed)> {
+    let is_ipv6 = is_ipv6(e);
+    e.subject.followed.iter().chain(&e.elsewhere.followed).filter(move |(address, _)| address.is_ipv6() == is_ipv6)
+}
+
+/// In how many networks destinations are.
+fn networks(of: &[(&IpAddr, &Followed)]) -> usize {
+    of.iter().map(|(address, _)| Prefixes::default().of(**address)).collect::<BTreeSet<IpNet>>().len()
+}
+
 /// Whether the claim holds of the family of the destination in question. On this host's own link
 /// it says nothing: nobody is on the way.
 fn nothing_works(e: &Evidence) -> Option<Nothing> {
@@ -432,9 +444,7 @@ fn all_fail_by(e: &Evidence, how: Sign) -> Option<Nothing> {
     let family = usize::from(is_ipv6);
     let since = e.subject.followed_all[family].last_but(how).max(e.elsewhere.followed_all[family].last_but(how));
     let fails = |followed: &Followed| followed.last(how) > since;
-    let tried = e.subject.followed.iter().chain(&e.elsewhere.followed);
-    let failing: Vec<_> = tried.filter(|(address, followed)| address.is_ipv6() == is_ipv6 && fails(followed)).collect();
-    let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
+    let failing: Vec<_> = tried(e).filter(|(_, followed)| fails(followed)).collect();
     let worked = failing.iter().filter(|(_, followed)| followed.last(Sign::Answered).is_some()).count();
     let is_subject = e.subject.followed.values().any(fails);
     (is_subject && failing.len() >= SEVERAL && (since.is_none() || worked >= SEVERAL - 1)).then_some(Nothing {
@@ -442,7 +452,7 @@ fn all_fail_by(e: &Evidence, how: Sign) -> Option<Nothing> {
         how,
         since,
         destinations: failing.len(),
-        networks: networks.len(),
+        networks: networks(&failing),
         worked,
     })
 }
@@ -474,19 +484,16 @@ pub(super) fn is_like_a_block(e: &Evidence) -> bool {
 /// Most destinations to which a SYN left this host, of several networks, were silent all along,
 /// and a few answer.
 pub(super) fn little_gets_out(e: &Evidence) -> Option<String> {
-    let is_ipv6 = is_ipv6(e);
-    let tried = e.subject.followed.iter().chain(&e.elsewhere.followed);
-    let tried = tried.filter(|(address, _)| address.is_ipv6() == is_ipv6);
-    let (answering, others): (Vec<_>, Vec<_>) = tried.partition(|(_, followed)| followed.is_answered());
+    let (answering, others): (Vec<_>, Vec<_>) = tried(e).partition(|(_, followed)| followed.is_answered());
     // What a router rejects is not silent.
     let silent_all_along = |followed: &Followed| followed.last_but(Sign::Silent).is_none();
     let failing: Vec<_> = others.into_iter().filter(|(_, followed)| silent_all_along(followed)).collect();
-    let networks: BTreeSet<IpNet> = failing.iter().map(|(address, _)| Prefixes::default().of(**address)).collect();
+    let networks = networks(&failing);
     let is_block = silent(e).is_some() && e.subject.followed.values().all(silent_all_along) && !is_on_link(e);
-    let is_most = networks.len() >= SEVERAL && failing.len() >= 4 * answering.len() && !answering.is_empty();
+    let is_most = networks >= SEVERAL && failing.len() >= 4 * answering.len() && !answering.is_empty();
     let (most, all) = (failing.len(), failing.len() + answering.len());
     (is_block && is_most && nothing_works(e).is_none())
-        .then(|| format!("{most} of {all} destinations in {} networks never answered", networks.len()))
+        .then(|| format!("{most} of {all} destinations in {networks} networks never answered"))
 }
 
 /// Attempts of the family of the destination in question.

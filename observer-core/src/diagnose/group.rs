@@ -77,10 +77,8 @@ fn share_causes(merged: &mut Diagnosis, others: &[Diagnosis]) {
             likely.confidence = likely.confidence.min(of.confidence);
             likely.score = likely.score.min(of.score);
             // Numbers of one destination are not those of all.
-            let part = in_part(merged.port);
-            let is_part = likely.verdict.starts_with(&part) || of.verdict.starts_with(&part);
-            if likely.cause == Cause::LocalFirewall && is_part {
-                likely.verdict = part;
+            if likely.is_of_part || of.is_of_part {
+                likely.verdict = in_part(merged.port);
             }
         }
         for line in likely.evidence.iter_mut().chain(&mut likely.against) {
@@ -116,11 +114,7 @@ fn add(merged: &mut Diagnosis, other: Diagnosis) {
             None => merged.endings.push(ending),
         }
     }
-    merged.attempts.attempts += other.attempts.attempts;
-    merged.attempts.answered += other.attempts.answered;
-    merged.attempts.connected += other.attempts.connected;
-    merged.attempts.changes += other.attempts.changes;
-    merged.attempts.streak += other.attempts.streak;
+    merged.attempts = merged.attempts.and(other.attempts);
     merged.times = merged.times.and(other.times);
     merged.destinations.extend(other.destinations);
     merged.sources.extend(other.sources);

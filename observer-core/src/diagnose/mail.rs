@@ -218,21 +218,11 @@ impl Mail {
         self.answers.iter().map(|answers| answers.count).sum::<u64>().max(self.answered_no())
     }
 
-    /// Sessions that were cut while the message was sent: how many, and the last words.
-    pub(super) fn cut_while_sending(&self) -> Option<(u64, &str)> {
-        self.cut_while_sending.as_ref().map(|told| (told.count, told.last.as_str()))
-    }
-
     /// Sessions that were cut while the message was sent, answers that are no replies, and
     /// connects that this host did not permit.
     pub(super) fn troubles(&self) -> u64 {
         let told = [&self.cut_while_sending, &self.not_smtp].into_iter().flatten().map(|told| told.count);
         told.sum::<u64>() + self.said.get(&Said::NotPermitted).copied().unwrap_or(0)
-    }
-
-    /// Answers that are no replies: how many, and the last.
-    pub(super) fn not_smtp(&self) -> Option<(u64, &str)> {
-        self.not_smtp.as_ref().map(|told| (told.count, told.last.as_str()))
     }
 
     /// What to do about the answer that speaks for a cause most often.

@@ -126,6 +126,9 @@ pub struct LikelyCause {
     pub cause: Cause,
     /// In a sentence.
     pub verdict: String,
+    /// True if it is the cause of a part of the failures alone, which the verdict counts.
+    #[serde(skip)]
+    pub is_of_part: bool,
     /// How sure it is.
     pub confidence: Confidence,
     /// Points, out of a hundred.
@@ -207,7 +210,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         endings,
         causes,
         is_open,
-        is_own: evidence.reach() == Reach::Own,
+        is_own: home::is_home(evidence),
         reaches_nobody: grounds::nobody_is_reached(evidence),
         firewall: evidence.firewall.clone(),
         probes: evidence.probes.clone(),
@@ -267,15 +270,16 @@ fn findings(evidence: &Evidence) -> Vec<LikelyCause> {
         let score: i32 = lines_for.iter().chain(&against).map(|line| line.weight).sum();
         let score = score.min(100);
         let words = words_of(cause, evidence);
-        let verdict = verdict(cause, evidence);
+        let part = part(cause, evidence);
         (score >= NAMED).then(|| LikelyCause {
             cause,
-            verdict,
+            is_of_part: part.is_some(),
+            verdict: part.unwrap_or_else(|| Cause::fill(words.verdict, evidence)),
             confidence: confidence(score, &lines_for, evidence),
             score,
             evidence: lines_for,
             against,
-            next_step: next_step(cause, evidence),
+            next_step: next_step(cause, words.next_step, evidence),
             by_hand: Cause::fill(words.by_hand, evidence),
             surer: Cause::fill(words.surer, evidence),
         })
@@ -289,20 +293,17 @@ fn words_of(cause: Cause, evidence: &Evidence) -> Words {
     at_home.unwrap_or_else(|| cause.words())
 }
 
-/// The verdict, of a part where it is of a part.
-fn verdict(cause: Cause, evidence: &Evidence) -> String {
-    let part = grounds::stopped_in_part(evidence).filter(|_| cause == Cause::LocalFirewall);
-    match part {
-        Some(part) => format!("{}: {part}", cause::in_part(evidence.port)),
-        None => Cause::fill(words_of(cause, evidence).verdict, evidence),
-    }
+/// The verdict where it is of a part of the failures.
+fn part(cause: Cause, evidence: &Evidence) -> Option<String> {
+    let part = grounds::stopped_in_part(evidence).filter(|_| cause == Cause::LocalFirewall)?;
+    Some(format!("{}: {part}", cause::in_part(evidence.port)))
 }
 
-fn next_step(cause: Cause, evidence: &Evidence) -> String {
+fn next_step(cause: Cause, text: &str, evidence: &Evidence) -> String {
     if cause == Cause::WrongSourceAddress && has_its_sources(evidence) {
         return Cause::fill(cause::FROM_ELSEWHERE, evidence);
     }
-    let next_step = || Cause::fill(words_of(cause, evidence).next_step, evidence);
+    let next_step = || Cause::fill(text, evidence);
     if home::is_home(evidence) && home::words(cause).is_some() {
         return next_step();
     }

@@ -11,14 +11,15 @@ use super::cause::Cause;
 use super::evidence::Evidence;
 use super::grounds::{
     SEVERAL, SOME, after, answer_dropped, answered_by_this_host, answers, at_once, before_banner, between_others,
-    by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, dropped_here, eacces, elsewhere_works,
-    every_answer_dropped, everything_fails, failing_by_ipv6, going, greeted, has_route, ipv6_alone_fails,
+    by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, dropped_here, eacces, eacces_despite_a_route,
+    elsewhere_works, every_answer_dropped, everything_fails, failing_by_ipv6, going, greeted, ipv6_alone_fails,
     ipv6_fails_for_several, is_like_a_block, is_no_mail_server, is_on_link, list, little_gets_out, local_firewall,
-    log_says, mostly, no_route, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out, of, of_family,
-    one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect, redirected,
-    resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
+    log_says, mostly, no_route, no_route_or_no_source, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out,
+    of, of_family, one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect,
+    redirected, resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
     some_succeed, stopped_in_part, they, traced, worked_before,
 };
+use super::mail::Told;
 use super::seen::Ending;
 use crate::answer::AnswerKind;
 use crate::evidence::dns::finding::Finding as Dns;
@@ -315,14 +316,14 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::SecurityPolicy,
         weight: 20,
         source: "ip-route(8), route get: the decision for this destination as it is now",
-        holds: |e| eacces(e).filter(|_| has_route(e)).map(|_| "the routing table has a way there now".to_owned()),
+        holds: eacces_despite_a_route,
     },
     Rule {
         name: "a-route-goes-there-now",
         cause: Cause::RouteFault,
         weight: -30,
         source: "ip-route(8), route get: the decision for this destination as it is now",
-        holds: |e| eacces(e).filter(|_| has_route(e)).map(|_| "the routing table has a way there now".to_owned()),
+        holds: eacces_despite_a_route,
     },
     Rule {
         name: "a-rule-here-stops-it",
@@ -937,20 +938,14 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::RouteFault,
         weight: -25,
         source: "an IPv4 source address that is no longer this host's gives the same error; this kernel does not show which",
-        holds: |e| {
-            let facts = &e.subject.facts;
-            mostly(e, Reason::NoRoute).and_then(|_| facts.mostly(facts.unsure_source))
-        },
+        holds: no_route_or_no_source,
     },
     Rule {
         name: "the-bound-address-may-be-gone",
         cause: Cause::WrongSourceAddress,
         weight: 50,
         source: "as above",
-        holds: |e| {
-            let facts = &e.subject.facts;
-            mostly(e, Reason::NoRoute).and_then(|_| facts.mostly(facts.unsure_source))
-        },
+        holds: no_route_or_no_source,
     },
     Rule {
         name: "route-prohibits",
@@ -1104,11 +1099,10 @@ pub(super) const RULES: &[Rule] = &[
         weight: 65,
         source: "RFC 2923, 2.1: short commands get through, and the message, in full segments, does not",
         holds: |e| {
-            let (count, words) = e.mail.cut_while_sending()?;
+            let &Told { count, ref last } = e.mail.cut_while_sending.as_ref()?;
             // Connections that fail are something else, and worse.
-            (count >= SOME && count >= e.subject.all.failed() && count > e.mail.answered_no()).then(|| {
-                format!("{count} deliveries were cut while the message was sent; the last: {}", excerpt(words))
-            })
+            (count >= SOME && count >= e.subject.all.failed() && count > e.mail.answered_no())
+                .then(|| format!("{count} deliveries were cut while the message was sent; the last: {}", excerpt(last)))
         },
     },
     Rule {
@@ -1134,8 +1128,8 @@ pub(super) const RULES: &[Rule] = &[
         weight: 80,
         source: "RFC 5321, 4.2: a reply begins with three digits",
         holds: |e| {
-            let (count, words) = e.mail.not_smtp()?;
-            Some(format!("{count} answers are no replies of SMTP; the last: {}", excerpt(words)))
+            let Told { count, last } = e.mail.not_smtp.as_ref()?;
+            Some(format!("{count} answers are no replies of SMTP; the last: {}", excerpt(last)))
         },
     },
 ];

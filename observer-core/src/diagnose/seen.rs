@@ -240,6 +240,17 @@ impl Share {
         self.connected += if ending.0 == Label::Connected { count } else { 0 };
     }
 
+    /// Of two parts together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            attempts: self.attempts + other.attempts,
+            answered: self.answered + other.answered,
+            connected: self.connected + other.connected,
+            changes: self.changes + other.changes,
+            streak: self.streak + other.streak,
+        }
+    }
+
     /// Attempts that did not end well.
     pub fn failed(&self) -> u64 {
         self.attempts - self.connected

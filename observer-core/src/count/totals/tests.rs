@@ -1,24 +1,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use observer_common::address::Address;
-use observer_common::record::{DestinationKey, EndCode, FAMILY_V4, OutcomeKey, end, fact, phase};
+use observer_common::record::{DestinationKey, EndCode, OutcomeKey, fact};
 use proptest::prelude::*;
 
 use super::*;
 use crate::count::{ByPort, KnownEnds};
 use crate::label::label;
 use crate::ledger::Ledger;
+use crate::sample;
 
 /// Codes of which the first two are the same outcome.
 fn codes() -> [EndCode; 3] {
-    let refused = EndCode {
-        facts: fact::RST,
-        sk_err: libc::ECONNREFUSED as u16,
-        phase: phase::SYN_SENT,
-        end: end::CLOSE,
-        family: FAMILY_V4,
-        ..EndCode::default()
-    };
+    let refused = sample::refused();
     let timed_out = EndCode { facts: fact::ONE_SECOND, sk_err: libc::ETIMEDOUT as u16, ..refused };
     [refused, EndCode { facts: fact::RST | fact::SYN_RETRANSMITTED, ..refused }, timed_out]
 }
