@@ -24,7 +24,7 @@ pub use self::evidence::{Evidence, Firewall, Operator, Reach, Sample, Traced};
 pub use self::group::together;
 pub use self::mail::{Answers, Mail, Told};
 use self::rules::RULES;
-pub use self::seen::{Durations, Ending, Facts, Followed, Seen, Share, Sign, Times};
+pub use self::seen::{Durations, Ending, Facts, FirstAndLast, Followed, Seen, Share, Sign, Times};
 pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
 

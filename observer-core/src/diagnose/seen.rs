@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::label::{Label, Origin, Reason};
 use crate::ledger::Outcome;
-use crate::record::entry::{Brief, DestinationTotals, Entry, minute};
+use crate::record::entry::{Brief, DestinationTotals, Entry, whole_minute};
 
 /// Addresses, sources and senders that are told apart; what comes after the first so
 /// many is counted in the sums alone.
@@ -277,28 +277,43 @@ fn is_answered((label, reason, _): Ending) -> bool {
     label.is_answered(reason)
 }
 
+/// So many of the first of something, and so many of the last.
+#[derive(Clone, Debug, Default)]
+pub struct FirstAndLast<T> {
+    first: Vec<T>,
+    last: VecDeque<T>,
+}
+
+impl<T> FirstAndLast<T> {
+    /// Adds the newest, where `first` of the first are kept, and `last` of the last.
+    pub fn add(&mut self, newest: T, (first, last): (usize, usize)) {
+        if self.first.len() < first {
+            return self.first.push(newest);
+        }
+        if self.last.len() == last {
+            self.last.pop_front();
+        }
+        self.last.push_back(newest);
+    }
+
+    /// What is kept, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.last)
+    }
+}
+
 /// Durations of one kind: the first and the last so many.
 #[derive(Clone, Debug, Default)]
-pub struct Durations {
-    first: Vec<Duration>,
-    last: VecDeque<Duration>,
-}
+pub struct Durations(FirstAndLast<Duration>);
 
 impl Durations {
     fn add(&mut self, duration: Option<Duration>) {
-        let Some(duration) = duration else { return };
-        if self.first.len() < DURATIONS {
-            return self.first.push(duration);
-        }
-        if self.last.len() == DURATIONS {
-            self.last.pop_front();
-        }
-        self.last.push_back(duration);
+        duration.into_iter().for_each(|duration| self.0.add(duration, (DURATIONS, DURATIONS)));
     }
 
     /// The one in the middle.
     pub fn median(&self) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.first.iter().chain(&self.last).copied().collect();
+        let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied()
     }
@@ -377,7 +392,7 @@ impl Seen {
     /// A time that is not known may be the last.
     fn follow(&mut self, dst: IpAddr, ending: Ending, time: Option<Timestamp>) {
         let dst = dst.to_canonical();
-        let time = time.map_or(Timestamp::MAX, to_the_minute);
+        let time = time.map_or(Timestamp::MAX, whole_minute);
         let Some(sign) = Sign::of(ending) else { return };
         self.followed_all[usize::from(dst.is_ipv6())].add(sign, time);
         if self.followed.len() < FOLLOWED || self.followed.contains_key(&dst) {
@@ -472,10 +487,6 @@ impl Seen {
     pub fn failing_destinations(&self) -> usize {
         self.destinations.values().filter(|share| share.fails(1)).count()
     }
-}
-
-fn to_the_minute(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(minute(time)).unwrap_or(time)
 }
 
 /// The value of a key, if there is room for it.

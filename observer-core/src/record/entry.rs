@@ -113,6 +113,11 @@ pub fn minute(time: Timestamp) -> i64 {
     seconds - seconds.rem_euclid(60)
 }
 
+/// The time at which the minute began that a time lies in.
+pub fn whole_minute(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(minute(time)).unwrap_or(time)
+}
+
 /// Nanoseconds since 1970-01-01 UTC; times that 64 bits do not hold (before
 /// 1677, after 2262) become the nearest that they do.
 pub fn nanoseconds(time: Timestamp) -> i64 {

@@ -20,7 +20,7 @@ use jiff::{Span, Timestamp, ZonedDateTime};
 use self::announce::announce;
 use self::dns::Dns;
 use self::put::put;
-use self::recorded::{Recorded, is_in};
+use self::recorded::{Recorded, is_in, single_hosts};
 use super::configuration;
 use super::live::say;
 use super::report::unreadable;
@@ -77,7 +77,9 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         dns,
         operators: operators.map_err(|error| Failure::new("cannot name operators", error))?,
         // Counts know no shorter time than a minute, and attempts are to be the same.
-        since: whole_minute(captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?),
+        since: history::whole_minute(
+            captured.as_ref().map_or_else(|| since(args, &now), |captured| Ok(captured.since))?,
+        ),
         now: now.timestamp(),
         listings: OnceCell::new(),
         totals: OnceCell::new(),
@@ -103,10 +105,6 @@ fn since(args: &DiagnoseArgs, now: &ZonedDateTime) -> Result<Timestamp, Failure>
         )));
     }
     Ok(resolved)
-}
-
-fn whole_minute(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(history::minute(time)).unwrap_or(time)
 }
 
 fn back(from: Timestamp, hours: i64) -> Timestamp {
@@ -224,8 +222,7 @@ impl Inquiry {
         tried.sort_unstable_by(|a, b| b.cmp(a));
         let mut hosts: Vec<IpAddr> = tried.into_iter().map(|(.., host)| host).collect();
         // What was not tried may have been looked up, or be in the mail server's log.
-        let single = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
-        for host in single.map(IpNet::addr) {
+        for host in single_hosts(networks) {
             if !hosts.contains(&host) {
                 hosts.push(host);
             }

@@ -244,14 +244,10 @@ impl Owner {
         }
         self.publish_at = Instant::now() + PUBLISH_SPARINGLY;
         let known = lock(&self.ends).known();
-        if Instant::now() >= self.scan_at {
-            let first = self.maps.stats()?;
-            let found = self.maps.count_in_flight()?;
-            self.publish(known, &first, Some(found))?;
-        } else {
-            let first = self.maps.stats()?;
-            self.publish(known, &first, None)?;
-        }
+        let first = self.maps.stats()?;
+        let is_due = Instant::now() >= self.scan_at;
+        let found = is_due.then(|| self.maps.count_in_flight()).transpose()?;
+        self.publish(known, &first, found)?;
         Ok(pause)
     }
 

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail, Sample};
+use crate::event::Endpoint;
 use crate::firewall::{Answer, Way};
+use crate::format::place;
 use crate::format::span::span;
 use crate::label::{Label, Origin, Reason};
 use crate::sanitize::{excerpt, sanitize};
@@ -257,12 +259,8 @@ pub fn letter(diagnosis: &Diagnosis, host: &str) -> String {
 
 /// `2026-11-26T20:58:05Z  192.0.2.10:40112 to 203.0.113.5:25: no answer within 30 s`.
 fn single(text: &mut String, sample: &Sample) {
-    let end = |ip: Option<std::net::IpAddr>, port: Option<u16>| match (ip, port) {
-        (Some(ip), Some(port)) => std::net::SocketAddr::new(ip, port).to_string(),
-        (Some(ip), None) => ip.to_string(),
-        (None, _) => "no address".to_owned(),
-    };
-    let (src, dst) = (end(sample.src.ip, sample.src.port), end(sample.dst.ip, sample.dst.port));
+    let of = |end: &Endpoint| end.ip.map_or_else(|| "no address".to_owned(), |_| place::destination(end));
+    let (src, dst) = (of(&sample.src), of(&sample.dst));
     let how = in_plain_words(sample.label, sample.reason, sample.elapsed_ms.map(Duration::from_millis));
     paragraph(text, &format!("  {:.0}  ", sample.time), &format!("{src} to {dst}: {how}"));
 }

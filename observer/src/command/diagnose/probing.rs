@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::recorded::single_hosts;
 use crate::diagnose::{Evidence, Seen, Traced};
 use crate::probe::compare::born;
 use crate::probe::connect::{Patience, connect_and_tell};
@@ -28,8 +29,7 @@ pub(super) fn probe_each(
     of_each: &mut [Evidence],
     tell: &(dyn Fn(&str) + Sync),
 ) {
-    let hosts = networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len());
-    let hosts: Vec<IpAddr> = hosts.map(IpNet::addr).collect();
+    let hosts: Vec<IpAddr> = single_hosts(networks).collect();
     if let Some(first) = of_each.first_mut().filter(|_| hosts.len() > PROBED || hosts.len() < networks.len()) {
         first.not_seen.push(format!("probes go to at most {PROBED} addresses, and to no networks"));
     }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::back;
-use crate::diagnose::{Mail, Seen};
+use crate::diagnose::{FirstAndLast, Mail, Seen};
 use crate::history::{Connect, Delivery, DestinationTotals, Entry, History, Question, Result};
 
 /// What was before, for comparison.
@@ -32,8 +32,8 @@ pub(super) struct Recorded {
 #[derive(Default)]
 struct OfOne {
     seen: Seen,
-    first: Vec<i64>,
-    last: VecDeque<i64>,
+    /// Numbers of attempts.
+    kept: FirstAndLast<i64>,
     details: Vec<Entry>,
 }
 
@@ -102,37 +102,29 @@ pub(super) fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&ip.to_canonical()))
 }
 
+/// The networks that are one address each.
+pub(super) fn single_hosts(networks: &[IpNet]) -> impl Iterator<Item = IpAddr> {
+    networks.iter().filter(|network| network.prefix_len() == network.max_prefix_len()).map(IpNet::addr)
+}
+
 fn of_each(history: &History, question: &Question) -> Result<HashMap<IpAddr, OfOne>> {
     let mut of_each: HashMap<IpAddr, OfOne> = HashMap::new();
     history.numbered(question, |number, brief| {
         if let Some(dst) = brief.dst_ip {
             let of_one = of_each.entry(dst.to_canonical()).or_default();
             of_one.seen.add_brief(&brief);
-            of_one.keep(number);
+            of_one.kept.add(number, DETAILS);
         }
         ControlFlow::Continue(())
     })?;
     for of_one in of_each.values_mut() {
-        let numbers: Vec<i64> = of_one.first.iter().chain(&of_one.last).copied().collect();
+        let numbers: Vec<i64> = of_one.kept.iter().copied().collect();
         of_one.details = history.details(&numbers)?;
         for entry in &of_one.details {
             of_one.seen.add_facts(entry);
         }
     }
     Ok(of_each)
-}
-
-impl OfOne {
-    fn keep(&mut self, number: i64) {
-        let (first, last) = DETAILS;
-        if self.first.len() < first {
-            return self.first.push(number);
-        }
-        if self.last.len() == last {
-            self.last.pop_front();
-        }
-        self.last.push_back(number);
-    }
 }
 
 fn before(history: &History, since: Timestamp, question: &Question) -> Result<Vec<DestinationTotals>> {

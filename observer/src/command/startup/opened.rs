@@ -13,7 +13,7 @@ use super::super::mta_log;
 use super::super::socket::{self, Occupant, unfinished};
 use super::access::{self, Made};
 use super::{Findings, user};
-use crate::config::{Config, History, Listen, MtaLog, Places, Problem, SinkConfig};
+use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
 use crate::sink::target::Target;
@@ -49,10 +49,6 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn problem(&self, section: &str, key: &str, text: &str) -> Problem {
-        self.places.problem(section, key, &format!("= {text}"))
-    }
-
     fn refusal(&mut self, section: &str, key: &str, found: Result<(), String>) {
         if let Err(text) = found {
             let problem = self.places.problem(section, key, &format!("is unusable: {text}"));
@@ -71,7 +67,7 @@ impl Look<'_> {
     }
 
     fn remark(&mut self, section: &str, key: &str, text: &str) {
-        let problem = self.problem(section, key, text);
+        let problem = self.places.problem(section, key, &format!("= {text}"));
         self.findings.remarks.push(problem);
     }
 

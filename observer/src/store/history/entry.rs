@@ -11,7 +11,7 @@ use serde::de::IntoDeserializer as _;
 
 use super::{Error, Result};
 pub(super) use observer_core::record::entry::nanoseconds;
-pub use observer_core::record::entry::{Entry, MinuteKey, minute};
+pub use observer_core::record::entry::{Entry, MinuteKey, minute, whole_minute};
 
 use crate::event::{Endpoint, Evidence, Process};
 use crate::label::{Origin, Reason};

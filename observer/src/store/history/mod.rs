@@ -20,7 +20,7 @@ mod write;
 use std::path::Path;
 
 pub use delivery::{Connect, Delivery};
-pub use entry::{Entry, MinuteKey, minute};
+pub use entry::{Entry, MinuteKey, minute, whole_minute};
 pub use error::{Error, Result};
 pub use lock::{LOCK_SUFFIX, make_directory};
 pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};

@@ -66,10 +66,7 @@ impl History {
         for part in numbers.chunks(10_000) {
             let numbers = part.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
             let sql = format!("SELECT {COLUMNS} FROM attempt WHERE seq IN ({numbers})");
-            let _ = self.rows(&Question::default(), &sql, |row| {
-                entries.push(Entry::read(row)?);
-                Ok(ControlFlow::Continue(()))
-            })?;
+            entries.extend(self.entries(&Question::default(), &sql)?);
         }
         entries.sort_by_key(|entry| entry.time);
         Ok(entries)
@@ -80,14 +77,19 @@ impl History {
     /// # Errors
     /// As [`History::attempts`].
     pub fn newest(&self, question: &Question, most: usize) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
         let condition = question.condition("time", nanoseconds);
         let sql = format!("SELECT {COLUMNS} FROM attempt WHERE {condition} ORDER BY time DESC, seq DESC LIMIT {most}");
-        let _ = self.rows(question, &sql, |row| {
+        let mut entries = self.entries(question, &sql)?;
+        entries.reverse();
+        Ok(entries)
+    }
+
+    fn entries(&self, question: &Question, sql: &str) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let _ = self.rows(question, sql, |row| {
             entries.push(Entry::read(row)?);
             Ok(ControlFlow::Continue(()))
         })?;
-        entries.reverse();
         Ok(entries)
     }
 
