@@ -275,7 +275,7 @@ cases! {
     silence_on_the_own_link_and_elsewhere, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
         || Evidence {
-            route: Some(Route::Goes { interface: "eth0".to_owned(), gateway: None, source: None }),
+            is_on_link: true,
             ..Host::new().each(&THREE, 5, SILENCE).about("203.0.113.5")
         };
     one_is_silent_one_answers_and_this_host_stops_the_rest_itself, "blocked on the way out",

@@ -52,6 +52,8 @@ pub struct Evidence {
     pub conntrack: Option<Conntrack>,
     /// This host's routing decision at this moment.
     pub route: Option<Route>,
+    /// That route leads to a link on which the destination itself is: nobody is on the way.
+    pub is_on_link: bool,
     /// What probes found, if they were asked for.
     pub probes: Vec<Probe>,
     /// Where the answers to SYNs are born, if probes were asked for and one failed.

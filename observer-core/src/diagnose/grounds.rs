@@ -351,8 +351,8 @@ pub(super) fn no_way_by_ipv6(e: &Evidence) -> Option<u64> {
     e.subject.mostly(|(_, reason, _)| is_meant(reason)).filter(|_| is_v6)
 }
 
-/// The routing table has the destination on a link of this host.
-pub(super) fn is_on_link(e: &Evidence) -> bool {
+/// The routing table names no next hop but the destination itself.
+pub(super) fn is_next_hop(e: &Evidence) -> bool {
     matches!(e.route, Some(Route::Goes { gateway: None, .. }))
 }
 
@@ -434,7 +434,7 @@ fn networks(of: &[(&IpAddr, &Followed)]) -> usize {
 /// it says nothing: nobody is on the way.
 fn nothing_works(e: &Evidence) -> Option<Nothing> {
     let ways = [Sign::Silent, Sign::Refused, Sign::Rejected];
-    ways.into_iter().filter(|_| !is_on_link(e)).find_map(|how| all_fail_by(e, how))
+    ways.into_iter().filter(|_| !e.is_on_link).find_map(|how| all_fail_by(e, how))
 }
 
 /// Where anything else came back in the period, some that fail now must have answered before:
@@ -489,7 +489,7 @@ pub(super) fn little_gets_out(e: &Evidence) -> Option<String> {
     let silent_all_along = |followed: &Followed| followed.last_but(Sign::Silent).is_none();
     let failing: Vec<_> = others.into_iter().filter(|(_, followed)| silent_all_along(followed)).collect();
     let networks = networks(&failing);
-    let is_block = silent(e).is_some() && e.subject.followed.values().all(silent_all_along) && !is_on_link(e);
+    let is_block = silent(e).is_some() && e.subject.followed.values().all(silent_all_along) && !e.is_on_link;
     let is_most = networks >= SEVERAL && failing.len() >= 4 * answering.len() && !answering.is_empty();
     let (most, all) = (failing.len(), failing.len() + answering.len());
     (is_block && is_most && nothing_works(e).is_none())

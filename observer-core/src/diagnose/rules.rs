@@ -13,7 +13,7 @@ use super::grounds::{
     SEVERAL, SOME, after, answer_dropped, answered_by_this_host, answers, at_once, before_banner, between_others,
     by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, dropped_here, eacces, eacces_despite_a_route,
     elsewhere_works, every_answer_dropped, everything_fails, failing_by_ipv6, going, greeted, ipv6_alone_fails,
-    ipv6_fails_for_several, is_like_a_block, is_no_mail_server, is_on_link, list, little_gets_out, local_firewall,
+    ipv6_fails_for_several, is_like_a_block, is_next_hop, is_no_mail_server, list, little_gets_out, local_firewall,
     log_says, mostly, no_route, no_route_or_no_source, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out,
     of, of_family, one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect,
     redirected, resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
@@ -146,7 +146,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 70,
         source: "RFC 826 and RFC 4861, 7.3: on one's own link the destination itself is the next hop",
         holds: |e| {
-            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_on_link(e))?;
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_next_hop(e))?;
             Some(format!("{}: it is on this host's own link, and answers neither ARP nor NDP", of(n, e)))
         },
     },
@@ -970,7 +970,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 85,
         source: "RFC 826 and RFC 4861, 7.3: the next hop answers neither ARP nor NDP",
         holds: |e| {
-            let n = mostly(e, Reason::NoNeighbour).filter(|_| !is_on_link(e))?;
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| !is_next_hop(e))?;
             Some(format!("{}: the next hop answers neither ARP nor NDP", of(n, e)))
         },
     },
@@ -980,7 +980,7 @@ pub(super) const RULES: &[Rule] = &[
         weight: 55,
         source: "as above; where the destination is the next hop, it may be down itself",
         holds: |e| {
-            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_on_link(e))?;
+            let n = mostly(e, Reason::NoNeighbour).filter(|_| is_next_hop(e))?;
             Some(format!("{}: nobody answers on the link", of(n, e)))
         },
     },

@@ -51,6 +51,27 @@ impl Route {
         }
     }
 
+    /// The interface of a route without a next hop: the destination is on its link, or the link is
+    /// one from point to point, which leads everywhere.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::Goes { interface, gateway: None, .. } => Some(interface),
+            _ => None,
+        }
+    }
+
+    /// Whether neighbours are looked up on an interface, as `ip -j link show` tells; not on a link
+    /// from point to point.
+    pub fn has_neighbours(json: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Link {
+            flags: Vec<String>,
+        }
+        let links: Vec<Link> = serde_json::from_str(json).unwrap_or_default();
+        let has = |link: &Link| !link.flags.iter().any(|flag| flag == "POINTOPOINT" || flag == "NOARP");
+        links.first().is_some_and(has)
+    }
+
     /// What the kernel answers where it has no route.
     pub fn refused(error: &str) -> Option<Self> {
         let (_, why) = error.split_once("RTNETLINK answers: ")?;
@@ -73,6 +94,19 @@ mod tests {
         assert_eq!(Route::read(json), Ok(Route::Goes { interface: "eth0".to_owned(), gateway, source }));
         let json = r#"[{"type":"unreachable","dst":"2001:db8::1","dev":"lo","metric":1024}]"#;
         assert_eq!(Route::read(json), Ok(Route::Refused { why: "a route of type unreachable".to_owned() }));
+    }
+
+    #[test]
+    fn a_link_from_point_to_point_has_no_neighbours() {
+        for (json, expected) in [
+            (r#"[{"ifindex":2,"ifname":"eth0","flags":["BROADCAST","MULTICAST","UP","LOWER_UP"],"mtu":1500}]"#, true),
+            (r#"[{"ifindex":3,"ifname":"tun0","flags":["POINTOPOINT","MULTICAST","NOARP","UP"]}]"#, false),
+            (r#"[{"ifindex":4,"ifname":"wg0","flags":["POINTOPOINT","NOARP","UP"]}]"#, false),
+            ("[]", false),
+            ("", false),
+        ] {
+            assert_eq!(Route::has_neighbours(json), expected, "{json}");
+        }
     }
 
     #[test]

@@ -300,7 +300,10 @@ impl Inquiry {
     fn look_around(&self, attempts: &[Entry], evidence: &mut Evidence) {
         let Some((sender, pid)) = Sender::of(attempts.iter()) else { return };
         match route::to(sender.dst) {
-            Ok(route) => evidence.route = Some(route),
+            Ok(route) => {
+                evidence.is_on_link = route::is_on_link(&route);
+                evidence.route = Some(route);
+            }
             Err(error) => evidence.not_seen.push(error),
         }
         let flow = self.flow(&sender, pid, evidence.route.as_ref());

@@ -22,6 +22,12 @@ pub fn from(source: IpAddr, destination: IpAddr) -> Result<Route, String> {
     get(&[&destination.to_string(), "from", &source.to_string()])
 }
 
+/// Whether the destination of a route is on a link of this host's, and nobody on the way.
+pub fn is_on_link(route: &Route) -> bool {
+    let shown = route.link().and_then(|interface| run("ip", &["-j", "link", "show", "dev", interface]).ok());
+    shown.is_some_and(|json| Route::has_neighbours(&json))
+}
+
 fn get(asked: &[&str]) -> Result<Route, String> {
     match run("ip", &[&["-j", "route", "get"], asked].concat()) {
         Ok(json) => Route::read(&json),
