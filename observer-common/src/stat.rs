@@ -37,3 +37,13 @@ pub const COUNT: usize = 14;
 
 /// All of them.
 pub type Stats = [u64; COUNT];
+
+/// One CPU's, in cache lines of its own.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct CpuStats {
+    /// Its counters.
+    pub counts: Stats,
+    /// Zero.
+    pub reserved: [u64; 2],
+}

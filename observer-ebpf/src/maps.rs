@@ -2,6 +2,8 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_F_MMAPABLE,
+    helpers::bpf_get_smp_processor_id,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -9,7 +11,7 @@ use observer_common::{
     address::Address,
     prober,
     record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey},
-    stat::Stats,
+    stat::CpuStats,
 };
 
 /// Attempts in flight by `struct sock *`. A socket has at most one; the cookie
@@ -79,9 +81,11 @@ pub(crate) static OWN_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entrie
 #[map]
 pub(crate) static WAS_FULL: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The kernel's own counters, see [`observer_common::stat`], in one element: one call reads all.
+/// The kernel's own counters, see [`observer_common::stat`], an element for each CPU. User space
+/// maps them into its memory: to read them it needs no call, during which the kernel would skip
+/// programs on classic tracepoints.
 #[map]
-pub(crate) static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static STATS: Array<CpuStats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Finished attempts on their way to user space.
 #[map]
@@ -170,8 +174,10 @@ pub(crate) fn follow(sk: u64, change: i32) {
 /// Adds one to a counter of [`observer_common::stat`].
 #[inline(always)]
 pub(crate) fn count(index: u32) {
-    if let Some(stats) = STATS.get_ptr_mut(0) {
-        // SAFETY: within a per-CPU element of a map; a run that interrupts this
+    // SAFETY: takes nothing and fails never.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(stats) = STATS.get_ptr_mut(cpu) {
+        // SAFETY: within the element of this CPU; a run that interrupts this
         // one on the same CPU could lose an addition, so it is atomic.
         unsafe { add_one(stats.cast::<u64>().add(index as usize)) };
     }

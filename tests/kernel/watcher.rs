@@ -155,6 +155,15 @@ impl Seen {
         outcomes
     }
 
+    /// Runs of kernel programs that the kernel skipped, as the summary says.
+    pub(crate) fn skipped_runs(&self) -> Result<u64> {
+        let Some((_, said)) = self.summary.split_once("kernel program runs skipped by the kernel: ") else {
+            return Ok(0);
+        };
+        let number = said.split_whitespace().next().unwrap_or("");
+        number.replace(',', "").parse().with_context(|| format!("{number}: {}", self.summary))
+    }
+
     /// The line of the summary that begins so.
     pub(crate) fn line(&self, start: &str) -> Result<&str> {
         let mut lines = self.summary.lines();

@@ -237,7 +237,7 @@ impl Live {
     /// True if the kernel's counters can be read with the privileges that are left.
     pub(super) fn is_readable(&self) -> bool {
         match &self.flow {
-            Flow::Waits(channels) => channels.counters.stats().is_ok(),
+            Flow::Waits(channels) => channels.counters.is_readable(),
             Flow::Runs(_) | Flow::Ended => true,
         }
     }

@@ -22,7 +22,7 @@ use super::readers::Readers;
 use super::record::Record;
 use super::service::Service;
 use super::socket::Socket;
-use super::startup::{Purpose, as_user, examine};
+use super::startup::{Findings, Purpose, as_user, examine};
 use crate::alert::Alert;
 use crate::cli::RunArgs;
 use crate::config::{Config, Listen};
@@ -49,8 +49,10 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     // Signals first: a SIGTERM while the programs load ends in order as well.
     let mut stop = Stop::of_service()?;
     let hangup = hangup()?;
-    let config = startup(args)?;
+    let (config, findings) = startup(args)?;
     let mut live = Live::attach(&settings_of(&config.kernel, &config.ports, true, &args.kernel))?;
+    // Of no interest where nothing can be observed.
+    findings.tell();
     let confinement = Confinement::enter(&config, || live.is_readable())?;
     live.start()?;
     let mut daemon = Daemon::start(args, config, &live, confinement, hangup)?;
@@ -61,14 +63,14 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
     ended
 }
 
-/// What was configured and typed, once it was found to fit this host.
-fn startup(args: &RunArgs) -> Result<Config, Failure> {
+/// What was configured and typed, once it was found to fit this host, and what is to be said of it.
+fn startup(args: &RunArgs) -> Result<(Config, Findings), Failure> {
     let mut loaded = configuration::load(args.config.as_deref())?;
     args.place(&mut loaded.places);
     let config = args.over(loaded.config);
     let findings = as_user(None, || examine(&config, &loaded.places, &loaded.files, Purpose::Start))?;
     findings.refuse()?;
-    Ok(config)
+    Ok((config, findings))
 }
 
 /// Set when SIGHUP came.
@@ -147,7 +149,9 @@ impl<'a> Daemon<'a> {
         let looked = configuration::load(self.args.config.as_deref()).and_then(|mut loaded| {
             self.args.place(&mut loaded.places);
             let config = self.args.over(loaded.config);
-            examine(&config, &loaded.places, &loaded.files, Purpose::Reload).refuse()?;
+            let findings = examine(&config, &loaded.places, &loaded.files, Purpose::Reload);
+            findings.refuse()?;
+            findings.tell();
             Ok(config)
         });
         let config = match looked {

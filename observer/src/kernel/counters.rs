@@ -5,12 +5,13 @@ use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, MapError};
 use aya::{Ebpf, Pod};
 use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
-use observer_common::stat::{self, Stats};
+use observer_common::stat::Stats;
 
 use super::batch::BatchReader;
+use super::stats::MappedStats;
 use super::{Key, Value, by_key};
 
 /// For the programs that had begun before the other map counted, where the kernel does not
@@ -23,7 +24,7 @@ pub struct CounterMaps {
     attempts: HashMap<MapData, u64, Value<AttemptRecord>>,
     destinations: HashMap<MapData, Key<DestinationKey>, Value<DestinationCounters>>,
     counting: Array<MapData, u32>,
-    stats: PerCpuArray<MapData, Value<Stats>>,
+    stats: MappedStats,
     /// Which of `outcomes` counts now.
     now: usize,
     /// See [`by_key`]: dearer than batches.
@@ -43,7 +44,7 @@ impl CounterMaps {
             attempts: take(ebpf, "ATTEMPTS")?.try_into()?,
             destinations: take(ebpf, "DESTINATIONS")?.try_into()?,
             counting: take(ebpf, "COUNTING")?.try_into()?,
-            stats: take(ebpf, "STATS")?.try_into()?,
+            stats: MappedStats::of(take(ebpf, "STATS")?.try_into()?)?,
             now: 0,
             is_by_key: false,
             is_to_be_spared: false,
@@ -64,18 +65,15 @@ impl CounterMaps {
         self.is_to_be_spared
     }
 
-    /// The counters of [`stat`], summed over the CPUs: quick to read.
-    ///
-    /// # Errors
-    /// Those of the bpf system call.
-    pub fn stats(&self) -> Result<Stats, MapError> {
-        let mut sums = [0; stat::COUNT];
-        for cpu in self.stats.get(&0, 0)?.iter() {
-            for (sum, count) in sums.iter_mut().zip(cpu.0) {
-                *sum += count;
-            }
-        }
-        Ok(sums)
+    /// The counters of [`observer_common::stat`], summed over the CPUs: quick to read, and no
+    /// program notices.
+    pub fn stats(&self) -> Stats {
+        self.stats.sums()
+    }
+
+    /// True if this process may read maps.
+    pub fn is_readable(&self) -> bool {
+        self.counting.get(&0, 0).is_ok()
     }
 
     /// Lets the other map count, and takes everything that was counted in this one, by

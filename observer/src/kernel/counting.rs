@@ -27,11 +27,11 @@ const LOOK_SOON: Duration = Duration::from_millis(20);
 /// Between two scans of the attempts in flight, and of the destinations that the kernel
 /// remembers, unless somebody asks.
 const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// The same where each may keep the state hook from running.
+const SCAN_SPARINGLY: Duration = Duration::from_secs(60);
 /// Drained counters that nobody has taken. Beyond them nothing is drained, and the kernel's
 /// maps fill up: some 13 MB.
 const WAITING_MAX: usize = 262_144;
-/// Between two publications where each reading may keep the state hook from running.
-const PUBLISH_SPARINGLY: Duration = Duration::from_secs(1);
 /// Destinations of which totals are kept, for summaries that show ten.
 const DESTINATIONS: usize = 8_192;
 /// Ends that are added at once, so that whoever adds events never waits for long.
@@ -144,7 +144,6 @@ impl Counting {
             kernel_forgotten: 0,
             scan_at: now,
             drain_at: now,
-            publish_at: now,
             latest: Arc::clone(&latest),
             ends: Arc::clone(&ends),
             sender,
@@ -195,8 +194,6 @@ struct Owner {
     scan_at: Instant,
     /// Where drains are to be few.
     drain_at: Instant,
-    /// Where readings are to be few.
-    publish_at: Instant,
     latest: Arc<Mutex<Totals>>,
     ends: Arc<Mutex<KnownEnds>>,
     sender: UnboundedSender<Result<Missing, Unreadable>>,
@@ -239,12 +236,8 @@ impl Owner {
     /// Drains what there is, and publishes the sums. Gives the time until the next look.
     fn look(&mut self) -> Result<Duration, Unreadable> {
         let pause = self.drain_if_due(false)?;
-        if self.maps.is_to_be_spared() && Instant::now() < self.publish_at {
-            return Ok(pause);
-        }
-        self.publish_at = Instant::now() + PUBLISH_SPARINGLY;
         let known = lock(&self.ends).known();
-        let first = self.maps.stats()?;
+        let first = self.maps.stats();
         let is_due = Instant::now() >= self.scan_at;
         let found = is_due.then(|| self.maps.count_in_flight()).transpose()?;
         self.publish(known, &first, found)?;
@@ -255,7 +248,7 @@ impl Owner {
     /// running, only if somebody asks, it is time, or the map fills up. Gives the time until the
     /// next look.
     fn drain_if_due(&mut self, is_asked: bool) -> Result<Duration, Unreadable> {
-        let counted = self.maps.stats()?[stat::UNTOLD as usize].saturating_sub(self.drained);
+        let counted = self.maps.stats()[stat::UNTOLD as usize].saturating_sub(self.drained);
         // Of the map, that may be taken before the next look.
         let share = self.max_outcomes.max(1) / 8;
         let is_spared = self.maps.is_to_be_spared() && !is_asked && counted <= share as u64;
@@ -294,10 +287,10 @@ impl Owner {
     /// The sums, of what was `known` before the kernel's counters were read for the first time;
     /// between that and now, a scan may have `found` so many attempts in flight.
     fn publish(&mut self, known: Known, first: &Stats, found: Option<u64>) -> Result<Totals, Unreadable> {
-        let second = self.maps.stats()?;
+        let second = self.maps.stats();
         if let Some(found) = found {
             self.vanished = vanished(first, found, &second);
-            self.scan_at = Instant::now() + SCAN_EVERY;
+            self.scan_at = Instant::now() + if self.maps.is_to_be_spared() { SCAN_SPARINGLY } else { SCAN_EVERY };
             let ever = second[stat::DESTINATIONS as usize];
             if ever > 0 {
                 self.kernel_forgotten = ever.saturating_sub(self.maps.destinations()?);
@@ -316,7 +309,7 @@ impl Owner {
             let ends = lock(&self.ends);
             (ends.known(), ends.destinations())
         };
-        let first = self.maps.stats()?;
+        let first = self.maps.stats();
         let in_flight = self.maps.in_flight()?;
         let totals = self.publish(known, &first, Some(in_flight.len() as u64))?;
         let destinations = Arc::new(DestinationSum::with(destinations, &in_flight));

@@ -12,6 +12,7 @@ use super::btf::Btf;
 use super::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
 use super::layout::Layout;
 use super::privilege::{TRACEFS, Tracefs, is_reading_refused, tracefs};
+use super::stats;
 
 /// The kernel programs, built by build.rs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf"));
@@ -52,6 +53,7 @@ pub(super) fn load(settings: &Settings, layout: &Layout) -> Result<Ebpf, EbpfErr
         .map_max_entries("DESTINATIONS", settings.max_destinations)
         .map_max_entries("OUTCOMES_0", settings.max_destinations)
         .map_max_entries("OUTCOMES_1", settings.max_destinations)
+        .map_max_entries("STATS", stats::cpus())
         .map_max_entries("EVENTS", settings.ring_bytes);
     loader.load(OBJECT)
 }

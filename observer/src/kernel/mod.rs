@@ -18,6 +18,7 @@ mod privilege;
 mod probers;
 pub mod reader;
 pub mod ring;
+mod stats;
 mod symbols;
 
 use std::fmt;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use aya::maps::MapError;
 use aya::{Ebpf, EbpfError};
 use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
-use observer_common::stat::Stats;
+use observer_common::stat::CpuStats;
 
 use crate::event::Capabilities;
 use btf::Btf;
@@ -266,8 +267,8 @@ unsafe impl aya::Pod for Key<OutcomeKey> {}
 unsafe impl aya::Pod for Value<DestinationCounters> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Value<AttemptRecord> {}
-// SAFETY: an array of numbers.
-unsafe impl aya::Pod for Value<Stats> {}
+// SAFETY: as above: numbers alone.
+unsafe impl aya::Pod for Value<CpuStats> {}
 
 fn read_btf() -> Result<Btf, AttachError> {
     let data = fs::read(VMLINUX).map_err(|error| match error.kind() {

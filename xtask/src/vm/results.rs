@@ -175,7 +175,9 @@ impl fmt::Display for Tested {
         if all > 0 {
             write!(f, "; {balance} of {all} ledgers balance")?;
         }
-        if let Some(line) = self.lines().find(|line| line.starts_with("nothing lost, nothing leaked")) {
+        let of_rounds =
+            |line: &&str| line.starts_with("nothing lost, nothing leaked") || line.contains("attempts not seen:");
+        if let Some(line) = self.lines().find(of_rounds) {
             write!(f, "; {line}")?;
         }
         if let Some(failure) = &self.run.failure {

@@ -53,10 +53,17 @@ pub(super) fn examine(config: &Config, places: &Places, files: &[PathBuf], purpo
 }
 
 impl Findings {
-    /// Fails where there are refusals, and says the rest.
+    /// Fails where there are refusals, and says the rest then.
     pub(super) fn refuse(&self) -> Result<(), Failure> {
-        self.defects.iter().chain(&self.remarks).for_each(|problem| say(&problem.to_string()));
+        if !self.refusals.is_empty() {
+            self.tell();
+        }
         failure(&self.refusals)
+    }
+
+    /// Says what is refused by nobody.
+    pub(super) fn tell(&self) {
+        self.defects.iter().chain(&self.remarks).for_each(|problem| say(&problem.to_string()));
     }
 
     /// Fails where anything does not work, and says the rest.
