@@ -48,13 +48,22 @@ fn hooks(run: &mut Run, figures: &mut Figures, arguments: &[&str], empty: f64) -
     let command = subject::command(arguments);
     figures.progress(&format!("the time of the kernel programs of {command}"));
     let watch = Watch::start(&run.binary, arguments)?;
+    let other = run.against.as_ref().map(|binary| Watch::start(binary, arguments)).transpose()?;
     let stats = Stats::enable()?;
-    let (mut watched, mut unwatched) = (Side::default(), Side::default());
+    let (mut watched, mut unwatched) = (Pair::default(), Pair::default());
+    let pids = Pids { one: watch.pid(), other: other.as_ref().map(Watch::pid) };
     for _ in 0..run.rounds {
-        watched.round(run, watch.pid(), WATCHED)?;
-        unwatched.round(run, watch.pid(), UNWATCHED)?;
+        watched.round(run, &pids, WATCHED)?;
+        unwatched.round(run, &pids, UNWATCHED)?;
     }
     drop(stats);
+    drop(other);
+    if let Some(file) = &run.against {
+        figures.detail_note(&format!("\n  beside {}, of the same connects:", file.display()));
+        figures.detail_note(&format!("  a refused connect with its event: {}", watched.compared()?));
+        figures.detail_note(&format!("  a refused connect to another port: {}", unwatched.compared()?));
+    }
+    let (watched, unwatched) = (watched.one, unwatched.one);
     let ledger = watch.stop()?;
     if let Some(fault) = ledger.fault(watched.connects.into(), 0) {
         figures.fault(fault);
@@ -78,17 +87,47 @@ fn hooks(run: &mut Run, figures: &mut Figures, arguments: &[&str], empty: f64) -
     Ok(())
 }
 
-impl Side {
-    fn round(&mut self, run: &mut Run, pid: u32, port: u16) -> Result<()> {
-        let before = Programs::of(pid)?;
+/// Whose programs run.
+struct Pids {
+    one: u32,
+    other: Option<u32>,
+}
+
+/// observer, and another one that saw the same connects.
+#[derive(Default)]
+struct Pair {
+    one: Side,
+    other: Side,
+}
+
+impl Pair {
+    fn round(&mut self, run: &mut Run, pids: &Pids, port: u16) -> Result<()> {
+        let one = Programs::of(pids.one)?;
+        let other = pids.other.map(|pid| Ok::<_, anyhow::Error>((pid, Programs::of(pid)?))).transpose()?;
         run.refuse(run.share(), port)?;
-        let runs = Programs::of(pid)?.since(&before);
+        self.one.add(run, Programs::of(pids.one)?.since(&one));
+        if let Some((pid, other)) = other {
+            self.other.add(run, Programs::of(pid)?.since(&other));
+        }
+        Ok(())
+    }
+
+    /// `1071 (1060..1099) ns beside 1200 (1180..1250) ns: 0.89 times`
+    fn compared(&self) -> Result<String> {
+        let of = |side: &Side| Spread::of(side.rounds.clone()).context("no round was measured");
+        let (one, other) = (of(&self.one)?, of(&self.other)?);
+        Ok(format!("{one} ns beside {other} ns: {:.2} times", one.median / other.median))
+    }
+}
+
+impl Side {
+    /// What the programs of an observer did in a round.
+    fn add(&mut self, run: &Run, runs: ByName) {
         self.rounds.push(Runs::total(&runs).ns as f64 / f64::from(run.share()));
         for (name, runs) in runs {
             self.by_name.entry(name).or_default().add(runs);
         }
         self.connects += run.share();
-        Ok(())
     }
 
     fn of(&self, name: &str) -> Runs {

@@ -51,6 +51,8 @@ pub(crate) enum Part {
 /// What all measurements share.
 pub(crate) struct Run {
     pub(crate) binary: PathBuf,
+    /// Another observer, whose kernel programs see the same connects.
+    pub(crate) against: Option<PathBuf>,
     pub(crate) lab: Lab,
     pub(crate) attempts: u32,
     pub(crate) rounds: u32,

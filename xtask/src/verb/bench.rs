@@ -42,6 +42,9 @@ pub(crate) struct Bench {
     /// Measure this observer rather than build one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Measure the kernel programs of this observer on the same connects, such as an older one's
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
 }
 
 impl Bench {
@@ -65,9 +68,10 @@ impl Bench {
         let interruption = Interruption::of(Stop::catch()?);
         let lab = Lab::up(LabConfig::default()).context("bring the lab up")?;
         let with_peers = !self.skip_peers;
+        let against = self.against.clone();
         let parts = if self.part.is_empty() { Part::value_variants().to_vec() } else { self.part };
         let mut run =
-            Run { binary, lab, attempts: self.attempts, rounds: self.rounds, with_peers, parts, interruption };
+            Run { binary, against, lab, attempts: self.attempts, rounds: self.rounds, with_peers, parts, interruption };
         run.measure(&mut figures)?;
         Ok(figures.finish())
     }
@@ -85,6 +89,8 @@ impl Bench {
         arguments.extend(["--rounds".to_owned(), self.rounds.to_string()]);
         let name = |part: &Part| part.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         arguments.extend(self.part.iter().flat_map(|part| ["--part".to_owned(), name(part)]));
+        let against = self.against.iter().flat_map(|file| ["--against".to_owned(), file.display().to_string()]);
+        arguments.extend(against);
         arguments.extend(self.skip_peers.then(|| "--skip-peers".to_owned()));
         arguments.extend(self.markdown.then(|| "--markdown".to_owned()));
         arguments
