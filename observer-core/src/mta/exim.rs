@@ -126,13 +126,48 @@ fn attempt(header: &Header<'_>, text: &str) -> Option<Line> {
             };
             (relay, said, rest)
         }
-        None => (unencrypted(text)?, Said::TlsFailed, text),
+        None => match former(text) {
+            Some((relay, said)) => (relay, said, text),
+            None => (unencrypted(text)?, Said::TlsFailed, text),
+        },
     };
     let mut line = Line::new(Kind::Exim, header, Status::Failed);
     line.relay = Some(relay);
     line.said = said;
     line.words = redacted_unknown(words.trim_start_matches([':', ' ']));
     Some(line)
+}
+
+/// Until Exim 4.82 the host stood within the sentence, without `H=`:
+/// `mx.example.net [203.0.113.5] Connection refused`, `Remote host mx.example.net [203.0.113.5] closed
+/// connection in response to initial connection`, `SMTP timeout while connected to mx.example.net
+/// [203.0.113.5] after initial connection`; and see [`answering_host`].
+fn former(text: &str) -> Option<(Relay, Said)> {
+    if let Some(relay) = answering_host(text) {
+        return Some((relay, Said::Answered));
+    }
+    let of_step =
+        |rest: &str, first: Said| if rest.contains("initial connection") { first } else { Said::LostInSession };
+    if let Some((relay, rest)) = text.strip_prefix("Remote host ").and_then(relay) {
+        let step = rest.strip_prefix(" closed connection in response to ")?;
+        return Some((relay, of_step(step, Said::LostBeforeGreeting)));
+    }
+    if let Some((relay, rest)) = text.strip_prefix("SMTP timeout while connected to ").and_then(relay) {
+        return Some((relay, of_step(rest.strip_prefix(" after ")?, Said::NoGreeting)));
+    }
+    let (relay, rest) = relay(text)?;
+    let errno = Said::of_errno_alone(rest.strip_prefix(' ')?)?;
+    // One word, of which it would be nonsense: `no host name found for IP address [203.0.113.5]`.
+    let is_named = text.split(' ').nth(1).is_some_and(|second| second.starts_with('['));
+    is_named.then_some((relay, errno))
+}
+
+/// The host of `SMTP error from remote mail server after RCPT TO:<a@example.net>: host mx.example.net
+/// [203.0.113.5]: 550 5.1.1 no`, as it was written until Exim 4.82.
+fn answering_host(text: &str) -> Option<Relay> {
+    let (_, rest) = text.split_once("SMTP error from remote mail server after ")?;
+    let (relay, rest) = rest.split_once(": host ").and_then(|(_, host)| relay(host))?;
+    rest.starts_with(": ").then_some(relay)
 }
 
 /// The host of `TLS error on connection to mx.example.net [203.0.113.5] (gnutls_handshake): timed out`,
@@ -206,6 +241,7 @@ fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
         // Behind the port, where that is logged.
         line.is_reused = rest.starts_with('*');
     }
+    line.relay = line.relay.or_else(|| answering_host(words));
     line.source = field(fields, " I=").and_then(|(relay, _)| Some(SocketAddr::new(relay.ip?, relay.port?)));
     if status == Status::Sent {
         // A delivery to a file or a command names no host.

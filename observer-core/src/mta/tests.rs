@@ -980,3 +980,48 @@ fn a_line_can_be_cut_anywhere() {
         }
     }
 }
+
+#[test]
+fn exim_before_it_put_the_host_first() {
+    let cases = [
+        (
+            "1RAbCd-0001bQ-2x mx.example.net [203.0.113.5] Connection timed out",
+            Some(
+                "Failed TimedOut 1RAbCd-0001bQ-2x - mx.example.net[203.0.113.5] mx.example.net [203.0.113.5] Connection timed out",
+            ),
+        ),
+        (
+            "1RAbCd-0001bQ-2x Remote host mx.example.net [203.0.113.5] closed connection in response to initial connection",
+            Some(
+                "Failed LostBeforeGreeting 1RAbCd-0001bQ-2x - mx.example.net[203.0.113.5] Remote host mx.example.net \
+                 [203.0.113.5] closed connection in response to initial connection",
+            ),
+        ),
+        (
+            "1RAbCd-0001bQ-2x SMTP timeout while connected to mx.example.net [203.0.113.5] after initial connection",
+            Some(
+                "Failed NoGreeting 1RAbCd-0001bQ-2x - mx.example.net[203.0.113.5] SMTP timeout while connected to \
+                 mx.example.net [203.0.113.5] after initial connection",
+            ),
+        ),
+        (
+            "1RAbCd-0001bQ-2x == a@example.net R=dnslookup T=remote_smtp defer (-44): SMTP error from remote mail server \
+             after RCPT TO:<a@example.net>: host mx.example.net [203.0.113.5]: 451 4.7.1 greylisted",
+            Some(
+                "Deferred Answered 1RAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] defer (-44): SMTP error from \
+                 remote mail server after RCPT TO:<*@example.net>: host mx.example.net [203.0.113.5]: 451 4.7.1 greylisted",
+            ),
+        ),
+        (
+            "1RAbCd-0001bQ-2x ** a@example.net R=dnslookup T=remote_smtp: SMTP error from remote mail server after initial \
+             connection: host mx.example.net [203.0.113.5]: 554 5.7.1 listed",
+            Some(
+                "Bounced Answered 1RAbCd-0001bQ-2x example.net mx.example.net[203.0.113.5] SMTP error from remote mail \
+                 server after initial connection: host mx.example.net [203.0.113.5]: 554 5.7.1 listed",
+            ),
+        ),
+        ("1RAbCd-0001bQ-2x no host name found for IP address [203.0.113.5] Connection refused", None),
+        ("1RAbCd-0001bQ-2x rejected from mx.example.net [203.0.113.5] Connection refused", None),
+    ];
+    check(Kind::Exim, "2026-11-26 16:07:01 ", &cases);
+}
