@@ -7,9 +7,9 @@ use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use observer_core::join::{Joiner, Settings};
 use observer_core::mta::stamp::Clock;
-use observer_core::mta::{Kind, Understanding, WORDS_MAX, read};
+use observer_core::mta::{MtaKind, Understanding, WORDS_MAX, read};
 
-const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
+const KINDS: [MtaKind; 4] = [MtaKind::Postfix, MtaKind::Exim, MtaKind::OpenSmtpd, MtaKind::KumoMta];
 
 fuzz_target!(|bytes: &[u8]| {
     let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };

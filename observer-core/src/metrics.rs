@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::ledger::Ledger;
 use destinations::Destinations;
 use durations::Durations;
-use exposition::{Exposition, Kind};
+use exposition::{Exposition, MetricKind};
 
 pub use exposition::CONTENT_TYPE;
 pub use reading::{
@@ -99,9 +99,9 @@ impl Metrics {
 
     fn process(&self, out: &mut Exposition) {
         let started = self.started.as_millisecond() as f64 / 1_000.0;
-        out.family("process_start_time_seconds", Kind::Gauge, "Start of this process, seconds since 1970 UTC.")
+        out.family("process_start_time_seconds", MetricKind::Gauge, "Start of this process, seconds since 1970 UTC.")
             .put([], started);
-        out.family("observer_build_info", Kind::Gauge, "Version of observer; always 1.")
+        out.family("observer_build_info", MetricKind::Gauge, "Version of observer; always 1.")
             .put([("version", env!("CARGO_PKG_VERSION"))], 1u64);
     }
 
@@ -109,7 +109,7 @@ impl Metrics {
         let labels =
             self.destinations.iter().map(|destinations| ("destinations with a label", destinations.left_out()));
         let help = "What was let go, left out or refused because a limit was reached, by limit.";
-        out.family("observer_limit_reached", Kind::Counter, help)
+        out.family("observer_limit_reached", MetricKind::Counter, help)
             .put_causes("limit", reading.limits.iter().copied().chain(labels));
     }
 }
@@ -117,52 +117,55 @@ impl Metrics {
 /// The ledger: what began, and what became of it.
 fn attempts(reading: &Reading, out: &mut Exposition) {
     let ledger = Ledger::new(&reading.totals, reading.events_delivered);
-    out.family("observer_attempts", Kind::Counter, "Connection attempts begun, by the kernel's exact count.")
+    out.family("observer_attempts", MetricKind::Counter, "Connection attempts begun, by the kernel's exact count.")
         .put([], ledger.attempts);
-    out.family("observer_tcp_handshakes", Kind::Counter, "Handshakes completed, by the kernel's exact count.")
+    out.family("observer_tcp_handshakes", MetricKind::Counter, "Handshakes completed, by the kernel's exact count.")
         .put([], ledger.established);
-    out.family("observer_attempts_in_flight", Kind::Gauge, "Attempts that have not ended.").put([], ledger.in_flight);
+    out.family("observer_attempts_in_flight", MetricKind::Gauge, "Attempts that have not ended.")
+        .put([], ledger.in_flight);
     let lost = "Attempts begun and then not followed, by cause.";
-    out.family("observer_attempts_lost", Kind::Counter, lost).put_causes("cause", ledger.lost.iter().copied());
+    out.family("observer_attempts_lost", MetricKind::Counter, lost).put_causes("cause", ledger.lost.iter().copied());
     let own = "Connections of observer's own, such as probes: not attempts, and not recorded.";
-    out.family("observer_own_connections", Kind::Counter, own).put([], reading.totals.stat(stat::OWN));
+    out.family("observer_own_connections", MetricKind::Counter, own).put([], reading.totals.stat(stat::OWN));
     let imbalance = "Attempts minus outcomes, in flight and lost; anything but 0 is a miscount.";
-    out.family("observer_ledger_imbalance", Kind::Gauge, imbalance).put([], ledger.imbalance() as f64);
+    out.family("observer_ledger_imbalance", MetricKind::Gauge, imbalance).put([], ledger.imbalance() as f64);
     let unlabelled = "Outcomes counted in total only and missing in observer_tcp_connects_total: the kernel's table was \
                       full before it was drained, or an event could not be decoded.";
-    out.family("observer_outcomes_unlabelled", Kind::Counter, unlabelled)
+    out.family("observer_outcomes_unlabelled", MetricKind::Counter, unlabelled)
         .put([], reading.totals.stat(stat::OUTCOMES_FULL) + reading.totals.known.undecodable);
     let forgotten = "Destinations that the kernel forgot for newer ones: the counts of their events begin anew, their \
                      outcomes are counted all the same.";
-    out.family("observer_destinations_forgotten", Kind::Counter, forgotten).put([], reading.totals.kernel_forgotten);
+    out.family("observer_destinations_forgotten", MetricKind::Counter, forgotten)
+        .put([], reading.totals.kernel_forgotten);
     let unremembered = "Ended attempts that were not remembered because the kernel's table was full; some may be counted \
                         twice.";
-    out.family("observer_ended_attempts_unremembered", Kind::Counter, unremembered)
+    out.family("observer_ended_attempts_unremembered", MetricKind::Counter, unremembered)
         .put([], reading.totals.stat(stat::ENDED_FULL));
 }
 
 fn events(reading: &Reading, out: &mut Exposition) {
-    out.family("observer_events", Kind::Counter, "Events that reached this process.").put([], reading.events_delivered);
+    out.family("observer_events", MetricKind::Counter, "Events that reached this process.")
+        .put([], reading.events_delivered);
     // What waits in the ring buffer is late, and not lost.
     let dropped = [
         ("ring buffer full", reading.totals.stat(stat::RING_FULL)),
         ("could not be decoded", reading.events_malformed),
     ];
     let help = "Events that were lost before any sink, by cause; their outcomes are counted all the same.";
-    out.family("observer_events_dropped", Kind::Counter, help).put_causes("cause", dropped);
+    out.family("observer_events_dropped", MetricKind::Counter, help).put_causes("cause", dropped);
     let help = "Events without the name of a cgroup or an interface, because it was not found in time.";
-    out.family("observer_events_unnamed", Kind::Counter, help).put([], reading.events_unnamed);
+    out.family("observer_events_unnamed", MetricKind::Counter, help).put([], reading.events_unnamed);
 }
 
 fn hooks(reading: &Reading, out: &mut Exposition) {
     let help = "1 if the kernel program is attached, 0 if it could not be. Those that are not needed on this kernel are \
                 left out.";
-    let family = out.family("observer_kernel_hook_attached", Kind::Gauge, help);
+    let family = out.family("observer_kernel_hook_attached", MetricKind::Gauge, help);
     for hook in &reading.hooks {
         family.put([("hook", &*hook.name), ("group", &*hook.group)], u64::from(hook.is_attached));
     }
     let help = "Runs of the kernel programs that the kernel skipped because the same program was running there.";
-    out.family("observer_kernel_runs_skipped", Kind::Counter, help).put([], reading.skipped_runs);
+    out.family("observer_kernel_runs_skipped", MetricKind::Counter, help).put([], reading.skipped_runs);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::alert::Alert;
 use crate::attempt::{Attempt, Task};
 use crate::event::{Capabilities, Destination, Event, Host, Mta, Surroundings};
 use crate::label::{Label, Origin, Reason, Verdict, label};
-use crate::mta::{Kind, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 use crate::pipeline::Judged;
 use crate::scope::{Change, EndCause, Numbers, Scope, ScopeChange, Verdict as ScopeVerdict};
 use crate::tally::Window;
@@ -172,8 +172,13 @@ fn suspicious(verdict: Verdict) -> Verdict {
 /// Any delivery, with hostile strings, of which none is empty.
 pub fn any_mta() -> impl Strategy<Value = Mta> {
     let strings = (prop::option::of(hostile()), prop::option::of(hostile()), prop::option::of(hostile()));
-    let status = prop::sample::select(vec![None, Some(Status::Sent), Some(Status::Deferred), Some(Status::Bounced)]);
-    let kind = prop::sample::select(vec![Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta]);
+    let status = prop::sample::select(vec![
+        None,
+        Some(DeliveryStatus::Sent),
+        Some(DeliveryStatus::Deferred),
+        Some(DeliveryStatus::Bounced),
+    ]);
+    let kind = prop::sample::select(vec![MtaKind::Postfix, MtaKind::Exim, MtaKind::OpenSmtpd, MtaKind::KumoMta]);
     let candidates = prop::option::of(1u32..);
     (kind, strings, prop::option::of(hostile()), status, any::<bool>(), candidates).prop_map(
         |(kind, (queue_id, recipient_domain, host), words, status, unlogged, candidates)| Mta {

@@ -21,7 +21,7 @@ use crate::count::{Ended, Totals};
 use crate::event::{Endpoint, Event};
 use crate::label::{Label, Reason};
 use crate::ledger::Ledger;
-pub use crate::record::joined::Joined as Delivery;
+pub use crate::record::joined::Joined;
 use crate::tally::{Head, Part};
 
 /// What this version speaks. 0 had no number, and read no unknown values; 1 brought
@@ -225,7 +225,7 @@ pub enum Line {
     /// An attempt that ended.
     Event(Box<Event>),
     /// What the mail server's log says of an attempt.
-    Delivery(Box<Delivery>),
+    Delivery(Box<Joined>),
     /// How far failures reach has changed.
     Alert(Box<Alert>),
     /// The ledger in numbers.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use observer::follow::{Follower, From, Place};
 use observer::mta::join::{Attempt, Joiner, Settings, Verdict};
-use observer::mta::{Kind, Line};
+use observer::mta::{Line, MtaKind};
 
 use self::measure::{cpu_time, resident_kib};
 
@@ -96,7 +96,7 @@ impl Joined {
 }
 
 fn read(place: &Place, mut take: impl FnMut(Line)) -> Outcome<u64> {
-    let mut follower = Follower::open(Kind::Postfix, place, From::Back(u64::MAX))?;
+    let mut follower = Follower::open(MtaKind::Postfix, place, From::Back(u64::MAX))?;
     let now = Timestamp::now();
     while follower.poll(now, &mut take)? {}
     Ok(follower.counts().lines)

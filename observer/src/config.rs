@@ -274,7 +274,7 @@ pub enum Listen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MtaLog {
     /// Whose it is.
-    pub kind: mta::Kind,
+    pub kind: mta::MtaKind,
     /// Where it is.
     pub log: Place,
     /// The key with which recipients' domains are hashed; `None`: they are not.

@@ -17,10 +17,10 @@ use jiff::tz::TimeZone;
 
 use self::file::LogFile;
 use self::journal::Journal;
-pub use observer_core::mta::LogCounts as Counts;
+pub use observer_core::mta::LogCounts;
 
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, Line, Reading, Understanding, Writer, entry_text, read, read_entry};
+use crate::mta::{Line, MtaKind, Reading, Understanding, Writer, entry_text, read, read_entry};
 
 const JOURNALCTL: &str = "journalctl";
 /// Where it may be beside PATH.
@@ -63,12 +63,12 @@ enum Log {
 /// line.
 #[derive(Debug)]
 pub struct Follower {
-    kind: Kind,
+    kind: MtaKind,
     zone: TimeZone,
     log: Log,
     /// The path, where its name has a date in it.
     dated: Option<PathBuf>,
-    counts: Counts,
+    counts: LogCounts,
     understanding: Understanding,
 }
 
@@ -78,7 +78,7 @@ impl Follower {
     ///
     /// # Errors
     /// If it can't be read, is no regular file, or journalctl can't be started.
-    pub fn open(kind: Kind, place: &Place, from: From) -> io::Result<Self> {
+    pub fn open(kind: MtaKind, place: &Place, from: From) -> io::Result<Self> {
         let zone = TimeZone::system();
         let (log, dated) = match place {
             Place::File(path) => {
@@ -91,7 +91,7 @@ impl Follower {
                 (Log::Journal(Journal::start(&program, from)?), None)
             }
         };
-        let (counts, understanding) = (Counts::default(), Understanding::default());
+        let (counts, understanding) = (LogCounts::default(), Understanding::default());
         Ok(Self { kind, zone, log, dated, counts, understanding })
     }
 
@@ -103,7 +103,7 @@ impl Follower {
     pub fn poll(&mut self, now: Timestamp, mut take: impl FnMut(Line)) -> io::Result<bool> {
         let clock = Clock { now, zone: self.zone.clone() };
         let (kind, counts, understanding) = (self.kind, &mut self.counts, &mut self.understanding);
-        let mut read_so_far = Counts::default();
+        let mut read_so_far = LogCounts::default();
         let mut tell = |reading: Reading, shown: &[u8]| {
             read_so_far.lines += 1;
             read_so_far.understood += u64::from(reading.writer == Writer::Server);
@@ -144,7 +144,7 @@ impl Follower {
     }
 
     /// What was read so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> LogCounts {
         self.counts
     }
 }

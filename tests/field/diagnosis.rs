@@ -9,14 +9,14 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::walls::{AT_ONCE, FULL};
-use super::{CONNECTED, Kind, PROHIBITED, RST, SILENCE, START, entry, failed, now, walls};
+use super::{AttemptKind, CONNECTED, PROHIBITED, RST, SILENCE, START, entry, failed, now, walls};
 use crate::diagnose::{Cause, Confidence, Diagnosis, Evidence, Seen, diagnose, together};
 use crate::event::Evidence as Facts;
 use crate::evidence::route::Route;
 use crate::fact::own::OwnAddresses;
-use crate::join::row::{Connect, Delivery};
+use crate::join::row::{Connect, DeliveryRow};
 use crate::label::{Label, Origin, Reason};
-use crate::mta::{Kind as Server, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind as Server, Said};
 use crate::record::entry::{DestinationTotals, Entry, Tally, minute};
 use crate::sample;
 
@@ -66,7 +66,7 @@ impl Host {
     }
 
     /// So many attempts, a second apart.
-    fn tried(mut self, count: usize, kind: Kind) -> Self {
+    fn tried(mut self, count: usize, kind: AttemptKind) -> Self {
         for _ in 0..count {
             let entry = entry(kind, self.second);
             self.own.learn(entry.src.ip, kind.dst.parse().unwrap());
@@ -77,10 +77,10 @@ impl Host {
     }
 
     /// So many to each of these.
-    fn each(self, destinations: &[&'static str], count: usize, kind: Kind) -> Self {
+    fn each(self, destinations: &[&'static str], count: usize, kind: AttemptKind) -> Self {
         destinations.iter().fold(self, |host, dst| {
             let src = if dst.contains(':') && !kind.src.contains(':') { "2001:db8:1::10" } else { kind.src };
-            host.tried(count, Kind { dst, src, ..kind })
+            host.tried(count, AttemptKind { dst, src, ..kind })
         })
     }
 
@@ -126,24 +126,24 @@ impl Host {
 /// Of three owners.
 const THREE: [&str; 3] = ["203.0.113.5", "198.51.100.7", "233.252.0.9"];
 const THREE_V6: [&str; 3] = ["2001:db8:a::1", "2001:db8:b::1", "2001:db8:c::1"];
-const LOOPBACK: Kind = Kind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED };
-const NO_ROUTE_V6: Kind =
-    Kind { dst: "2001:db8:a::1", src: "", ..failed(Label::Unreachable, Reason::NoRoute, Origin::Local) };
+const LOOPBACK: AttemptKind = AttemptKind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED };
+const NO_ROUTE_V6: AttemptKind =
+    AttemptKind { dst: "2001:db8:a::1", src: "", ..failed(Label::Unreachable, Reason::NoRoute, Origin::Local) };
 
-const EACCES: Kind = failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local);
+const EACCES: AttemptKind = failed(Label::Unreachable, Reason::RouteProhibited, Origin::Local);
 
 /// Evidence that the kernel withheld.
 fn lacking(name: &'static str) -> Facts {
     Facts { missing: vec![name.into()], ..Facts::default() }
 }
 
-fn logged(said: Said, words: &str, connect: Connect) -> Vec<Delivery> {
-    let row = Delivery {
+fn logged(said: Said, words: &str, connect: Connect) -> Vec<DeliveryRow> {
+    let row = DeliveryRow {
         time: sample::time(),
         kind: Server::Postfix,
         queue_id: Some("4Wx".to_owned()),
         recipient_domain: Some("example.net".to_owned()),
-        status: Some(Status::Deferred),
+        status: Some(DeliveryStatus::Deferred),
         host: Some("mx.example.net".to_owned()),
         ip: Some(sample::ip("203.0.113.5")),
         said,
@@ -160,12 +160,12 @@ fn with_log(mut evidence: Evidence, said: Said, words: &str, connect: Connect) -
 }
 
 /// Three owners are silent, beside so many attempts of another kind.
-fn blocked_beside(count: usize, other: Kind) -> Evidence {
+fn blocked_beside(count: usize, other: AttemptKind) -> Evidence {
     Host::new().each(&THREE, 5, SILENCE).tried(count, other).each(&THREE, 2, SILENCE).about("203.0.113.5")
 }
 
 /// Nine attempts of which the kernel showed more, while others fail alike.
-fn shown(kind: Kind, facts: Facts) -> Evidence {
+fn shown(kind: AttemptKind, facts: Facts) -> Evidence {
     let mut host = Host::new().each(&THREE, 5, kind);
     host.entries.iter_mut().for_each(|entry| entry.evidence = facts.clone());
     host.about("203.0.113.5")
@@ -185,16 +185,16 @@ fn failing_here(host: Host) -> Host {
 
 /// A rule stops what comes from one source; what comes from the other leaves, and nobody answers.
 fn stopped_in_part(destination: &str) -> Evidence {
-    let (stopped, silent) = (Kind { src: "192.0.2.11", ..super::OWN_FIREWALL }, SILENCE);
+    let (stopped, silent) = (AttemptKind { src: "192.0.2.11", ..super::OWN_FIREWALL }, SILENCE);
     let host = (0..3).fold(Host::new(), |host, _| host.each(&THREE[..2], 3, stopped).each(&THREE[..2], 3, silent));
     Evidence { firewall: Some(walls::stops(true)), ..host.about(destination) }
 }
 
 /// Nine attempts to an address of this host itself, while others answer.
-fn at_home(kind: Kind) -> Evidence {
+fn at_home(kind: AttemptKind) -> Evidence {
     Host::new()
         .each(&THREE, 5, CONNECTED)
-        .tried(9, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..kind })
+        .tried(9, AttemptKind { dst: "127.0.0.9", src: "127.0.0.1", ..kind })
         .about("127.0.0.9")
 }
 
@@ -224,26 +224,26 @@ cases! {
         || blocked_beside(40, LOOPBACK);
     submissions_to_ipv6_loopback_while_the_provider_blocks_port_25, "local traffic",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Likely,
-        || blocked_beside(40, Kind { dst: "::1", src: "::1", ..CONNECTED });
+        || blocked_beside(40, AttemptKind { dst: "::1", src: "::1", ..CONNECTED });
     submissions_to_an_address_of_this_host_while_the_provider_blocks_port_25, "local traffic",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Likely,
-        || blocked_beside(40, Kind { dst: "192.0.2.11", src: "192.0.2.10", ..CONNECTED });
+        || blocked_beside(40, AttemptKind { dst: "192.0.2.11", src: "192.0.2.10", ..CONNECTED });
     a_container_submits_to_itself_while_the_provider_blocks_port_25, "local traffic",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Likely,
-        || blocked_beside(40, Kind { dst: "172.17.0.5", src: "172.17.0.5", ..CONNECTED });
+        || blocked_beside(40, AttemptKind { dst: "172.17.0.5", src: "172.17.0.5", ..CONNECTED });
     an_internal_relay_works_while_the_provider_blocks_port_25, "local traffic",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Likely,
-        || blocked_beside(40, Kind { dst: "10.0.0.5", ..CONNECTED });
+        || blocked_beside(40, AttemptKind { dst: "10.0.0.5", ..CONNECTED });
     submissions_to_ipv6_loopback_where_ipv6_has_no_way_out, "local traffic",
         [Cause::Ipv6Broken] => [Cause::Ipv6Broken], Certain,
         || Host::new()
             .each(&THREE, 5, CONNECTED)
-            .tried(40, Kind { dst: "::1", src: "::1", ..CONNECTED })
+            .tried(40, AttemptKind { dst: "::1", src: "::1", ..CONNECTED })
             .each(&THREE_V6, 3, NO_ROUTE_V6)
             .about("2001:db8:a::1");
     the_own_server_does_not_listen_while_others_answer, "local traffic",
         [Cause::ServerDown] => [Cause::ServerDown, Cause::LocalFirewall], Possible,
-        || Host::new().each(&THREE, 5, CONNECTED).tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..RST })
+        || Host::new().each(&THREE, 5, CONNECTED).tried(9, AttemptKind { dst: "127.0.0.1", src: "127.0.0.1", ..RST })
             .about("127.0.0.1");
     the_own_firewall_rejects_on_loopback, "local traffic",
         [Cause::LocalFirewall] => [Cause::LocalFirewall], Certain,
@@ -263,15 +263,15 @@ cases! {
         || Host::new().each(&THREE, 70, CONNECTED).each(&THREE, 70, SILENCE).about("203.0.113.5");
     the_provider_lets_its_own_relay_through, "blocked on the way out",
         [Cause::PortBlockedOutbound] => [Cause::RemoteFirewallDrops, Cause::PortBlockedOutbound], Possible,
-        || Host::new().each(&THREE, 5, SILENCE).tried(30, Kind { dst: "198.18.0.1", ..CONNECTED })
-            .tried(5, Kind { dst: "192.88.99.1", ..SILENCE }).about("203.0.113.5");
+        || Host::new().each(&THREE, 5, SILENCE).tried(30, AttemptKind { dst: "198.18.0.1", ..CONNECTED })
+            .tried(5, AttemptKind { dst: "192.88.99.1", ..SILENCE }).about("203.0.113.5");
     two_are_silent_while_this_host_stops_the_rest_itself, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
         || failing_here(Host::new()).each(&THREE[..2], 5, SILENCE).about("203.0.113.5");
     three_are_silent_while_another_refuses, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
-        || Host::new().each(&THREE, 5, SILENCE).tried(8, Kind { dst: "198.18.0.1", ..RST }).each(&THREE, 1, SILENCE)
-            .tried(1, Kind { dst: "198.18.0.1", ..RST }).about("203.0.113.5");
+        || Host::new().each(&THREE, 5, SILENCE).tried(8, AttemptKind { dst: "198.18.0.1", ..RST }).each(&THREE, 1, SILENCE)
+            .tried(1, AttemptKind { dst: "198.18.0.1", ..RST }).about("203.0.113.5");
     silence_on_the_own_link_and_elsewhere, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
         || Evidence {
@@ -280,8 +280,8 @@ cases! {
         };
     one_is_silent_one_answers_and_this_host_stops_the_rest_itself, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops, Cause::ServerDown], Possible,
-        || failing_here(Host::new()).tried(8, Kind { dst: "198.18.0.1", ..RST })
-            .tried(9, Kind { dst: "198.18.1.1", ..CONNECTED }).each(&THREE[..1], 5, SILENCE).about("203.0.113.5");
+        || failing_here(Host::new()).tried(8, AttemptKind { dst: "198.18.0.1", ..RST })
+            .tried(9, AttemptKind { dst: "198.18.1.1", ..CONNECTED }).each(&THREE[..1], 5, SILENCE).about("203.0.113.5");
     a_few_dead_destinations_were_tried_last, "blocked on the way out",
         [Cause::RemoteFirewallDrops, Cause::ServerDown] => [Cause::RemoteFirewallDrops], Likely,
         || Host::new().each(&["198.18.0.1", "198.18.1.1"], 90, CONNECTED).each(&THREE, 4, SILENCE)
@@ -386,7 +386,7 @@ cases! {
         [Cause::WrongSourceAddress] => [Cause::WrongSourceAddress], Certain,
         || {
             let bound = failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local);
-            Host::new().each(&THREE, 5, Kind { src: "127.0.0.1", ..bound }).about("203.0.113.5")
+            Host::new().each(&THREE, 5, AttemptKind { src: "127.0.0.1", ..bound }).about("203.0.113.5")
         };
     bind_fails_before_anything_is_tried, "source address",
         [Cause::WrongSourceAddress] => [Cause::WrongSourceAddress], Likely,
@@ -397,7 +397,7 @@ cases! {
     one_of_two_uplinks_is_blocked, "source address",
         [Cause::PortBlockedOutbound] => [Cause::PortBlockedOutbound], Possible,
         || {
-            let other = Kind { src: "192.0.2.11", ..CONNECTED };
+            let other = AttemptKind { src: "192.0.2.11", ..CONNECTED };
             (0..4).fold(Host::new().each(&THREE[1..], 5, other), |host, _| {
                 host.tried(3, SILENCE).tried(3, other).each(&THREE[1..], 2, SILENCE)
             }).about("203.0.113.5")
@@ -405,11 +405,11 @@ cases! {
     one_of_our_addresses_is_refused_all_along, "source address",
         [Cause::AddressBlocked] => [Cause::AddressBlocked], Likely,
         || (0..4).fold(Host::new().each(&THREE[1..], 5, CONNECTED), |host, _| {
-            host.tried(3, RST).tried(3, Kind { src: "192.0.2.11", ..CONNECTED })
+            host.tried(3, RST).tried(3, AttemptKind { src: "192.0.2.11", ..CONNECTED })
         }).about("203.0.113.5");
     an_outage_ended_before_the_other_address_was_used, "source address",
         [Cause::ServerDown] => [Cause::ServerDown, Cause::AddressBlocked], Possible,
-        || Host::new().each(&THREE[1..], 5, CONNECTED).tried(9, RST).tried(9, Kind { src: "192.0.2.11", ..CONNECTED })
+        || Host::new().each(&THREE[1..], 5, CONNECTED).tried(9, RST).tried(9, AttemptKind { src: "192.0.2.11", ..CONNECTED })
             .about("203.0.113.5");
     a_token_bucket_resets_what_is_too_much, "rate limit",
         [Cause::RateLimited] => [Cause::RateLimited], Likely,
@@ -496,7 +496,7 @@ fn attempts_to_this_host_itself_are_in_no_share() {
     let evidence = blocked_beside(40, LOOPBACK);
     assert_eq!((evidence.local.attempts, evidence.elsewhere.all.attempts), (40, 14));
     assert_eq!(evidence.elsewhere.destinations.len(), 2);
-    let evidence = blocked_beside(40, Kind { dst: "10.0.0.5", ..CONNECTED });
+    let evidence = blocked_beside(40, AttemptKind { dst: "10.0.0.5", ..CONNECTED });
     assert_eq!((evidence.local.attempts, evidence.inner.attempts), (0, 40));
     assert_eq!(diagnose(&evidence, now()).inner.attempts, 40);
 }
@@ -508,7 +508,7 @@ fn a_network_of_which_seven_fail_and_one_works() {
         ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4", "203.0.113.5", "203.0.113.6", "203.0.113.7"];
     let mut host = Host::new();
     for _ in 0..6 {
-        host = host.each(&HOSTS, 1, SILENCE).tried(1, Kind { dst: "203.0.113.8", ..CONNECTED });
+        host = host.each(&HOSTS, 1, SILENCE).tried(1, AttemptKind { dst: "203.0.113.8", ..CONNECTED });
     }
     let judged = host.judged(Some("203.0.113.0/24"));
     let brief: Vec<_> = judged
@@ -543,7 +543,7 @@ fn what_one_destination_did_is_no_evidence_on_another() {
     let host = Host::new()
         .each(&THREE[2..], 9, CONNECTED)
         .tried(9, RST)
-        .tried(9, Kind { dst: "198.51.100.7", src: "192.0.2.11", ..RST });
+        .tried(9, AttemptKind { dst: "198.51.100.7", src: "192.0.2.11", ..RST });
     let judged = host.judged(None);
     assert_eq!((judged[0].destinations.len(), judged[0].attempts.failed()), (2, 18));
     let text = format!("{:?}", judged[0].causes);
@@ -612,7 +612,7 @@ fn a_letter_is_for_what_the_other_side_can_mend() {
     assert_eq!(own, Err("the cause is at this end: this host's own firewall stops connections to port 25".to_owned()));
     let blocked = theirs(&blocked_beside(40, LOOPBACK)).unwrap_err();
     assert!(blocked.starts_with("the cause is at this end: port 25 is blocked on the way out"), "{blocked}");
-    let loopback = Host::new().tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..RST });
+    let loopback = Host::new().tried(9, AttemptKind { dst: "127.0.0.1", src: "127.0.0.1", ..RST });
     assert_eq!(theirs(&loopback.about("127.0.0.1")), Err("127.0.0.1 is this host itself".to_owned()));
 }
 
@@ -624,8 +624,9 @@ fn only_what_left_this_host_went_unanswered() {
     let text = "none of 3 destinations by IPv4 answers, and none did in this period";
     assert_eq!(line.map(|line| line.text.as_str()), Some(text), "{:#?}", blocked.causes);
 
-    let little = failing_here(Host::new()).each(&THREE, 5, SILENCE).tried(2, Kind { dst: "192.31.196.1", ..SILENCE });
-    let little = little.tried(9, Kind { dst: "198.18.1.1", ..CONNECTED });
+    let little =
+        failing_here(Host::new()).each(&THREE, 5, SILENCE).tried(2, AttemptKind { dst: "192.31.196.1", ..SILENCE });
+    let little = little.tried(9, AttemptKind { dst: "198.18.1.1", ..CONNECTED });
     let little = diagnose(&little.about("203.0.113.5"), now());
     let line = little.causes.iter().flat_map(|likely| &likely.evidence).find(|line| line.rule == "little-gets-out");
     let text = "4 of 5 destinations in 4 networks never answered";
@@ -684,12 +685,15 @@ fn a_host_that_reaches_nobody_writes_no_letter() {
                way out first";
     assert_eq!(letter(cut_off()), Err(why.to_owned()));
     assert_eq!(
-        letter(cut_off().tried(9, Kind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED })),
+        letter(cut_off().tried(9, AttemptKind { dst: "127.0.0.1", src: "127.0.0.1", ..CONNECTED })),
         Err(why.to_owned())
     );
     // Whoever answers, and however, shows that something gets out.
-    assert_eq!(letter(cut_off().tried(1, Kind { dst: "198.18.1.1", ..RST })), Ok(()));
-    assert_eq!(letter(cut_off().tried(1, Kind { dst: "2001:db8:d::1", src: "2001:db8:1::10", ..CONNECTED })), Ok(()));
+    assert_eq!(letter(cut_off().tried(1, AttemptKind { dst: "198.18.1.1", ..RST })), Ok(()));
+    assert_eq!(
+        letter(cut_off().tried(1, AttemptKind { dst: "2001:db8:d::1", src: "2001:db8:1::10", ..CONNECTED })),
+        Ok(())
+    );
     assert_eq!(letter(Host::new().tried(9, RST)), Ok(()));
     // Nothing else was tried.
     assert_eq!(letter(Host::new().tried(9, SILENCE)), Ok(()));
@@ -704,13 +708,14 @@ fn what_fails_at_home_is_nobody_elses() {
     let stalled = failed(Label::Timeout, Reason::Stalled, Origin::None);
     let mut all: Vec<Evidence> =
         [RST, SILENCE, PROHIBITED, closed, forged, no_way, stalled, super::OWN_FIREWALL].map(at_home).into();
-    let in_turn = Kind { dst: "127.0.0.9", src: "127.0.0.1", ..CONNECTED };
+    let in_turn = AttemptKind { dst: "127.0.0.9", src: "127.0.0.1", ..CONNECTED };
     let host = (0..8).fold(Host::new(), |host, _| {
-        host.tried(1, in_turn).tried(2, Kind { src: "127.0.0.1", dst: "127.0.0.9", ..RST })
+        host.tried(1, in_turn).tried(2, AttemptKind { src: "127.0.0.1", dst: "127.0.0.9", ..RST })
     });
     all.push(host.about("127.0.0.9"));
-    let reset = Kind { label: RST.label, reason: RST.reason, origin: RST.origin, ..in_turn };
-    let mixed = Host::new().tried(3, in_turn).tried(5, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..PROHIBITED });
+    let reset = AttemptKind { label: RST.label, reason: RST.reason, origin: RST.origin, ..in_turn };
+    let mixed =
+        Host::new().tried(3, in_turn).tried(5, AttemptKind { dst: "127.0.0.9", src: "127.0.0.1", ..PROHIBITED });
     all.push(mixed.tried(5, reset).about("127.0.0.9"));
     all.push(Host::new().tried(9, in_turn).tried(9, reset).about("127.0.0.9"));
     let foreign = ["there", "postmaster", "--evidence", "another network", "traceroute", "provider", "the destination"];
@@ -731,7 +736,7 @@ fn what_fails_at_home_is_nobody_elses() {
         assert!(every.iter().any(|evidence| (rule.holds)(evidence).is_none()), "{} holds everywhere", rule.name);
     }
     // Not put together with others of the same cause.
-    let host = Host::new().tried(9, Kind { dst: "127.0.0.9", src: "127.0.0.1", ..super::OWN_FIREWALL });
+    let host = Host::new().tried(9, AttemptKind { dst: "127.0.0.9", src: "127.0.0.1", ..super::OWN_FIREWALL });
     assert_eq!(host.tried(9, super::OWN_FIREWALL).judged(None).len(), 2);
 }
 
@@ -739,7 +744,7 @@ fn what_fails_at_home_is_nobody_elses() {
 fn an_address_that_is_there_is_not_to_be_added() {
     let advice = |src: &'static str| {
         let bound = failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local);
-        let evidence = Host::new().each(&THREE, 5, Kind { src, ..bound }).about("203.0.113.5");
+        let evidence = Host::new().each(&THREE, 5, AttemptKind { src, ..bound }).about("203.0.113.5");
         diagnose(&evidence, now()).causes[0].next_step.contains("add the address to this host")
     };
     assert_eq!([advice("127.0.0.1"), advice("192.0.2.10"), advice("192.0.2.99")], [false, false, true]);
@@ -763,7 +768,7 @@ fn one_is_not_many() {
     let facts = Facts { redirected: true, answer_drops: Some(1), unacked_bytes: Some(1), ..lacking("src_is_local") };
     for kind in kinds {
         let mut evidence =
-            Host::new().tried(5, Kind { dst: THREE[1], ..CONNECTED }).tried(1, kind).about("203.0.113.5");
+            Host::new().tried(5, AttemptKind { dst: THREE[1], ..CONNECTED }).tried(1, kind).about("203.0.113.5");
         evidence.subject.facts = Seen::default().facts;
         evidence.subject.add_facts(&Entry { evidence: facts.clone(), ..entry(kind, 0) });
         for likely in diagnose(&evidence, now()).causes {

@@ -11,7 +11,7 @@ use observer::event::{Event, Mta};
 use observer::follow::{Follower, From, Place};
 use observer::history::{Connect, History, Question};
 use observer::mta::Line;
-use observer::mta::join::delivery::{Delivery, Found};
+use observer::mta::join::delivery::{Found, MailDelivery};
 use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
 
 use crate::exchangers::the_log_names_the_domain;
@@ -98,7 +98,7 @@ fn recorded(server: Server, world: &World, settled: &Settled) -> Result<()> {
         *rows.entry(row.connect).or_default() += 1;
         ControlFlow::Continue(())
     })?;
-    let rows_of = |delivery: &Delivery| delivery.steps.len().max(usize::from(delivery.status.is_final()));
+    let rows_of = |delivery: &MailDelivery| delivery.steps.len().max(usize::from(delivery.status.is_final()));
     let of_log: usize = settled.deliveries.iter().map(rows_of).sum();
     let in_history: usize = rows.iter().filter(|(connect, _)| **connect != Connect::Unlogged).map(|(_, n)| n).sum();
     println!("history: {rows:?}");
@@ -290,7 +290,7 @@ impl Comparison<'_> {
     }
 
     /// By its id; a session that failed has none, but the address of its host.
-    fn of_delivery(&self, delivery: &Delivery) -> Result<&Message> {
+    fn of_delivery(&self, delivery: &MailDelivery) -> Result<&Message> {
         let by_id = delivery.queue_id.as_ref().and_then(|id| self.ids.get(id)).map(|number| &self.messages[*number]);
         let ips = delivery.steps.iter().filter_map(|step| step.relay.ip);
         let by_ip = || ips.filter(|_| !self.server.tells_what_failed()).find_map(|ip| self.of_address(ip));
@@ -301,7 +301,7 @@ impl Comparison<'_> {
         for delivery in &settled.deliveries {
             let message = self.of_delivery(delivery)?;
             let row = rows.entry(message.row()).or_default();
-            if delivery.status == observer::mta::Status::Deferred {
+            if delivery.status == observer::mta::DeliveryStatus::Deferred {
                 row.deferred += 1;
                 row.suspended += u32::from(delivery.is_without_connect());
                 row.untold += u32::from(delivery.is_untold());

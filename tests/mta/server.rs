@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use observer::mta::Kind;
+use observer::mta::MtaKind;
 
 use crate::opensmtpd;
 use crate::post::{Manner, Message, dialogue};
@@ -24,11 +24,11 @@ pub(crate) enum Server {
 }
 
 impl Server {
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> MtaKind {
         match self {
-            Self::Postfix => Kind::Postfix,
-            Self::Exim => Kind::Exim,
-            Self::OpenSmtpd => Kind::OpenSmtpd,
+            Self::Postfix => MtaKind::Postfix,
+            Self::Exim => MtaKind::Exim,
+            Self::OpenSmtpd => MtaKind::OpenSmtpd,
         }
     }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::cause::Cause;
 use crate::answer::{self, AnswerKind, KnownBy, Meaning, Reply};
 use crate::format::span::span;
-use crate::join::row::{Connect, Delivery};
-use crate::mta::{Kind, Said, Status};
+use crate::join::row::{Connect, DeliveryRow};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 
 /// Domains and hosts that are told apart; what comes after is counted in the sums alone.
 const KEPT: usize = 256;
@@ -19,7 +19,7 @@ const KEPT: usize = 256;
 pub struct Mail {
     /// Whose log.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<MtaKind>,
     /// Hosts that deliveries tried, each as often as it was tried.
     pub tried: u64,
     /// Of those, whose attempt is known.
@@ -139,13 +139,13 @@ impl Answers {
 
 impl Mail {
     /// Adds a row of history.
-    pub fn add(&mut self, delivery: &Delivery) {
+    pub fn add(&mut self, delivery: &DeliveryRow) {
         self.kind = Some(delivery.kind);
-        let is_put_off = matches!(delivery.status, Some(Status::Deferred | Status::Bounced));
+        let is_put_off = matches!(delivery.status, Some(DeliveryStatus::Deferred | DeliveryStatus::Bounced));
         match delivery.connect {
             Connect::None => {
                 // A bounce by this host's own rules tried no host either.
-                if delivery.status == Some(Status::Deferred) {
+                if delivery.status == Some(DeliveryStatus::Deferred) {
                     self.without_connect += 1;
                     self.add_words(delivery);
                 }
@@ -164,7 +164,7 @@ impl Mail {
         self.add_words(delivery);
     }
 
-    fn add_words(&mut self, delivery: &Delivery) {
+    fn add_words(&mut self, delivery: &DeliveryRow) {
         if delivery.said != Said::Nothing {
             *self.said.entry(delivery.said).or_default() += 1;
             self.words.insert(delivery.said, delivery.words.clone());
@@ -282,13 +282,13 @@ mod tests {
     use super::*;
     use crate::sample;
 
-    fn delivery(connect: Connect, said: Said, words: &str) -> Delivery {
-        Delivery {
+    fn delivery(connect: Connect, said: Said, words: &str) -> DeliveryRow {
+        DeliveryRow {
             time: sample::time(),
-            kind: Kind::Postfix,
+            kind: MtaKind::Postfix,
             queue_id: Some("4Wx".to_owned()),
             recipient_domain: Some("example.net".to_owned()),
-            status: Some(Status::Deferred),
+            status: Some(DeliveryStatus::Deferred),
             host: (connect != Connect::None).then(|| "mx.example.net".to_owned()),
             ip: (connect != Connect::None).then(|| sample::ip("203.0.113.5")),
             said,
@@ -357,7 +357,7 @@ mod tests {
         let mut mail = Mail::default();
         for number in 0..2 * KEPT {
             let recipient_domain = Some(format!("d{number}.example"));
-            mail.add(&Delivery { recipient_domain, ..delivery(Connect::Seen, Said::Refused, "x") });
+            mail.add(&DeliveryRow { recipient_domain, ..delivery(Connect::Seen, Said::Refused, "x") });
         }
         assert_eq!((mail.domains.len(), mail.tried), (KEPT, 2 * KEPT as u64));
     }

@@ -21,7 +21,7 @@ const START: i64 = 1_795_000_000;
 
 /// An attempt.
 #[derive(Clone, Copy)]
-struct Kind {
+struct AttemptKind {
     dst: &'static str,
     src: &'static str,
     label: Label,
@@ -31,7 +31,7 @@ struct Kind {
     icmp_from: Option<&'static str>,
 }
 
-const CONNECTED: Kind = Kind {
+const CONNECTED: AttemptKind = AttemptKind {
     dst: "203.0.113.5",
     src: "192.0.2.10",
     label: Label::Connected,
@@ -41,18 +41,21 @@ const CONNECTED: Kind = Kind {
     icmp_from: None,
 };
 
-const fn failed(label: Label, reason: Reason, origin: Origin) -> Kind {
-    Kind { label, reason: Some(reason), origin: Some(origin), ..CONNECTED }
+const fn failed(label: Label, reason: Reason, origin: Origin) -> AttemptKind {
+    AttemptKind { label, reason: Some(reason), origin: Some(origin), ..CONNECTED }
 }
 
-const RST: Kind = failed(Label::Refused, Reason::Rst, Origin::Remote);
-const SILENCE: Kind = Kind { elapsed_ms: 30_000, ..failed(Label::Timeout, Reason::Abandoned, Origin::None) };
-const PROHIBITED: Kind =
-    Kind { icmp_from: Some("198.51.100.1"), ..failed(Label::Refused, Reason::IcmpAdminProhibited, Origin::Network) };
-const OWN_FIREWALL: Kind = failed(Label::Blocked, Reason::LocalFirewall, Origin::Local);
-const V6: Kind = Kind { dst: "2001:db8::5", src: "2001:db8:1::10", ..CONNECTED };
+const RST: AttemptKind = failed(Label::Refused, Reason::Rst, Origin::Remote);
+const SILENCE: AttemptKind =
+    AttemptKind { elapsed_ms: 30_000, ..failed(Label::Timeout, Reason::Abandoned, Origin::None) };
+const PROHIBITED: AttemptKind = AttemptKind {
+    icmp_from: Some("198.51.100.1"),
+    ..failed(Label::Refused, Reason::IcmpAdminProhibited, Origin::Network)
+};
+const OWN_FIREWALL: AttemptKind = failed(Label::Blocked, Reason::LocalFirewall, Origin::Local);
+const V6: AttemptKind = AttemptKind { dst: "2001:db8::5", src: "2001:db8:1::10", ..CONNECTED };
 
-fn seen(kinds: &[(usize, Kind)]) -> Seen {
+fn seen(kinds: &[(usize, AttemptKind)]) -> Seen {
     let mut seen = Seen::default();
     let each = kinds.iter().flat_map(|&(count, kind)| std::iter::repeat_n(kind, count));
     for (kind, second) in each.zip(0..) {
@@ -61,7 +64,7 @@ fn seen(kinds: &[(usize, Kind)]) -> Seen {
     seen
 }
 
-fn entry(kind: Kind, second: i64) -> Entry {
+fn entry(kind: AttemptKind, second: i64) -> Entry {
     let address = |text: &str| Endpoint { ip: text.parse().ok(), port: Some(25) };
     let elapsed = Duration::from_millis(kind.elapsed_ms);
     let is_icmp = kind.icmp_from.is_some();
@@ -89,15 +92,15 @@ fn entry(kind: Kind, second: i64) -> Entry {
 }
 
 /// Other destinations, `n` each.
-fn others(n: usize, kind: Kind) -> Seen {
-    let to = |dst| (n, Kind { dst, ..kind });
+fn others(n: usize, kind: AttemptKind) -> Seen {
+    let to = |dst| (n, AttemptKind { dst, ..kind });
     match kind.dst.contains(':') {
         true => seen(&["2001:db8:a::1", "2001:db8:b::1", "2001:db8:c::1"].map(to)),
         false => seen(&["198.51.100.11", "198.51.100.22", "198.51.100.33"].map(to)),
     }
 }
 
-fn evidence(subject: &[(usize, Kind)], elsewhere: Seen) -> Evidence {
+fn evidence(subject: &[(usize, AttemptKind)], elsewhere: Seen) -> Evidence {
     Evidence { asked: "mx.example.net".to_owned(), port: 25, subject: seen(subject), elsewhere, ..Evidence::default() }
 }
 
@@ -106,12 +109,12 @@ fn works() -> Seen {
 }
 
 /// From one address and from another in turn.
-fn beside(kind: Kind) -> Vec<(usize, Kind)> {
-    [(3, kind), (3, Kind { src: "192.0.2.20", ..CONNECTED })].repeat(3)
+fn beside(kind: AttemptKind) -> Vec<(usize, AttemptKind)> {
+    [(3, kind), (3, AttemptKind { src: "192.0.2.20", ..CONNECTED })].repeat(3)
 }
 
 /// What details of the attempts show.
-fn shown_by_the_kernel() -> Vec<(&'static str, Kind, Facts, Vec<Cause>)> {
+fn shown_by_the_kernel() -> Vec<(&'static str, AttemptKind, Facts, Vec<Cause>)> {
     let facts = Facts::default;
     let own_reset = failed(Label::Refused, Reason::Rst, Origin::Local);
     let time_exceeded = failed(Label::Unreachable, Reason::IcmpTimeExceeded, Origin::Network);
@@ -143,7 +146,9 @@ fn shown_by_the_kernel() -> Vec<(&'static str, Kind, Facts, Vec<Cause>)> {
 
 /// Others that answered, and a minute later do not.
 fn stopped() -> Seen {
-    let to = |kind: Kind| ["198.51.100.11", "198.51.100.22", "198.51.100.33"].map(|dst| (25, Kind { dst, ..kind }));
+    let to = |kind: AttemptKind| {
+        ["198.51.100.11", "198.51.100.22", "198.51.100.33"].map(|dst| (25, AttemptKind { dst, ..kind }))
+    };
     seen(&[to(CONNECTED), to(SILENCE)].concat())
 }
 
@@ -163,9 +168,9 @@ const MANY_V6: [&str; 8] = [
 type Case = (&'static str, Evidence, Vec<Cause>);
 
 fn cases() -> Vec<Case> {
-    let from_other = |kind| Kind { src: "192.0.2.20", ..kind };
-    let alternate = |kind: Kind| [(1, CONNECTED), (2, kind)].repeat(10);
-    let case = |name, subject: &[(usize, Kind)], elsewhere, causes: &[Cause]| {
+    let from_other = |kind| AttemptKind { src: "192.0.2.20", ..kind };
+    let alternate = |kind: AttemptKind| [(1, CONNECTED), (2, kind)].repeat(10);
+    let case = |name, subject: &[(usize, AttemptKind)], elsewhere, causes: &[Cause]| {
         (name, evidence(subject, elsewhere), causes.to_vec())
     };
     let mut cases = vec![
@@ -176,7 +181,7 @@ fn cases() -> Vec<Case> {
             "its router cannot reach it",
             &[(
                 9,
-                Kind {
+                AttemptKind {
                     icmp_from: Some("203.0.113.1"),
                     ..failed(Label::Unreachable, Reason::IcmpHostUnreachable, Origin::Network)
                 },
@@ -195,7 +200,7 @@ fn cases() -> Vec<Case> {
             "its host rejects",
             &[(
                 9,
-                Kind {
+                AttemptKind {
                     icmp_from: Some("203.0.113.5"),
                     ..failed(Label::Refused, Reason::IcmpPortUnreachable, Origin::Remote)
                 },
@@ -228,7 +233,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "nothing gets out to one network",
-            &[(9, Kind { dst: "198.51.100.5", ..SILENCE })],
+            &[(9, AttemptKind { dst: "198.51.100.5", ..SILENCE })],
             others(5, SILENCE),
             &[Cause::PortBlockedOutbound],
         ),
@@ -237,9 +242,9 @@ fn cases() -> Vec<Case> {
             &[(9, SILENCE)],
             seen(
                 &["198.51.100.1", "198.51.101.1", "198.51.102.1", "198.51.103.1"]
-                    .map(|dst| (5, Kind { dst, ..SILENCE }))
+                    .map(|dst| (5, AttemptKind { dst, ..SILENCE }))
                     .into_iter()
-                    .chain([(9, Kind { dst: "198.51.104.1", ..CONNECTED })])
+                    .chain([(9, AttemptKind { dst: "198.51.104.1", ..CONNECTED })])
                     .collect::<Vec<_>>(),
             ),
             &[Cause::RemoteFirewallDrops, Cause::PortBlockedOutbound],
@@ -329,7 +334,7 @@ fn cases() -> Vec<Case> {
         ("IPv6 in silence", SILENCE),
         ("IPv6 rejected", PROHIBITED),
     ] {
-        let v6 = Kind { dst: V6.dst, src: V6.src, ..kind };
+        let v6 = AttemptKind { dst: V6.dst, src: V6.src, ..kind };
         let mut elsewhere = others(5, v6);
         add_counts(&mut elsewhere, "198.51.100.11", 9);
         let mut broken = evidence(&[(9, v6)], elsewhere);
@@ -339,12 +344,13 @@ fn cases() -> Vec<Case> {
         cases.push((name, broken, vec![Cause::Ipv6Broken]));
     }
     let mut many = evidence(
-        &[(9, Kind { dst: V6.dst, src: V6.src, ..SILENCE })],
-        seen(&MANY_V6.map(|dst| (1, Kind { dst, src: V6.src, ..SILENCE }))),
+        &[(9, AttemptKind { dst: V6.dst, src: V6.src, ..SILENCE })],
+        seen(&MANY_V6.map(|dst| (1, AttemptKind { dst, src: V6.src, ..SILENCE }))),
     );
     add_counts(&mut many.elsewhere, "198.51.100.11", 9);
     cases.push(("IPv6 to many destinations", many, vec![Cause::Ipv6Broken]));
-    let no_address = Kind { dst: V6.dst, src: "", ..failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local) };
+    let no_address =
+        AttemptKind { dst: V6.dst, src: "", ..failed(Label::Blocked, Reason::NoSourceAddress, Origin::Local) };
     let mut no_v6 = evidence(&[(9, no_address)], Seen::default());
     add_counts(&mut no_v6.elsewhere, "198.51.100.11", 9);
     cases.push(("no address of IPv6", no_v6, vec![Cause::Ipv6Broken]));
@@ -380,7 +386,7 @@ fn cases() -> Vec<Case> {
     both.dns = vec![Dns::NullMxAmongOthers { domain: "example.net".to_owned() }];
     cases.push(("null MX among others", both, vec![Cause::RemoteFirewallDrops]));
     let mut uplinks = evidence(&beside(SILENCE), others(5, from_other(CONNECTED)));
-    (0..4).for_each(|second| uplinks.add_other_facts(&entry(Kind { dst: "198.51.100.11", ..SILENCE }, second)));
+    (0..4).for_each(|second| uplinks.add_other_facts(&entry(AttemptKind { dst: "198.51.100.11", ..SILENCE }, second)));
     cases.push(("one of two uplinks is blocked", uplinks, vec![Cause::PortBlockedOutbound]));
     let mut after_volume = evidence(&[(60, CONNECTED), (9, RST)], works());
     add_counts(&mut after_volume.before, "203.0.113.5", 100);

@@ -11,7 +11,7 @@ use super::severity::Severity;
 use crate::alert::Alert;
 use crate::event::{Event, milliseconds};
 use crate::label::{Label, Origin, Reason};
-use crate::mta::Status;
+use crate::mta::DeliveryStatus;
 use crate::scope::{EndCause, Scope};
 
 /// Appends the event as one line.
@@ -47,7 +47,7 @@ pub fn append(event: &Event, out: &mut Vec<u8>) {
         optional("queueId", mta.queue_id.as_deref(), out);
         optional("recipientDomain", mta.recipient_domain.as_deref(), out);
         optional("mxHost", mta.host.as_deref(), out);
-        optional("deliveryStatus", mta.status.map(Status::as_str), out);
+        optional("deliveryStatus", mta.status.map(DeliveryStatus::as_str), out);
         optional("mtaWords", mta.words.as_deref(), out);
     }
     optional("streak", event.destination.as_ref().map(|known| known.streak), out);

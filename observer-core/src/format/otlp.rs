@@ -16,7 +16,7 @@ use super::text::destination;
 use crate::alert::Alert;
 use crate::event::{Event, Evidence, milliseconds};
 use crate::label::{Label, Origin, Reason};
-use crate::mta::Status;
+use crate::mta::DeliveryStatus;
 use crate::scope::EndCause;
 
 /// Appends the event as one line.
@@ -61,7 +61,7 @@ fn put_event(event: &Event, attributes: &mut Attributes<'_>) -> serde_json::Resu
     attributes.text("observer.mta.queue_id", mta.and_then(|mta| mta.queue_id.as_deref()))?;
     attributes.text("observer.mta.recipient_domain", mta.and_then(|mta| mta.recipient_domain.as_deref()))?;
     attributes.text("observer.mta.host", mta.and_then(|mta| mta.host.as_deref()))?;
-    attributes.text("observer.mta.status", mta.and_then(|mta| mta.status).map(Status::as_str))?;
+    attributes.text("observer.mta.status", mta.and_then(|mta| mta.status).map(DeliveryStatus::as_str))?;
     attributes.text("observer.mta.words", mta.and_then(|mta| mta.words.as_deref()))?;
     attributes.number("observer.streak", event.destination.as_ref().map(|known| known.streak))
 }

@@ -10,7 +10,7 @@ use super::place::destination;
 use super::severity::Severity;
 use crate::label::{Label, Reason};
 use crate::minute::Minute;
-use crate::notice::{Kind, Notice};
+use crate::notice::{Notice, NoticeKind};
 
 /// A minute or a notice.
 #[derive(Clone, Debug)]
@@ -91,9 +91,9 @@ impl<'a> Record<'a> {
     /// As [`Self::of_minute`].
     pub fn of_notice(notice: &'a Notice) -> serde_json::Result<Self> {
         let severity = match notice.kind {
-            Kind::SinkUp => Severity::Informational,
-            Kind::SinkDown => Severity::Medium,
-            Kind::EventsDropped | Kind::MessagesRefused | Kind::SpoolCorrupt => Severity::High,
+            NoticeKind::SinkUp => Severity::Informational,
+            NoticeKind::SinkDown => Severity::Medium,
+            NoticeKind::EventsDropped | NoticeKind::MessagesRefused | NoticeKind::SpoolCorrupt => Severity::High,
         };
         Ok(Self {
             id: &notice.id,

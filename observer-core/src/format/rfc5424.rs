@@ -16,7 +16,7 @@ use super::text::destination;
 use crate::alert::Alert;
 use crate::event::Event;
 use crate::label::{Origin, Reason};
-use crate::mta::Status;
+use crate::mta::DeliveryStatus;
 use crate::sanitize::sanitize;
 use crate::scope::EndCause;
 
@@ -58,7 +58,7 @@ pub fn append(event: &Event, enterprise: u32, out: &mut Vec<u8>) {
         optional("queue_id", mta.queue_id.as_deref(), out);
         optional("recipient_domain", mta.recipient_domain.as_deref(), out);
         optional("mx_host", mta.host.as_deref(), out);
-        optional("delivery_status", mta.status.map(Status::as_str), out);
+        optional("delivery_status", mta.status.map(DeliveryStatus::as_str), out);
         optional("mta_words", mta.words.as_deref(), out);
     }
     if let Some(known) = &event.destination {

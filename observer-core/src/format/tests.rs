@@ -12,7 +12,7 @@ use crate::choice::Choice as _;
 use crate::event::{Endpoint, Event};
 use crate::label::{Label, Reason};
 use crate::minute::Minute;
-use crate::notice::{Finding, Kind, Notice};
+use crate::notice::{Finding, Notice, NoticeKind};
 use crate::sample::{self, alerts, any_event};
 use crate::sanitize::{is_visible, sanitize};
 
@@ -62,7 +62,7 @@ fn records() -> (Minute, Notice) {
         count: 40,
     };
     let finding = Finding {
-        kind: Kind::MessagesRefused,
+        kind: NoticeKind::MessagesRefused,
         count: 3,
         since: None,
         cause: "400: no|such=\"index\" ]\\\n\u{1b}[2J\u{202e}".to_owned(),

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 
-use super::delivery::Delivery;
+use super::delivery::MailDelivery;
 use super::hash::DomainKey;
 use super::{Attempt, Joiner, Settings, Verdict, Waiting};
 use crate::event::{Event, Mta};
@@ -70,7 +70,7 @@ pub struct Ready {
     /// In the order in which they came.
     pub events: Vec<Event>,
     /// Deliveries about which no more is to come, in the order of their lines.
-    pub deliveries: Vec<Delivery>,
+    pub deliveries: Vec<MailDelivery>,
 }
 
 impl Attacher {
@@ -183,7 +183,7 @@ mod tests {
     use crate::event::Event;
     use crate::label::{Label, Reason};
     use crate::mta::stamp::Clock;
-    use crate::mta::{Kind, Line, parse};
+    use crate::mta::{Line, MtaKind, parse};
     use crate::sample;
     use crate::steady::Steady;
 
@@ -198,7 +198,7 @@ mod tests {
     fn line(text: &str) -> Line {
         let clock = Clock { now: sample::time(), zone: TimeZone::UTC };
         let line = format!("2026-11-23T16:07:01.124Z mx1 postfix/smtp[1203]: {text}");
-        parse(Kind::Postfix, line.as_bytes(), &clock).unwrap()
+        parse(MtaKind::Postfix, line.as_bytes(), &clock).unwrap()
     }
 
     const STEP: &str = "connect to mx.example.net[203.0.113.5]:25: Connection refused";
@@ -280,7 +280,7 @@ mod tests {
                     let written = wall(look - 30, set(look - 30));
                     let clock = Clock { now: written, zone: TimeZone::UTC };
                     let text = format!("{written} mx1 postfix/smtp[1203]: {text}");
-                    attacher.line(parse(Kind::Postfix, text.as_bytes(), &clock).unwrap());
+                    attacher.line(parse(MtaKind::Postfix, text.as_bytes(), &clock).unwrap());
                 }
             }
             attacher.settle(steady.now().steady - Duration::from_secs(2));

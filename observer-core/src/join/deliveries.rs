@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::delivery::{Delivery, DeliveryId, Found, Place, Step, goes_on, whole};
+use super::delivery::{DeliveryId, Found, MailDelivery, Place, Step, goes_on, whole};
 use super::lane::{At, Mention};
 use super::{Attempt, Settings, add, subtract};
 use crate::event::Mta;
-use crate::mta::{Kind, Line, Said, Status};
+use crate::mta::{DeliveryStatus, Line, MtaKind, Said};
 
 /// Hosts of one delivery: Postfix tries five addresses (`smtp_mx_address_limit`).
 const STEPS_MAX: usize = 32;
@@ -29,7 +29,7 @@ enum Key {
 #[derive(Debug)]
 pub(super) struct Deliveries {
     settings: Settings,
-    all: BTreeMap<DeliveryId, Delivery>,
+    all: BTreeMap<DeliveryId, MailDelivery>,
     open: HashMap<Key, DeliveryId>,
     by_pid: HashMap<u32, Vec<DeliveryId>>,
     next: DeliveryId,
@@ -52,7 +52,7 @@ impl Deliveries {
         let id = self.delivery_of(&line);
         let delivery = self.all.get_mut(&id)?;
         delivery.take_line(&line);
-        if line.kind == Kind::OpenSmtpd && !line.status.is_final() && line.relay.is_none() {
+        if line.kind == MtaKind::OpenSmtpd && !line.status.is_final() && line.relay.is_none() {
             delivery.take_outcome(line);
             return None;
         }
@@ -71,8 +71,8 @@ impl Deliveries {
             place: Place { delivery: id, step: delivery.steps.len() },
             serial: self.lines,
             pid: pid(&line, &self.settings),
-            is_serial: line.kind == Kind::Postfix && self.settings.are_pids_ours && line.pid.is_some(),
-            is_shared: line.kind == Kind::KumoMta,
+            is_serial: line.kind == MtaKind::Postfix && self.settings.are_pids_ours && line.pid.is_some(),
+            is_shared: line.kind == MtaKind::KumoMta,
             port: relay.port,
             source: line.source,
             time: line.time,
@@ -80,7 +80,7 @@ impl Deliveries {
             is_accepted: accepted(&line),
             at: at.unwrap_or(At::End),
             // Its last host alone is logged when it has failed.
-            is_late: line.kind == Kind::KumoMta && !line.status.is_final(),
+            is_late: line.kind == MtaKind::KumoMta && !line.status.is_final(),
             doubt: 0,
         };
         delivery.steps.push(Step { relay, said: line.said, words: line.words, is_accepted: false, found });
@@ -90,10 +90,10 @@ impl Deliveries {
     /// The delivery that a line belongs to, perhaps a new one.
     fn delivery_of(&mut self, line: &Line) -> DeliveryId {
         let key = match line.kind {
-            Kind::Postfix => Some(Key::Process(line.pid)),
-            Kind::Exim => line.queue_id.clone().map(Key::Message),
-            Kind::OpenSmtpd => line.session.clone().map(Key::Session),
-            Kind::KumoMta => line.queue_id.clone().map(Key::Message),
+            MtaKind::Postfix => Some(Key::Process(line.pid)),
+            MtaKind::Exim => line.queue_id.clone().map(Key::Message),
+            MtaKind::OpenSmtpd => line.session.clone().map(Key::Session),
+            MtaKind::KumoMta => line.queue_id.clone().map(Key::Message),
         };
         let open = key.as_ref().and_then(|key| self.open.get(key)).copied();
         if let Some(id) = open.filter(|id| self.all.get(id).is_some_and(|delivery| goes_on(delivery, line))) {
@@ -101,7 +101,7 @@ impl Deliveries {
         }
         let id = self.next;
         self.next += 1;
-        self.all.insert(id, Delivery::of(line, id));
+        self.all.insert(id, MailDelivery::of(line, id));
         if let Some(key) = key {
             self.open.insert(key, id);
         }
@@ -120,7 +120,7 @@ impl Deliveries {
 
     /// True if the last word on a step's delivery has come, or never will.
     pub(super) fn is_known(&self, place: Place) -> bool {
-        self.all.get(&place.delivery).is_none_or(Delivery::is_settled)
+        self.all.get(&place.delivery).is_none_or(MailDelivery::is_settled)
     }
 
     /// What is known of a step.
@@ -167,7 +167,7 @@ impl Deliveries {
         let Some(of_pid) = attempt.pid.filter(|_| settings.are_pids_ours).and_then(|pid| self.by_pid.get(&pid)) else {
             return Vec::new();
         };
-        let is_at_it = |delivery: &&Delivery| {
+        let is_at_it = |delivery: &&MailDelivery| {
             let Some(took) = delivery.took.filter(|_| delivery.said != Said::Suspended) else { return false };
             let begin = subtract(subtract(delivery.last, took), ROUNDING);
             begin <= attempt.started && attempt.started <= add(delivery.last, delivery.precision + settings.early)
@@ -176,9 +176,9 @@ impl Deliveries {
     }
 
     /// Takes those about which nothing more is to come.
-    pub(super) fn take(&mut self, until: Timestamp) -> Vec<Delivery> {
+    pub(super) fn take(&mut self, until: Timestamp) -> Vec<MailDelivery> {
         let settings = self.settings;
-        let is_over = |delivery: &Delivery| {
+        let is_over = |delivery: &MailDelivery| {
             let wait = if delivery.is_settled() { settings.patience + settings.late } else { settings.longest_session };
             !delivery.is_waiting() && add(delivery.last, wait) <= until
         };
@@ -187,7 +187,7 @@ impl Deliveries {
     }
 
     /// Takes the oldest, where there are too many.
-    pub(super) fn crowded_out(&mut self) -> Vec<Delivery> {
+    pub(super) fn crowded_out(&mut self) -> Vec<MailDelivery> {
         let Some(excess) = self.all.len().checked_sub(self.settings.max_waiting + 1) else { return Vec::new() };
         // Several at a time: each time the tables of keys are gone through.
         let count = excess + 1 + self.settings.max_waiting / 16;
@@ -201,7 +201,7 @@ impl Deliveries {
         removed
     }
 
-    fn remove(&mut self, ids: &[DeliveryId]) -> Vec<Delivery> {
+    fn remove(&mut self, ids: &[DeliveryId]) -> Vec<MailDelivery> {
         let removed: Vec<_> = ids.iter().filter_map(|id| self.all.remove(id)).collect();
         if !removed.is_empty() {
             let all = &self.all;
@@ -218,9 +218,9 @@ impl Deliveries {
 /// The process that made the connection, where it is the one that logs.
 fn pid(line: &Line, settings: &Settings) -> Option<u32> {
     let is_connecting = match line.kind {
-        Kind::Postfix | Kind::OpenSmtpd => true,
-        Kind::Exim => line.status == Status::Failed,
-        Kind::KumoMta => false,
+        MtaKind::Postfix | MtaKind::OpenSmtpd => true,
+        MtaKind::Exim => line.status == DeliveryStatus::Failed,
+        MtaKind::KumoMta => false,
     };
     line.pid.filter(|_| is_connecting && settings.are_pids_ours)
 }
@@ -228,24 +228,24 @@ fn pid(line: &Line, settings: &Settings) -> Option<u32> {
 /// When a line is written, as seen from the attempt; `None` where that is not known.
 fn at(line: &Line) -> Option<At> {
     match line.kind {
-        Kind::Postfix if line.said.is_not_connected() => Some(At::End),
-        Kind::Postfix => Some(At::Within),
+        MtaKind::Postfix if line.said.is_not_connected() => Some(At::End),
+        MtaKind::Postfix => Some(At::Within),
         // Its parent logs when the process that connected has ended, but for a connection that is kept for the next
         // message: not one that failed.
-        Kind::Exim if matches!(line.said, Said::Nothing | Said::Answered) => Some(At::Within),
-        Kind::Exim => Some(At::End),
-        Kind::OpenSmtpd => (line.status == Status::Trying).then_some(At::Start),
-        Kind::KumoMta if line.source.is_some() => Some(At::Within),
+        MtaKind::Exim if matches!(line.said, Said::Nothing | Said::Answered) => Some(At::Within),
+        MtaKind::Exim => Some(At::End),
+        MtaKind::OpenSmtpd => (line.status == DeliveryStatus::Trying).then_some(At::Start),
+        MtaKind::KumoMta if line.source.is_some() => Some(At::Within),
         // Of a connect that failed it does not log this end. A connection that was made through a proxy has none
         // here either.
-        Kind::KumoMta => (line.said != Said::Nothing && line.said != Said::Answered).then_some(At::End),
+        MtaKind::KumoMta => (line.said != Said::Nothing && line.said != Said::Answered).then_some(At::End),
     }
 }
 
 /// Whether the handshake was completed, if the line tells.
 fn accepted(line: &Line) -> Option<bool> {
     match line.said {
-        _ if line.status == Status::Sent => Some(true),
+        _ if line.status == DeliveryStatus::Sent => Some(true),
         // An ICMP error can come between two looks at the socket: then it is the read that fails, and Postfix says
         // the same of a handshake that was never completed.
         Said::LostBeforeGreeting => None,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::event::Mta;
-use crate::mta::{Kind, Line, Relay, Said, Status};
+use crate::mta::{DeliveryStatus, Line, MtaKind, Relay, Said};
 
 /// Number of a delivery, in the order of their first lines.
 pub type DeliveryId = u64;
@@ -53,11 +53,11 @@ pub struct Step {
 
 /// What the log says of one delivery, to one recipient or several at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
+pub struct MailDelivery {
     /// Its number.
     pub id: DeliveryId,
     /// Who delivered.
-    pub kind: Kind,
+    pub kind: MtaKind,
     /// The process that logged it.
     pub pid: Option<u32>,
     /// The message; of a session with several the first.
@@ -66,8 +66,8 @@ pub struct Delivery {
     pub recipients: u32,
     /// Domains of recipients, and the address that the line names: the first ones.
     domains: Vec<(String, Option<IpAddr>)>,
-    /// What became of the recipients: the last word. [`Status::Failed`] before any.
-    pub status: Status,
+    /// What became of the recipients: the last word. [`DeliveryStatus::Failed`] before any.
+    pub status: DeliveryStatus,
     /// What the last word says of the connection.
     pub said: Said,
     /// The last word.
@@ -84,7 +84,7 @@ pub struct Delivery {
     pub steps: Vec<Step>,
 }
 
-impl Delivery {
+impl MailDelivery {
     /// The domain, if all recipients share one.
     pub fn recipient_domain(&self) -> Option<&str> {
         let (first, _) = self.domains.first()?;
@@ -105,7 +105,7 @@ impl Delivery {
     /// True for a last word on connects of which the log does not say that they were for
     /// this message.
     pub fn is_untold(&self) -> bool {
-        self.is_without_host() && self.kind == Kind::OpenSmtpd && self.said != Said::Suspended
+        self.is_without_host() && self.kind == MtaKind::OpenSmtpd && self.said != Said::Suspended
     }
 
     /// True if nothing more is expected to be said of it, but for other recipients.
@@ -132,7 +132,7 @@ impl Delivery {
             queue_id: None,
             recipients: 0,
             domains: Vec::new(),
-            status: Status::Failed,
+            status: DeliveryStatus::Failed,
             said: Said::Nothing,
             words: String::new(),
             is_broken_off: false,
@@ -157,7 +157,7 @@ impl Delivery {
 
     pub(super) fn take_line(&mut self, line: &Line) {
         (self.last, self.precision) = (line.time, line.precision);
-        self.is_broken_off = line.kind == Kind::OpenSmtpd && line.status == Status::Failed;
+        self.is_broken_off = line.kind == MtaKind::OpenSmtpd && line.status == DeliveryStatus::Failed;
         if self.queue_id.is_none() {
             self.queue_id.clone_from(&line.queue_id);
         }
@@ -176,7 +176,7 @@ impl Delivery {
     /// What a line without an address says of the connection of the line before it.
     pub(super) fn take_outcome(&mut self, line: Line) {
         let Some(step) = self.steps.last_mut() else { return };
-        if line.status == Status::Trying {
+        if line.status == DeliveryStatus::Trying {
             step.is_accepted = true;
             return;
         }
@@ -194,15 +194,17 @@ impl Delivery {
         let is_last = self.steps.last().is_some_and(|step| is_same(step) && is_alike(step));
         match line.kind {
             // Each connect that failed has a line, which the last word only says again.
-            Kind::Postfix if line.said.is_not_connected() => line.status.is_final() && is_last,
+            MtaKind::Postfix if line.said.is_not_connected() => line.status.is_final() && is_last,
             // One session, several recipients.
-            Kind::Postfix if line.status.is_final() => self.steps.iter().any(|step| is_same(step) && is_alike(step)),
-            Kind::Postfix => is_last,
+            MtaKind::Postfix if line.status.is_final() => self.steps.iter().any(|step| is_same(step) && is_alike(step)),
+            MtaKind::Postfix => is_last,
             // Its TLS library says it, and then the one that had called that.
-            Kind::Exim if line.said == Said::TlsFailed => {
+            MtaKind::Exim if line.said == Said::TlsFailed => {
                 self.steps.iter().any(|step| is_same(step) && is_as_secure(step))
             }
-            Kind::Exim => line.status.is_final() && self.steps.iter().any(|step| is_same(step) && is_as_secure(step)),
+            MtaKind::Exim => {
+                line.status.is_final() && self.steps.iter().any(|step| is_same(step) && is_as_secure(step))
+            }
             _ => line.status.is_final() && self.steps.iter().any(is_same),
         }
     }
@@ -217,12 +219,12 @@ fn is_same_port(one: Option<u16>, other: Option<u16>) -> bool {
 pub struct Place {
     /// The delivery.
     pub delivery: DeliveryId,
-    /// Its place in [`Delivery::steps`].
+    /// Its place in [`MailDelivery::steps`].
     pub step: usize,
 }
 
 /// What is the same for all steps.
-pub(super) fn whole(delivery: &Delivery) -> Mta {
+pub(super) fn whole(delivery: &MailDelivery) -> Mta {
     Mta {
         kind: delivery.kind,
         queue_id: delivery.queue_id.clone(),
@@ -237,12 +239,12 @@ pub(super) fn whole(delivery: &Delivery) -> Mta {
 }
 
 /// True if a line continues a delivery, rather than beginning the next one.
-pub(super) fn goes_on(delivery: &Delivery, line: &Line) -> bool {
+pub(super) fn goes_on(delivery: &MailDelivery, line: &Line) -> bool {
     match line.kind {
-        Kind::OpenSmtpd => return true,
+        MtaKind::OpenSmtpd => return true,
         // Each record is one.
-        Kind::KumoMta => return !delivery.status.is_final(),
-        Kind::Postfix | Kind::Exim => {}
+        MtaKind::KumoMta => return !delivery.status.is_final(),
+        MtaKind::Postfix | MtaKind::Exim => {}
     }
     let is_same_message = delivery.queue_id.is_none() || line.queue_id.is_none() || delivery.queue_id == line.queue_id;
     // After the first recipient come the others, and nothing else.

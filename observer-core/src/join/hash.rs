@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ring::hmac;
 
-use super::delivery::Delivery;
+use super::delivery::MailDelivery;
 use crate::event::Mta;
 use crate::mta::words::{self, WORDS_MAX};
 
@@ -66,7 +66,7 @@ impl DomainKey {
     }
 
     /// The same of a delivery, with all its recipients and hosts.
-    pub fn hide_delivery(&self, delivery: &mut Delivery) {
+    pub fn hide_delivery(&self, delivery: &mut MailDelivery) {
         let known: Vec<String> = delivery.names_mut().map(|name| name.clone()).collect();
         delivery.texts_mut().for_each(|words| *words = self.without_names(words, &known));
         delivery.names_mut().for_each(|name| *name = self.hash(name));

@@ -26,7 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::deliveries::Deliveries;
-use self::delivery::{Delivery, Found};
+use self::delivery::{Found, MailDelivery};
 use self::lane::{Lane, Match};
 use crate::event::{Event, Mta};
 use crate::mta::Line;
@@ -141,7 +141,7 @@ pub struct Settled {
     /// In the order of their ends.
     pub attempts: Vec<Judged>,
     /// In the order of their lines. One without a step had no connect behind it.
-    pub deliveries: Vec<Delivery>,
+    pub deliveries: Vec<MailDelivery>,
 }
 
 /// How much there is, and what was lost.

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::delivery::{self, Found, Step};
 use crate::event::{Endpoint, Event, Mta};
-use crate::mta::{Kind, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 
 /// A host that a delivery tried, or a delivery that tried none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
+pub struct DeliveryRow {
     /// The last line about it.
     pub time: Timestamp,
     /// Whose log.
-    pub kind: Kind,
+    pub kind: MtaKind,
     /// The message, by its id within the server.
     pub queue_id: Option<String>,
     /// Domain of the recipients, where they share one.
     pub recipient_domain: Option<String>,
     /// What became of the message this time.
-    pub status: Option<Status>,
+    pub status: Option<DeliveryStatus>,
     /// The host, as the server names it.
     pub host: Option<String>,
     /// Its address.
@@ -95,7 +95,7 @@ impl Connect {
     }
 }
 
-impl Delivery {
+impl DeliveryRow {
     /// Bytes of memory that it takes, by which queues are bounded.
     pub fn retained_bytes(&self) -> usize {
         let heap = [&self.queue_id, &self.recipient_domain, &self.host, &self.attempt].into_iter().flatten();
@@ -103,7 +103,7 @@ impl Delivery {
     }
 
     /// A row for each host that a delivery tried, or one for the last word if it tried none.
-    pub fn all_of(delivery: &delivery::Delivery) -> Vec<Self> {
+    pub fn all_of(delivery: &delivery::MailDelivery) -> Vec<Self> {
         let whole = Self {
             time: delivery.last,
             kind: delivery.kind,
@@ -178,11 +178,11 @@ mod tests {
     ];
 
     const MTA: Mta = Mta {
-        kind: Kind::Postfix,
+        kind: MtaKind::Postfix,
         queue_id: None,
         recipient_domain: None,
         host: None,
-        status: Some(Status::Sent),
+        status: Some(DeliveryStatus::Sent),
         said: None,
         words: None,
         unlogged: false,
@@ -199,18 +199,18 @@ mod tests {
     #[test]
     fn an_unlogged_attempt_is_a_row_and_one_with_a_line_is_none() {
         let mut event = sample::event(crate::label::Label::Connected, None);
-        assert_eq!(Delivery::unlogged(&event), None);
+        assert_eq!(DeliveryRow::unlogged(&event), None);
         event.mta = Some(MTA);
-        assert_eq!(Delivery::unlogged(&event), None);
+        assert_eq!(DeliveryRow::unlogged(&event), None);
         event.mta = Some(Mta { unlogged: true, ..MTA });
-        let row = Delivery::unlogged(&event).unwrap();
+        let row = DeliveryRow::unlogged(&event).unwrap();
         assert_eq!((row.connect, row.attempt, row.ip), (Connect::Unlogged, Some(event.id.clone()), event.dst.ip));
     }
 
     #[test]
     fn an_attempt_that_several_deliveries_fit_is_of_none_for_sure() {
         let event = sample::event(crate::label::Label::Connected, None);
-        let connect = |mta: &Mta| Delivery::of_attempt(&event.id, event.time, event.dst, mta).connect;
+        let connect = |mta: &Mta| DeliveryRow::of_attempt(&event.id, event.time, event.dst, mta).connect;
         assert_eq!(connect(&MTA), Connect::Seen);
         assert_eq!(connect(&Mta { candidates: Some(2), ..MTA }), Connect::Ambiguous);
     }

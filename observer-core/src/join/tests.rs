@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::delivery::Found;
 use super::{Attempt, Joiner, Judged, Settings, Settled, Verdict};
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, Line, Said, Status, parse};
+use crate::mta::{DeliveryStatus, Line, MtaKind, Said, parse};
 
 fn at(ms: i64) -> Timestamp {
     let start: Timestamp = "2026-11-26T16:00:00Z".parse().unwrap();
@@ -32,7 +32,7 @@ fn attempt(id: &str, pid: u32, host: u8, start: i64, end: i64, is_accepted: bool
     }
 }
 
-fn parsed(kind: Kind, line: &str) -> Line {
+fn parsed(kind: MtaKind, line: &str) -> Line {
     let clock = Clock { now: at(86_400_000), zone: TimeZone::UTC };
     parse(kind, line.as_bytes(), &clock).unwrap_or_else(|| panic!("{line}"))
 }
@@ -47,7 +47,7 @@ fn refused(ms: i64, pid: u32, host: u8) -> Line {
         "{} mx1 postfix/smtp[{pid}]: connect to mx{host}.example.net[203.0.113.{host}]:25: Connection refused",
         stamp(ms)
     );
-    parsed(Kind::Postfix, &line)
+    parsed(MtaKind::Postfix, &line)
 }
 
 /// The last line of a delivery that took so many seconds, and ended at a host that refused.
@@ -57,7 +57,7 @@ fn deferred(ms: i64, pid: u32, id: &str, host: u8, took: f64) -> Line {
          status=deferred (connect to mx{host}.example.net[203.0.113.{host}]:25: Connection refused)",
         stamp(ms)
     );
-    parsed(Kind::Postfix, &line)
+    parsed(MtaKind::Postfix, &line)
 }
 
 fn sent(ms: i64, pid: u32, id: &str, host: u8, extra: &str) -> Line {
@@ -66,12 +66,12 @@ fn sent(ms: i64, pid: u32, id: &str, host: u8, extra: &str) -> Line {
          delay=9, delays=1/1/0.1/0.1, dsn=2.0.0, status=sent (250 ok)",
         stamp(ms)
     );
-    parsed(Kind::Postfix, &line)
+    parsed(MtaKind::Postfix, &line)
 }
 
 fn exim(ms: i64, text: &str) -> Line {
     let stamp = TimeZone::UTC.to_datetime(at(ms)).strftime("%F %T").to_string();
-    parsed(Kind::Exim, &format!("{stamp} {text}"))
+    parsed(MtaKind::Exim, &format!("{stamp} {text}"))
 }
 
 fn join(attempts: Vec<Attempt>, lines: Vec<Line>) -> Settled {
@@ -102,7 +102,7 @@ fn a_refused_connect_gets_the_message_that_it_was_for() {
     );
     assert_eq!(brief(&settled), ["a Joined AAAAAA d5.example mx5.example.net"]);
     let [delivery] = settled.deliveries.as_slice() else { panic!("{settled:?}") };
-    assert_eq!((delivery.recipients, delivery.status, delivery.steps.len()), (1, Status::Deferred, 1));
+    assert_eq!((delivery.recipients, delivery.status, delivery.steps.len()), (1, DeliveryStatus::Deferred, 1));
     assert_eq!(delivery.steps[0].found, Found::One("a".to_owned()));
     let mta = settled.attempts[0].mta.as_ref().unwrap();
     assert_eq!((mta.said, mta.words.as_deref()), (Some(Said::Refused), Some("Connection refused")));
@@ -162,7 +162,7 @@ fn several_recipients_of_one_session_share_its_attempt() {
 fn what_was_suspended_has_no_connect() {
     let line = "Nov 26 16:00:01 mx1 postfix/error[9]: AAAAAA: to=<user@d5.example>, relay=none, delay=9, delays=9/0/0/0, dsn=4.4.1, \
                 status=deferred (delivery temporarily suspended: connect to mx5.example.net[203.0.113.5]:25: Connection refused)";
-    let settled = join(vec![attempt("a", 7, 5, 1_100, 1_130, false)], vec![parsed(Kind::Postfix, line)]);
+    let settled = join(vec![attempt("a", 7, 5, 1_100, 1_130, false)], vec![parsed(MtaKind::Postfix, line)]);
     assert_eq!(brief(&settled), ["a Nothing - - -"]);
     assert!(settled.deliveries[0].is_without_connect());
     assert_eq!(settled.deliveries[0].recipient_domain(), Some("d5.example"));
@@ -216,8 +216,9 @@ fn exims_processes_are_told_apart_by_time_alone() {
 
 #[test]
 fn opensmtpd_tells_before_it_connects() {
-    let line =
-        |ms, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms)));
+    let line = |ms, text: &str| {
+        parsed(MtaKind::OpenSmtpd, &format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms)))
+    };
     let lines = vec![
         line(1_000, "connecting address=smtp://203.0.113.5:25 host=mx5.example.net"),
         line(3_000, "error reason=IO Error: Connection refused"),
@@ -249,7 +250,7 @@ fn a_session_of_opensmtpd_that_failed_is_not_waited_for() {
         (3_000, "error reason=IO Error: Connection refused"),
     ] {
         let line = format!("{} mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta {text}", stamp(ms));
-        joiner.line(parsed(Kind::OpenSmtpd, &line));
+        joiner.line(parsed(MtaKind::OpenSmtpd, &line));
     }
     let settled = joiner.settle(at(5_000));
     assert_eq!((brief(&settled), settled.deliveries.len()), (vec!["a Joined - - mx5.example.net".to_owned()], 0));
@@ -259,8 +260,9 @@ fn a_session_of_opensmtpd_that_failed_is_not_waited_for() {
 
 #[test]
 fn opensmtpd_has_the_same_words_before_and_after_the_handshake() {
-    let line =
-        |session, text: &str| parsed(Kind::OpenSmtpd, &format!("{} mx1 smtpd[88]: {session} mta {text}", stamp(1_000)));
+    let line = |session, text: &str| {
+        parsed(MtaKind::OpenSmtpd, &format!("{} mx1 smtpd[88]: {session} mta {text}", stamp(1_000)))
+    };
     let connecting = |session| line(session, "connecting address=smtp://203.0.113.5:25 host=mx5.example.net");
     let timed_out = |session| line(session, "error reason=Connection timeout");
     let (one, other) = ("5bd4e1f2a3b4c5d6", "5bd4e1f2a3b4c5d7");
@@ -286,7 +288,7 @@ fn opensmtpd_has_the_same_words_before_and_after_the_handshake() {
 fn kumomta_is_joined_by_the_local_port() {
     let line = |port: u16| {
         parsed(
-            Kind::KumoMta,
+            MtaKind::KumoMta,
             &format!(
                 "{{\"type\":\"TransientFailure\",\"id\":\"{port}\",\"recipient\":\"user@d5.example\",\"timestamp\":{},\"response\":{{\"code\":450,\
          \"content\":\"no\"}},\"peer_address\":{{\"name\":\"mx5.example.net\",\"addr\":\"203.0.113.5\"}},\"source_address\":\
@@ -362,7 +364,7 @@ fn a_connection_that_exim_keeps_for_the_next_message_is_not_over_yet() {
 
 #[test]
 fn where_tls_fails_the_next_connection_is_another_one() {
-    let postfix = |ms: i64, text: &str| parsed(Kind::Postfix, &format!("{} mx1 postfix/smtp[7]: {text}", stamp(ms)));
+    let postfix = |ms: i64, text: &str| parsed(MtaKind::Postfix, &format!("{} mx1 postfix/smtp[7]: {text}", stamp(ms)));
     let attempts = || vec![attempt("a", 7, 5, 1_000, 3_000, true), attempt("b", 7, 5, 3_010, 5_500, true)];
     let lines = vec![
         postfix(2_990, "SSL_connect error to mx5.example.net[203.0.113.5]:25: lost connection"),
@@ -398,7 +400,7 @@ fn every_host_that_kumomta_names_in_its_words_belongs_to_the_delivery() {
             at(ms)
         );
         let clock = Clock { now: at(86_400_000), zone: TimeZone::UTC };
-        crate::mta::read(Kind::KumoMta, line.as_bytes(), &clock).lines
+        crate::mta::read(MtaKind::KumoMta, line.as_bytes(), &clock).lines
     };
     let timed_out =
         "connect to 203.0.113.5:25 and read initial banner: timeout after 60s while connecting to 203.0.113.5:25 x";
@@ -426,7 +428,7 @@ fn every_host_that_kumomta_names_in_its_words_belongs_to_the_delivery() {
     let said: Vec<_> = settled.deliveries.iter().map(|delivery| delivery.steps.len()).collect();
     assert_eq!(said, [3, 3, 1]);
     let mta = settled.attempts[2].mta.as_ref().unwrap();
-    assert_eq!((mta.said, mta.status), (Some(Said::TimedOut), Some(Status::Deferred)));
+    assert_eq!((mta.said, mta.status), (Some(Said::TimedOut), Some(DeliveryStatus::Deferred)));
     // The event of a host that failed long before has gone on. It is not said that there was none.
     let settled = join(Vec::new(), failed(61_110, "aa", &hosts));
     let found: Vec<_> = settled.deliveries[0].steps.iter().map(|step| step.found.clone()).collect();

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, MetricKind};
 use crate::label::Label;
 
 /// The label of all that have none of their own.
@@ -70,7 +70,7 @@ impl Destinations {
         self.name();
         let help = "Attempts that ended, by destination and outcome, counted exactly. The first that failed have a label \
                     of their own, up to the number configured; all others are other.";
-        let family = out.family("observer_destination_connects", Kind::Counter, help);
+        let family = out.family("observer_destination_connects", MetricKind::Counter, help);
         for (&(ip, port), ends) in &self.named {
             for (label, &count) in ends {
                 let (ip, port) = (ip.to_string(), port.to_string());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, MetricKind};
 use crate::event::Event;
 use crate::label::Label;
 
@@ -50,7 +50,7 @@ impl Durations {
     pub(super) fn write(&self, out: &mut Exposition) {
         let help = "Time from the first SYN to the handshake, or to the failure of an attempt that was never accepted, \
                     by outcome. From events: those in observer_events_dropped_total are missing.";
-        let family = out.family("observer_tcp_connect_duration_seconds", Kind::Histogram, help);
+        let family = out.family("observer_tcp_connect_duration_seconds", MetricKind::Histogram, help);
         for ((label, until), histogram) in &self.histograms {
             family.put([("outcome", label.as_str()), ("until", until.as_str())], histogram.clone());
         }

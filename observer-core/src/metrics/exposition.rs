@@ -17,7 +17,7 @@ pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 /// What kind of metric a family is. The name of a counter is given without the
 /// `_total` that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -54,7 +54,7 @@ type Labels = Vec<(&'static str, String)>;
 /// A metric with all of its label sets.
 #[derive(Debug)]
 pub(super) struct Family {
-    kind: Kind,
+    kind: MetricKind,
     help: &'static str,
     samples: BTreeMap<Labels, Value>,
 }
@@ -87,7 +87,7 @@ pub(super) struct Exposition {
 
 impl Exposition {
     /// The metric of this name; it is there even if nothing is put into it.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> &mut Family {
+    pub(super) fn family(&mut self, name: &'static str, kind: MetricKind, help: &'static str) -> &mut Family {
         self.families.entry(name).or_insert_with(|| Family { kind, help, samples: BTreeMap::new() })
     }
 
@@ -105,16 +105,16 @@ impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (name, family) in &self.families {
             let kind = match family.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram => MetricType::Histogram,
+                MetricKind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::Histogram => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(name, family.help, None, kind)?;
             for (labels, value) in &family.samples {
                 let sample = metric.encode_family(labels)?;
                 match (family.kind, value) {
-                    (Kind::Counter, &Value::Whole(value)) => ConstCounter::new(value).encode(sample)?,
-                    (Kind::Counter, &Value::Real(value)) => ConstCounter::new(value).encode(sample)?,
+                    (MetricKind::Counter, &Value::Whole(value)) => ConstCounter::new(value).encode(sample)?,
+                    (MetricKind::Counter, &Value::Real(value)) => ConstCounter::new(value).encode(sample)?,
                     (_, &Value::Whole(value)) => ConstGauge::new(value).encode(sample)?,
                     (_, &Value::Real(value)) => ConstGauge::new(value).encode(sample)?,
                     (_, Value::Histogram(histogram)) => histogram.encode(sample)?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::exposition::{Exposition, Kind};
+use super::exposition::{Exposition, MetricKind};
 use crate::count::Totals;
 use crate::join::Waiting;
 use crate::join::attach::Tallies;
@@ -98,22 +98,22 @@ impl SinkMetrics {
         let sink = self.name.as_str();
         let mut count = |name, kind, help, value: u64| out.family(name, kind, help).put([("sink", sink)], value);
         let help = "1 if nothing is in the way of a sink, 0 if it cannot deliver.";
-        count("observer_sink_up", Kind::Gauge, help, u64::from(self.trouble_since.is_none()));
+        count("observer_sink_up", MetricKind::Gauge, help, u64::from(self.trouble_since.is_none()));
         let help = "Messages that a sink's receiver has.";
-        count("observer_sink_messages_delivered", Kind::Counter, help, self.delivered);
+        count("observer_sink_messages_delivered", MetricKind::Counter, help, self.delivered);
         let help = "Messages that a sink's receiver will never take; they are in the dead-letter file.";
-        count("observer_sink_messages_refused", Kind::Counter, help, self.refused);
+        count("observer_sink_messages_refused", MetricKind::Counter, help, self.refused);
         let help = "Messages to a sink that are neither spooled nor written yet.";
-        count("observer_sink_messages_queued", Kind::Gauge, help, self.queued);
+        count("observer_sink_messages_queued", MetricKind::Gauge, help, self.queued);
         let help = "Bytes of memory of messages to a sink that are neither spooled nor written yet.";
-        count("observer_sink_queue_bytes", Kind::Gauge, help, self.queue_bytes);
+        count("observer_sink_queue_bytes", MetricKind::Gauge, help, self.queue_bytes);
         let help = "Bytes of memory that messages to a sink may take before they are spooled or written.";
-        count("observer_sink_queue_limit_bytes", Kind::Gauge, help, self.queue_limit_bytes);
+        count("observer_sink_queue_limit_bytes", MetricKind::Gauge, help, self.queue_limit_bytes);
         let help = "For how long a sink has not been able to deliver; 0 if nothing is in its way.";
-        out.family("observer_sink_trouble_seconds", Kind::Gauge, help)
+        out.family("observer_sink_trouble_seconds", MetricKind::Gauge, help)
             .put([("sink", sink)], seconds_since(self.trouble_since, now));
         let help = "Messages to a sink that are lost, by cause.";
-        let family = out.family("observer_sink_messages_dropped", Kind::Counter, help);
+        let family = out.family("observer_sink_messages_dropped", MetricKind::Counter, help);
         let spool = self.spool.iter().flat_map(|spool| &spool.dropped);
         for (cause, &count) in self.dropped.iter().chain(spool) {
             family.put([("sink", sink), ("cause", cause.as_str())], count);
@@ -127,14 +127,19 @@ impl SinkMetrics {
 impl SpoolMetrics {
     fn write(&self, sink: &str, now: Timestamp, out: &mut Exposition) {
         let mut count = |name, kind, help, value: u64| out.family(name, kind, help).put([("sink", sink)], value);
-        count("observer_sink_spool_messages", Kind::Gauge, "Messages that wait in a sink's spool.", self.messages);
-        count("observer_sink_spool_bytes", Kind::Gauge, "Bytes of a sink's spool on disk.", self.bytes);
+        count(
+            "observer_sink_spool_messages",
+            MetricKind::Gauge,
+            "Messages that wait in a sink's spool.",
+            self.messages,
+        );
+        count("observer_sink_spool_bytes", MetricKind::Gauge, "Bytes of a sink's spool on disk.", self.bytes);
         let help = "Bytes that a sink's spool may have.";
-        count("observer_sink_spool_limit_bytes", Kind::Gauge, help, self.limit_bytes);
+        count("observer_sink_spool_limit_bytes", MetricKind::Gauge, help, self.limit_bytes);
         let help = "Damaged records of a sink's spool that were left out.";
-        count("observer_sink_spool_corrupt_records", Kind::Counter, help, self.corrupt);
+        count("observer_sink_spool_corrupt_records", MetricKind::Counter, help, self.corrupt);
         let help = "Age of the oldest message that waits in a sink's spool; 0 if none does.";
-        out.family("observer_sink_spool_oldest_age_seconds", Kind::Gauge, help)
+        out.family("observer_sink_spool_oldest_age_seconds", MetricKind::Gauge, help)
             .put([("sink", sink)], seconds_since(self.oldest, now));
     }
 }
@@ -162,16 +167,16 @@ pub struct HistoryMetrics {
 impl HistoryMetrics {
     pub(super) fn write(&self, out: &mut Exposition) {
         let help = "1 if history can be written, 0 from an error until it can be again.";
-        out.family("observer_history_up", Kind::Gauge, help).put([], u64::from(!self.is_failing));
+        out.family("observer_history_up", MetricKind::Gauge, help).put([], u64::from(!self.is_failing));
         let help = "Attempts written to history.";
-        out.family("observer_history_attempts_written", Kind::Counter, help).put([], self.written);
+        out.family("observer_history_attempts_written", MetricKind::Counter, help).put([], self.written);
         let help = "Attempts that are not in history, by cause.";
-        out.family("observer_history_attempts_dropped", Kind::Counter, help)
+        out.family("observer_history_attempts_dropped", MetricKind::Counter, help)
             .put_causes("cause", self.dropped.iter().map(|(cause, &count)| (cause.as_str(), count)));
         let help = "Bytes of memory that wait to be written to history.";
-        out.family("observer_history_queue_bytes", Kind::Gauge, help).put([], self.queue_bytes);
+        out.family("observer_history_queue_bytes", MetricKind::Gauge, help).put([], self.queue_bytes);
         let help = "Bytes of memory that may wait to be written to history.";
-        out.family("observer_history_queue_limit_bytes", Kind::Gauge, help).put([], self.queue_limit_bytes);
+        out.family("observer_history_queue_limit_bytes", MetricKind::Gauge, help).put([], self.queue_limit_bytes);
     }
 }
 
@@ -204,16 +209,16 @@ pub struct ReadersDropped {
 impl ReaderMetrics {
     pub(super) fn write(self, out: &mut Exposition) {
         let help = "Readers that are connected to the socket.";
-        out.family("observer_readers_connected", Kind::Gauge, help).put([], self.connected);
+        out.family("observer_readers_connected", MetricKind::Gauge, help).put([], self.connected);
         let help = "Events that readers of the socket lost because they were slow.";
-        out.family("observer_readers_events_lost", Kind::Counter, help).put([], self.events_lost);
+        out.family("observer_readers_events_lost", MetricKind::Counter, help).put([], self.events_lost);
         let help = "Bytes of memory that wait for the thread that serves readers.";
-        out.family("observer_readers_queue_bytes", Kind::Gauge, help).put([], self.queue_bytes);
+        out.family("observer_readers_queue_bytes", MetricKind::Gauge, help).put([], self.queue_bytes);
         let help = "Bytes of memory that may wait for the thread that serves readers.";
-        out.family("observer_readers_queue_limit_bytes", Kind::Gauge, help).put([], self.queue_limit_bytes);
+        out.family("observer_readers_queue_limit_bytes", MetricKind::Gauge, help).put([], self.queue_limit_bytes);
         let help = "What found no room in the queue of the thread that serves readers.";
         let dropped = self.dropped;
-        out.family("observer_readers_queue_dropped", Kind::Counter, help).put_causes(
+        out.family("observer_readers_queue_dropped", MetricKind::Counter, help).put_causes(
             "kind",
             [("event", dropped.events), ("delivery", dropped.deliveries), ("alert", dropped.alerts)],
         );
@@ -238,10 +243,11 @@ pub struct MtaMetrics {
 impl MtaMetrics {
     pub(super) fn write(self, out: &mut Exposition) {
         let help = "1 if the mail server's log can be read, 0 if not.";
-        out.family("observer_mta_log_up", Kind::Gauge, help).put([], u64::from(self.is_read));
+        out.family("observer_mta_log_up", MetricKind::Gauge, help).put([], u64::from(self.is_read));
         let help = "1 if lines of the mail server's log came and none of them is understood, 0 if not.";
-        out.family("observer_mta_log_not_understood", Kind::Gauge, help).put([], u64::from(self.is_not_understood));
-        let mut count = |name, help, value: u64| out.family(name, Kind::Counter, help).put([], value);
+        out.family("observer_mta_log_not_understood", MetricKind::Gauge, help)
+            .put([], u64::from(self.is_not_understood));
+        let mut count = |name, help, value: u64| out.family(name, MetricKind::Counter, help).put([], value);
         let help = "Lines of the mail server's log that have the form of its own.";
         count("observer_mta_log_understood_lines", help, self.counts.understood);
         count("observer_mta_log_lines", "Lines of the mail server's log that were read.", self.counts.lines);
@@ -255,10 +261,10 @@ impl MtaMetrics {
             ("journalctl ended", self.counts.restarts),
         ];
         let help = "Times that the mail server's log was begun anew, by cause.";
-        out.family("observer_mta_log_reopened", Kind::Counter, help).put_causes("cause", opened);
+        out.family("observer_mta_log_reopened", MetricKind::Counter, help).put_causes("cause", opened);
         let unread = [("came and went", self.counts.unread_files), ("end not read", self.counts.unread_ends)];
         let help = "Files of the mail server's log of which a part may not have been read, by cause.";
-        out.family("observer_mta_log_unread", Kind::Counter, help).put_causes("cause", unread);
+        out.family("observer_mta_log_unread", MetricKind::Counter, help).put_causes("cause", unread);
         let Tallies { joined, unlogged, ambiguous, nothing, unsought } = self.tallies;
         let found = [
             ("line", joined),
@@ -268,18 +274,21 @@ impl MtaMetrics {
             ("not looked for", unsought),
         ];
         let help = "Attempts by what the mail server's log has on them.";
-        out.family("observer_mta_attempts", Kind::Counter, help).put_causes("found", found);
+        out.family("observer_mta_attempts", MetricKind::Counter, help).put_causes("found", found);
         let waiting = [
             ("attempts", self.waiting.attempts),
             ("lines", self.waiting.mentions),
             ("deliveries", self.waiting.deliveries),
         ];
-        let family =
-            out.family("observer_mta_waiting", Kind::Gauge, "What waits to be matched with the mail server's log.");
+        let family = out.family(
+            "observer_mta_waiting",
+            MetricKind::Gauge,
+            "What waits to be matched with the mail server's log.",
+        );
         for (what, count) in waiting {
             family.put([("what", what)], count as u64);
         }
         let help = "Lines and deliveries that were not matched for want of room.";
-        out.family("observer_mta_unmatched", Kind::Counter, help).put([], self.waiting.early_lines);
+        out.family("observer_mta_unmatched", MetricKind::Counter, help).put([], self.waiting.early_lines);
     }
 }

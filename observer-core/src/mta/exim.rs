@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::header::{self, Header};
 use super::stamp::{self, Clock, Seen};
 use super::words::{domain_of, host_name, redacted, redacted_unknown};
-use super::{Kind, Line, Reading, Relay, Said, Status};
+use super::{DeliveryStatus, Line, MtaKind, Reading, Relay, Said};
 
 /// True for a tag of Exim: `exim`, `exim4`, and what else `syslog_processname` makes of it.
 pub(super) fn is_own(tag: &str) -> bool {
@@ -22,7 +22,7 @@ pub(super) fn line(text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
     let stamped = stamp::exim(text, clock);
     // A daemon may write the same stamp before its host and tag.
     if let Some(header) = header::syslog(text, seen, clock).filter(|header| is_own(header.tag)) {
-        return super::of_message(Kind::Exim, &header, clock);
+        return super::of_message(MtaKind::Exim, &header, clock);
     }
     match stamped {
         Some(stamped) => {
@@ -33,7 +33,7 @@ pub(super) fn line(text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
             plain(&header).map(|line| Reading::of(Some(line))).or_else(relayed).unwrap_or_else(|| Reading::of(None))
         }
         None => header::syslog(text, seen, clock)
-            .map_or_else(Reading::default, |header| super::of_message(Kind::Exim, &header, clock)),
+            .map_or_else(Reading::default, |header| super::of_message(MtaKind::Exim, &header, clock)),
     }
 }
 
@@ -91,9 +91,9 @@ fn plain(header: &Header<'_>) -> Option<Line> {
     }
     let (flag, rest) = text.split_once(' ')?;
     let mut line = match flag {
-        "=>" | "->" | ">>" => recipient(&header, rest, Status::Sent),
-        "==" => recipient(&header, rest, Status::Deferred),
-        "**" => recipient(&header, rest, Status::Bounced),
+        "=>" | "->" | ">>" => recipient(&header, rest, DeliveryStatus::Sent),
+        "==" => recipient(&header, rest, DeliveryStatus::Deferred),
+        "**" => recipient(&header, rest, DeliveryStatus::Bounced),
         _ => attempt(&header, text),
     }?;
     line.queue_id = Some(id.to_owned());
@@ -131,7 +131,7 @@ fn attempt(header: &Header<'_>, text: &str) -> Option<Line> {
             None => (unencrypted(text)?, Said::TlsFailed, text),
         },
     };
-    let mut line = Line::new(Kind::Exim, header, Status::Failed);
+    let mut line = Line::new(MtaKind::Exim, header, DeliveryStatus::Failed);
     line.relay = Some(relay);
     line.said = said;
     line.words = redacted_unknown(words.trim_start_matches([':', ' ']));
@@ -230,10 +230,10 @@ fn of_words(words: &str) -> Option<Said> {
 
 /// `john@example.net R=dnslookup T=remote_smtp H=mx.example.net [203.0.113.5] ...`,
 /// from after the flag.
-fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
+fn recipient(header: &Header<'_>, text: &str, status: DeliveryStatus) -> Option<Line> {
     let (address, rest) = recipient_address(text);
     let parent = rest.split_once(" <").and_then(|(_, parent)| parent.split_once('>')).map_or("", |(parent, _)| parent);
-    let mut line = Line::new(Kind::Exim, header, status);
+    let mut line = Line::new(MtaKind::Exim, header, status);
     line.recipient_domain = Some(domain_of(address.trim_end_matches(':'))?);
     let (fields, words) = if address.ends_with(':') { ("", rest) } else { split(rest, status) };
     if let Some((named, rest)) = fields.split_once(" H=").and_then(|(_, named)| relay(named)) {
@@ -243,7 +243,7 @@ fn recipient(header: &Header<'_>, text: &str, status: Status) -> Option<Line> {
     }
     line.relay = line.relay.or_else(|| answering_host(words));
     line.source = field(fields, " I=").and_then(|(relay, _)| Some(SocketAddr::new(relay.ip?, relay.port?)));
-    if status == Status::Sent {
+    if status == DeliveryStatus::Sent {
         // A delivery to a file or a command names no host.
         line.relay.as_ref()?;
         line.words = redacted(confirmation(fields), &[address, parent]);
@@ -270,16 +270,16 @@ fn recipient_address(text: &str) -> (&str, &str) {
 
 /// Fields such as ` T=remote_smtp`, and the words: of a deferral they begin with
 /// `defer (111)`, and the host can stand within them.
-fn split(text: &str, status: Status) -> (&str, &str) {
+fn split(text: &str, status: DeliveryStatus) -> (&str, &str) {
     let mark = match status {
-        Status::Sent => return (text, ""),
-        Status::Deferred => " defer (",
+        DeliveryStatus::Sent => return (text, ""),
+        DeliveryStatus::Deferred => " defer (",
         _ => ": ",
     };
     let Some(at) = text.find(mark) else { return (text, "") };
     match status {
         // H= is after the errno, and before the message.
-        Status::Deferred => (text, &text[at + 1..]),
+        DeliveryStatus::Deferred => (text, &text[at + 1..]),
         _ => (&text[..at], &text[at..]),
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::header::Header;
 use super::stamp::{Clock, Seen};
-use super::{Kind, Reading, Writer, of_message, of_text};
+use super::{MtaKind, Reading, Writer, of_message, of_text};
 
 /// Fields, of which each can be a text, a list of bytes, or a list of several values.
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ impl Field<'_> {
 }
 
 /// The meaning of an entry; `None` if it is none.
-pub(super) fn entry(kind: Kind, line: &[u8], clock: &Clock) -> Option<Reading> {
+pub(super) fn entry(kind: MtaKind, line: &[u8], clock: &Clock) -> Option<Reading> {
     let entry: Entry<'_> = serde_json::from_slice(line).ok()?;
     let written = entry.written.as_ref().and_then(Field::number::<i64>);
     let time = Timestamp::from_microsecond(written.or_else(|| entry.received.number())?).ok()?;

@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use super::header::Header;
 use super::words::{domain_of, host_name, redacted};
-use super::{Kind, Line, Reading, Relay, Said, Status, Writer};
+use super::{DeliveryStatus, Line, MtaKind, Reading, Relay, Said, Writer};
 
 #[derive(Deserialize)]
-struct Record<'a> {
+struct KumoRecord<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -81,13 +81,13 @@ struct Source<'a> {
 /// The meaning of a record: of one on hosts that all failed, a line for each. `None` if it is no
 /// record.
 pub(super) fn record(text: &[u8]) -> Option<Reading> {
-    let record: Record<'_> = serde_json::from_slice(text).ok()?;
+    let record: KumoRecord<'_> = serde_json::from_slice(text).ok()?;
     let reading = |lines| Some(Reading { lines, writer: Writer::Server });
     let status = match &*record.kind {
-        "Delivery" => Status::Sent,
-        "TransientFailure" => Status::Deferred,
+        "Delivery" => DeliveryStatus::Sent,
+        "TransientFailure" => DeliveryStatus::Deferred,
         // "Expiration": too old for another try. No connection was made for it.
-        "Bounce" | "Expiration" => Status::Bounced,
+        "Bounce" | "Expiration" => DeliveryStatus::Bounced,
         _ => return reading(Vec::new()),
     };
     if record.delivery_protocol.as_ref().is_some_and(|protocol| protocol != "ESMTP") {
@@ -102,7 +102,7 @@ pub(super) fn record(text: &[u8]) -> Option<Reading> {
         OneOrMany::One(recipient) => vec![recipient],
         OneOrMany::Many(recipients) => recipients.iter().map(|recipient| &**recipient).collect(),
     };
-    let mut line = Line::new(Kind::KumoMta, &header, status);
+    let mut line = Line::new(MtaKind::KumoMta, &header, status);
     line.queue_id = is_id(&record.id).then(|| record.id.to_string());
     line.session = record.session_id.filter(|id| is_id(id)).map(|id| id.to_string());
     line.recipient_domain = recipients.first().and_then(|recipient| domain_of(recipient));
@@ -168,7 +168,7 @@ fn failures(line: &Line, content: &str, recipients: &[&str]) -> Vec<Line> {
     for words in each(hosts).into_iter().rev().take(HOSTS_MAX) {
         let took = waited(words);
         if let Some(relay) = relay_in(words) {
-            let mut one = Line { status: Status::Failed, relay: Some(relay), time, precision, ..line.clone() };
+            let mut one = Line { status: DeliveryStatus::Failed, relay: Some(relay), time, precision, ..line.clone() };
             one.said = said_of_host(words);
             one.words = redacted(words, recipients);
             lines.push(one);
@@ -258,9 +258,9 @@ fn said_of_host(words: &str) -> Said {
 
 /// KumoMTA makes an answer of its own, `400 KumoMTA internal: ...`, where the other
 /// side gave none.
-fn said(status: Status, content: &str) -> Said {
+fn said(status: DeliveryStatus, content: &str) -> Said {
     let Some((_, words)) = content.split_once(INTERNAL) else {
-        return if status == Status::Sent { Said::Nothing } else { Said::Answered };
+        return if status == DeliveryStatus::Sent { Said::Nothing } else { Said::Answered };
     };
     const SUSPENDED: [&str; 5] =
         ["is suspended", "delivery suspended", "throttled", "no sources ", "returning message to"];

@@ -42,7 +42,7 @@ pub const LINE_MAX: usize = 32 << 10;
 /// A mail server whose log can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MtaKind {
     /// Postfix, by syslog, the journal or `maillog_file`.
     Postfix,
     /// Exim's mainlog, or the same by syslog.
@@ -53,7 +53,7 @@ pub enum Kind {
     KumoMta,
 }
 
-impl Kind {
+impl MtaKind {
     /// As the configuration and the event write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-impl Choice for Kind {
+impl Choice for MtaKind {
     const ALL: &'static [Self] = &[Self::Postfix, Self::Exim, Self::OpenSmtpd, Self::KumoMta];
 
     fn name(self) -> &'static str {
@@ -99,7 +99,7 @@ pub struct LogCounts {
 /// What a line tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum DeliveryStatus {
     /// A connection is being tried: OpenSMTPD alone says so beforehand.
     Trying,
     /// One attempt did not deliver; another host may yet.
@@ -112,7 +112,7 @@ pub enum Status {
     Bounced,
 }
 
-impl Status {
+impl DeliveryStatus {
     /// As events write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -145,7 +145,7 @@ pub struct Relay {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Who wrote it.
-    pub kind: Kind,
+    pub kind: MtaKind,
     /// When, as far as the stamp tells.
     pub time: Timestamp,
     /// The line was written within this time after `time`.
@@ -165,7 +165,7 @@ pub struct Line {
     /// This end of the connection.
     pub source: Option<SocketAddr>,
     /// What the line tells.
-    pub status: Status,
+    pub status: DeliveryStatus,
     /// What it says of the connection.
     pub said: Said,
     /// The connection was made for an earlier message, perhaps by another process.
@@ -179,7 +179,7 @@ pub struct Line {
 
 impl Line {
     /// A line without anything but its header.
-    fn new(kind: Kind, header: &Header<'_>, status: Status) -> Self {
+    fn new(kind: MtaKind, header: &Header<'_>, status: DeliveryStatus) -> Self {
         Self {
             kind,
             time: header.time,
@@ -228,7 +228,7 @@ impl Reading {
 }
 
 /// The meaning of one line without its end, of a file. Any bytes will do.
-pub fn read(kind: Kind, line: &[u8], clock: &Clock) -> Reading {
+pub fn read(kind: MtaKind, line: &[u8], clock: &Clock) -> Reading {
     let line = &line[..line.len().min(LINE_MAX)];
     let text = without_tabs(String::from_utf8_lossy(line));
     if text.starts_with('{')
@@ -250,7 +250,7 @@ fn without_tabs(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// As [`read`], of an entry of the journal as `journalctl --output=json` writes it.
-pub fn read_entry(kind: Kind, line: &[u8], clock: &Clock) -> Reading {
+pub fn read_entry(kind: MtaKind, line: &[u8], clock: &Clock) -> Reading {
     journal::entry(kind, line, clock).unwrap_or_default()
 }
 
@@ -260,16 +260,16 @@ pub fn entry_text(line: &[u8]) -> Option<String> {
 }
 
 /// The meaning of a line without wrappers.
-fn of_text(kind: Kind, text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
+fn of_text(kind: MtaKind, text: &str, seen: Option<Seen>, clock: &Clock) -> Reading {
     match kind {
-        Kind::KumoMta => kumomta_record(kind, text)
+        MtaKind::KumoMta => kumomta_record(kind, text)
             .or_else(|| Some(of_message(kind, &header::syslog(text, seen, clock)?, clock)))
             .unwrap_or_default(),
-        Kind::Exim => exim::line(text, seen, clock),
-        Kind::Postfix | Kind::OpenSmtpd => match header::syslog(text, seen, clock) {
+        MtaKind::Exim => exim::line(text, seen, clock),
+        MtaKind::Postfix | MtaKind::OpenSmtpd => match header::syslog(text, seen, clock) {
             Some(header) => of_message(kind, &header, clock),
             // Without a daemon around it, OpenSMTPD writes the message alone (`smtpd -d`), and what passes it on a time.
-            None if kind == Kind::OpenSmtpd => {
+            None if kind == MtaKind::OpenSmtpd => {
                 let stamped = stamp::syslog(text, clock);
                 let passed_on = stamped.map(|of| (of.rest, Seen { time: of.time, precision: of.precision }));
                 let bare = passed_on.or(seen.map(|seen| (text, seen)));
@@ -280,34 +280,34 @@ fn of_text(kind: Kind, text: &str, seen: Option<Seen>, clock: &Clock) -> Reading
     }
 }
 
-fn kumomta_record(kind: Kind, text: &str) -> Option<Reading> {
-    (kind == Kind::KumoMta).then(|| kumomta::record(text.as_bytes())).flatten()
+fn kumomta_record(kind: MtaKind, text: &str) -> Option<Reading> {
+    (kind == MtaKind::KumoMta).then(|| kumomta::record(text.as_bytes())).flatten()
 }
 
 /// The meaning of a message whose time and writer are known.
-fn of_message(kind: Kind, header: &Header<'_>, clock: &Clock) -> Reading {
+fn of_message(kind: MtaKind, header: &Header<'_>, clock: &Clock) -> Reading {
     if let Some(reading) = kumomta_record(kind, header.text) {
         return reading;
     }
     let Some(own) = own_header(kind, header, clock) else {
         // Without a stamp or a tag of its own, in the message of a container engine.
         let bare = match kind {
-            Kind::Exim => exim::bare(header, clock),
-            Kind::OpenSmtpd if header.is_of_container() => {
+            MtaKind::Exim => exim::bare(header, clock),
+            MtaKind::OpenSmtpd if header.is_of_container() => {
                 Some(opensmtpd::bare(header.text, header.seen())).filter(|of| !of.lines.is_empty())
             }
             _ => None,
         };
-        let is_servers = Kind::ALL.iter().any(|other| is_tag_of(*other, header.tag));
+        let is_servers = MtaKind::ALL.iter().any(|other| is_tag_of(*other, header.tag));
         let writer = if is_servers { Writer::Unknown } else { Writer::Other };
         return bare.unwrap_or(Reading { lines: Vec::new(), writer });
     };
     let header = &own;
     match kind {
-        Kind::Postfix => Reading::of(postfix::message(header)),
-        Kind::Exim => Reading::of(exim::message(header, clock)),
-        Kind::OpenSmtpd => Reading::of(opensmtpd::message(header)),
-        Kind::KumoMta => Reading::default(),
+        MtaKind::Postfix => Reading::of(postfix::message(header)),
+        MtaKind::Exim => Reading::of(exim::message(header, clock)),
+        MtaKind::OpenSmtpd => Reading::of(opensmtpd::message(header)),
+        MtaKind::KumoMta => Reading::default(),
     }
 }
 
@@ -316,14 +316,14 @@ const HEADERS_MAX: usize = 3;
 
 /// The header with the server's tag: this one, or one in the message, where the `syslog` driver of a container
 /// engine or a relay wrote this one.
-fn own_header<'a>(kind: Kind, header: &Header<'a>, clock: &Clock) -> Option<Header<'a>> {
+fn own_header<'a>(kind: MtaKind, header: &Header<'a>, clock: &Clock) -> Option<Header<'a>> {
     let mut header = *header;
     for _ in 0..HEADERS_MAX {
         if is_tag_of(kind, header.tag) {
             return Some(header);
         }
         // Of another mail server, which says what it likes.
-        if Kind::ALL.iter().any(|other| is_tag_of(*other, header.tag)) {
+        if MtaKind::ALL.iter().any(|other| is_tag_of(*other, header.tag)) {
             return None;
         }
         header = header::inner(&header, clock)?;
@@ -331,17 +331,17 @@ fn own_header<'a>(kind: Kind, header: &Header<'a>, clock: &Clock) -> Option<Head
     None
 }
 
-fn is_tag_of(kind: Kind, tag: &str) -> bool {
+fn is_tag_of(kind: MtaKind, tag: &str) -> bool {
     match kind {
-        Kind::Postfix => postfix::is_own(tag),
-        Kind::Exim => exim::is_own(tag),
-        Kind::OpenSmtpd => opensmtpd::is_own(tag),
-        Kind::KumoMta => tag == "kumod",
+        MtaKind::Postfix => postfix::is_own(tag),
+        MtaKind::Exim => exim::is_own(tag),
+        MtaKind::OpenSmtpd => opensmtpd::is_own(tag),
+        MtaKind::KumoMta => tag == "kumod",
     }
 }
 
 /// The last thing that a line tells.
 #[cfg(test)]
-pub(crate) fn parse(kind: Kind, line: &[u8], clock: &Clock) -> Option<Line> {
+pub(crate) fn parse(kind: MtaKind, line: &[u8], clock: &Clock) -> Option<Line> {
     read(kind, line, clock).lines.pop()
 }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::header::Header;
 use super::stamp::Seen;
 use super::words::{domain_of, host_name, redacted, redacted_unknown};
-use super::{Kind, Line, Reading, Relay, Said, Status};
+use super::{DeliveryStatus, Line, MtaKind, Reading, Relay, Said};
 
 const NO_SESSION: &str = "0000000000000000";
 /// What an error begins with after a message was sent, and where TLS is given up.
@@ -53,7 +53,7 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
     let mut line = if let Some(rest) = text.strip_prefix("connecting address=") {
         connecting(header, rest)?
     } else if text == "connected" {
-        Line::new(Kind::OpenSmtpd, header, Status::Trying)
+        Line::new(MtaKind::OpenSmtpd, header, DeliveryStatus::Trying)
     } else if let Some(words) = text.strip_prefix("error reason=") {
         failed(header, words)
     } else if text.starts_with("closing reason=tls-") {
@@ -69,7 +69,7 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
 
 /// Why a session ended.
 fn failed(header: &Header<'_>, words: &str) -> Line {
-    let mut line = Line::new(Kind::OpenSmtpd, header, Status::Failed);
+    let mut line = Line::new(MtaKind::OpenSmtpd, header, DeliveryStatus::Failed);
     line.said = said(words);
     line.words = redacted_unknown(words);
     line
@@ -89,7 +89,7 @@ fn connecting(header: &Header<'_>, rest: &str) -> Option<Line> {
     let (url, host) = rest.split_once(" host=")?;
     let (_, address) = url.split_once("://")?;
     let (ip, port) = address.rsplit_once(':')?;
-    let mut line = Line::new(Kind::OpenSmtpd, header, Status::Trying);
+    let mut line = Line::new(MtaKind::OpenSmtpd, header, DeliveryStatus::Trying);
     line.relay = Some(Relay { host: name(host), ip: Some(self::ip(ip)?), port: Some(port.parse().ok()?) });
     Some(line)
 }
@@ -108,19 +108,19 @@ fn delivery(header: &Header<'_>, text: &str, is_without_session: bool) -> Option
     let (result, rest) = rest.split_once("\" stat=\"")?;
     let words = rest.strip_suffix('"').unwrap_or(rest);
     let status = match result {
-        "Ok" => Status::Sent,
-        "TempFail" => Status::Deferred,
-        "PermFail" => Status::Bounced,
+        "Ok" => DeliveryStatus::Sent,
+        "TempFail" => DeliveryStatus::Deferred,
+        "PermFail" => DeliveryStatus::Bounced,
         _ => return None,
     };
-    let mut line = Line::new(Kind::OpenSmtpd, header, status);
+    let mut line = Line::new(MtaKind::OpenSmtpd, header, status);
     line.queue_id =
         Some(evpid.to_owned()).filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
     line.recipient_domain = domain_of(recipient);
     // Without a session it is the domain that stands for the relay.
     line.relay = if is_without_session { None } else { relay(named) };
     line.said = match status {
-        Status::Sent => Said::Nothing,
+        DeliveryStatus::Sent => Said::Nothing,
         _ if is_without_session && !SESSIONS_FAILED.contains(&words) => Said::Suspended,
         _ => said(words),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::header::Header;
 use super::words::{domain_of, host_name, redacted, redacted_unknown};
-use super::{Kind, Line, Relay, Said, Status};
+use super::{DeliveryStatus, Line, MtaKind, Relay, Said};
 
 /// What retry(8) says where no process of the transport could be had.
 const NO_TRANSPORT: &str = "mail transport unavailable";
@@ -98,7 +98,7 @@ fn is_queue_id(text: &str) -> bool {
 /// does not name the host.
 fn handshake(header: &Header<'_>, rest: &str) -> Option<Line> {
     let (relay, words) = relay(rest)?;
-    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    let mut line = Line::new(MtaKind::Postfix, header, DeliveryStatus::Failed);
     line.relay = Some(relay);
     line.said = Said::TlsFailed;
     line.words = redacted_unknown(&format!("SSL_connect error{words}"));
@@ -108,7 +108,7 @@ fn handshake(header: &Header<'_>, rest: &str) -> Option<Line> {
 /// `connect to mx.example.net[203.0.113.5]:25: Connection refused`
 fn connect(header: &Header<'_>, rest: &str) -> Option<Line> {
     let (relay, said, words) = of_connect(rest)?;
-    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    let mut line = Line::new(MtaKind::Postfix, header, DeliveryStatus::Failed);
     line.relay = Some(relay);
     line.said = said;
     line.words = redacted_unknown(words);
@@ -142,7 +142,7 @@ fn of_connect(rest: &str) -> Option<(Relay, Said, &str)> {
 /// initial server greeting`: another host will be tried.
 fn session(header: &Header<'_>, text: &str) -> Option<Line> {
     let (named, said) = of_session(text)?;
-    let mut line = Line::new(Kind::Postfix, header, Status::Failed);
+    let mut line = Line::new(MtaKind::Postfix, header, DeliveryStatus::Failed);
     line.relay = Some(named);
     line.said = said;
     line.words = redacted_unknown(text);
@@ -193,7 +193,7 @@ fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
     let (fields, status) = rest.split_once("status=")?;
     let (status, words) = status.split_once(" (")?;
     let status = self::status(status, fields)?;
-    let mut line = Line::new(Kind::Postfix, header, status);
+    let mut line = Line::new(MtaKind::Postfix, header, status);
     line.recipient_domain = domain_of(recipient);
     line.is_reused = fields.contains("conn_use=");
     line.took = took(fields);
@@ -208,14 +208,14 @@ fn delivery(header: &Header<'_>, rest: &str) -> Option<Line> {
 }
 
 /// What becomes of the message, or would become of one where an address is only verified.
-fn status(word: &str, fields: &str) -> Option<Status> {
+fn status(word: &str, fields: &str) -> Option<DeliveryStatus> {
     Some(match word {
-        "sent" | "deliverable" => Status::Sent,
+        "sent" | "deliverable" => DeliveryStatus::Sent,
         // With `soft_bounce` the message stays in the queue.
-        "deferred" | "SOFTBOUNCE" | "softbounce" => Status::Deferred,
-        "bounced" | "expired" => Status::Bounced,
-        "undeliverable" | "undeliverable-but-not-cached" if fields.contains("dsn=5.") => Status::Bounced,
-        "undeliverable" | "undeliverable-but-not-cached" => Status::Deferred,
+        "deferred" | "SOFTBOUNCE" | "softbounce" => DeliveryStatus::Deferred,
+        "bounced" | "expired" => DeliveryStatus::Bounced,
+        "undeliverable" | "undeliverable-but-not-cached" if fields.contains("dsn=5.") => DeliveryStatus::Bounced,
+        "undeliverable" | "undeliverable-but-not-cached" => DeliveryStatus::Deferred,
         _ => return None,
     })
 }
@@ -239,7 +239,7 @@ fn words_of(line: &mut Line, words: &str, recipients: &[&str]) {
         None => of_session(reason),
     };
     let of_relay = line.relay.as_ref().map(|_| match line.status {
-        Status::Sent => Said::Nothing,
+        DeliveryStatus::Sent => Said::Nothing,
         _ if TLS_FAILED.iter().any(|begin| reason.starts_with(begin)) => Said::TlsFailed,
         _ if reason.contains(" said: ") => Said::Answered,
         // Postfix itself ended the session, for want of something.

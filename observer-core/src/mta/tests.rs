@@ -4,13 +4,13 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::stamp::Clock;
-use super::{Kind, LINE_MAX, Line, Said, Status, Writer, parse, read_entry};
+use super::{DeliveryStatus, LINE_MAX, Line, MtaKind, Said, Writer, parse, read_entry};
 
 fn clock() -> Clock {
     Clock { now: "2026-11-26T17:00:00Z".parse().unwrap(), zone: TimeZone::UTC }
 }
 
-fn read(kind: Kind, line: &str) -> Option<Line> {
+fn read(kind: MtaKind, line: &str) -> Option<Line> {
     parse(kind, line.as_bytes(), &clock())
 }
 
@@ -25,7 +25,7 @@ fn brief(line: &Line) -> String {
     format!("{:?} {:?} {id} {domain} {relay} {}", line.status, line.said, line.words)
 }
 
-fn check(kind: Kind, prefix: &str, cases: &[(&str, Option<&str>)]) {
+fn check(kind: MtaKind, prefix: &str, cases: &[(&str, Option<&str>)]) {
     for (line, expected) in cases {
         let line = format!("{prefix}{line}");
         assert_eq!(read(kind, &line).as_ref().map(brief).as_deref(), *expected, "{line}");
@@ -189,7 +189,7 @@ const POSTFIX: &[(&str, Option<&str>)] = &[
 
 #[test]
 fn postfix() {
-    check(Kind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtp[1203]: ", POSTFIX);
+    check(MtaKind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtp[1203]: ", POSTFIX);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn postfix_says_when_nothing_was_tried() {
              delays=9/0/0/0, dsn=4.4.1, status=deferred (delivery temporarily suspended: connect to \
              mx.example.net[203.0.113.5]:25: Connection refused)"
         );
-        let read = read(Kind::Postfix, &line);
+        let read = read(MtaKind::Postfix, &line);
         assert_eq!(read.is_some(), expected, "{program}");
         if let Some(read) = read {
             assert_eq!((read.said, read.precision.as_micros(), read.pid), (Said::Suspended, 1, Some(7)));
@@ -214,7 +214,7 @@ fn postfix_says_when_nothing_was_tried() {
 fn postfix_tells_how_long_it_took() {
     let line = "Nov 26 16:07:01 mx1 postfix/smtp[1203]: 4BF2A1C0D3: to=<a@example.net>, relay=mx[192.0.2.1]:25, delay=32.6, \
                 delays=0.1/0.2/30/2.25, dsn=2.0.0, status=sent (250 ok)";
-    let read = read(Kind::Postfix, line).unwrap();
+    let read = read(MtaKind::Postfix, line).unwrap();
     assert_eq!(read.took.unwrap().as_millis(), 32_250);
     assert_eq!((read.pid, read.is_reused, read.host.as_deref()), (Some(1203), false, Some("mx1")));
 }
@@ -366,10 +366,10 @@ const EXIM: &[(&str, Option<&str>)] = &[
 
 #[test]
 fn exim() {
-    check(Kind::Exim, "2026-11-26 16:07:01 ", EXIM);
+    check(MtaKind::Exim, "2026-11-26 16:07:01 ", EXIM);
     let syslog =
         "Nov 26 16:07:02 mx1 exim[7]: 2026-11-26 16:07:01.250 1rAbCd-0001bQ-2x H=mx [203.0.113.5] No route to host";
-    let read = read(Kind::Exim, syslog).unwrap();
+    let read = read(MtaKind::Exim, syslog).unwrap();
     assert_eq!(
         (read.time.to_string().as_str(), read.pid, read.said),
         ("2026-11-26T16:07:01.25Z", Some(7), Said::NoRoute)
@@ -387,7 +387,7 @@ fn exim_logs_a_kept_connection_with_or_without_its_port() {
     ] {
         let line =
             format!("2026-11-26 16:07:01.123 +0000 [7] 1rAbCd-000000001bQ-2xYz => a@example.net R=r T=t {host} QT=1s");
-        let read = read(Kind::Exim, &line).unwrap();
+        let read = read(MtaKind::Exim, &line).unwrap();
         assert_eq!((read.is_reused, read.pid, read.precision.as_millis()), (is_reused, Some(7), 1), "{line}");
         assert_eq!(read.source.is_some(), host.contains("I="), "{line}");
     }
@@ -405,7 +405,7 @@ fn exim_behind_any_daemon() {
         "Nov 26 16:07:01 mx1 exim[9]: [1\\12] 2026-11-26 16:07:01 [7] ",
         "<22>1 2026-11-26T16:07:01Z mx1 exim 7 - - ",
     ] {
-        let read = read(Kind::Exim, &format!("{prefix}{TEXT}")).unwrap_or_else(|| panic!("{prefix}"));
+        let read = read(MtaKind::Exim, &format!("{prefix}{TEXT}")).unwrap_or_else(|| panic!("{prefix}"));
         let time = read.time.to_string();
         assert_eq!((read.said, read.pid, time.as_str()), (Said::NoRoute, Some(7), "2026-11-26T16:07:01Z"), "{prefix}");
     }
@@ -428,7 +428,7 @@ fn a_line_comes_through_every_wrapper() {
          \"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\"}"
             .to_owned(),
     ] {
-        let read = read(Kind::Postfix, &line).unwrap_or_else(|| panic!("{line}"));
+        let read = read(MtaKind::Postfix, &line).unwrap_or_else(|| panic!("{line}"));
         assert_eq!((read.said, read.pid), (Said::Refused, Some(7)), "{line}");
         assert_eq!(read.time.as_second(), 1_795_709_221, "{line}");
     }
@@ -439,7 +439,7 @@ fn of_a_container_the_message_alone_counts() {
     let entry = |message: &str, rest: &str| {
         let line =
             format!("{{\"__REALTIME_TIMESTAMP\":\"1795709221500000\",\"MESSAGE\":\"{message}\",\"_PID\":\"1\"{rest}}}");
-        read_entry(Kind::OpenSmtpd, line.as_bytes(), &clock())
+        read_entry(MtaKind::OpenSmtpd, line.as_bytes(), &clock())
     };
     let error = "5bd4e1f2a3b4c5d6 mta error reason=IO Error: Connection refused";
     let container = ",\"CONTAINER_ID\":\"3f91\",\"SYSLOG_IDENTIFIER\":\"3f91e5fdd654\"";
@@ -453,18 +453,18 @@ fn of_a_container_the_message_alone_counts() {
 #[test]
 fn a_line_tells_who_wrote_it() {
     for (kind, line, expected) in [
-        (Kind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Server),
-        (Kind::Postfix, "Nov 26 16:07:01 mx1 out/cleanup[7]: 4BF2A1C0D3: message-id=<>", Writer::Server),
-        (Kind::Postfix, "Nov 26 16:07:01 mx1 dovecot: imap-login: x", Writer::Other),
-        (Kind::Postfix, "Nov 26 16:07:01 mx1 exim[7]: 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
-        (Kind::Postfix, "2026-11-26 16:07:01 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
-        (Kind::Postfix, "16:07:01.000 postfix/smtp[7]: x", Writer::Unknown),
-        (Kind::Exim, "2026-11-26 16:07:01 Start queue run: pid=7", Writer::Server),
-        (Kind::Exim, "Nov 26 16:07:01 mx1 exim[7]: Start queue run: pid=7", Writer::Server),
-        (Kind::Exim, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Unknown),
-        (Kind::OpenSmtpd, "Nov 26 16:07:01 mx1 smtpd[7]: info: OpenSMTPD 7.4.0p1 starting", Writer::Server),
-        (Kind::KumoMta, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: x", Writer::Unknown),
-        (Kind::KumoMta, "(\u{fffd}/\u{fffd}", Writer::Unknown),
+        (MtaKind::Postfix, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Server),
+        (MtaKind::Postfix, "Nov 26 16:07:01 mx1 out/cleanup[7]: 4BF2A1C0D3: message-id=<>", Writer::Server),
+        (MtaKind::Postfix, "Nov 26 16:07:01 mx1 dovecot: imap-login: x", Writer::Other),
+        (MtaKind::Postfix, "Nov 26 16:07:01 mx1 exim[7]: 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
+        (MtaKind::Postfix, "2026-11-26 16:07:01 1rAbCd-0001bQ-2x Completed", Writer::Unknown),
+        (MtaKind::Postfix, "16:07:01.000 postfix/smtp[7]: x", Writer::Unknown),
+        (MtaKind::Exim, "2026-11-26 16:07:01 Start queue run: pid=7", Writer::Server),
+        (MtaKind::Exim, "Nov 26 16:07:01 mx1 exim[7]: Start queue run: pid=7", Writer::Server),
+        (MtaKind::Exim, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: connect from client[192.0.2.99]", Writer::Unknown),
+        (MtaKind::OpenSmtpd, "Nov 26 16:07:01 mx1 smtpd[7]: info: OpenSMTPD 7.4.0p1 starting", Writer::Server),
+        (MtaKind::KumoMta, "Nov 26 16:07:01 mx1 postfix/smtpd[7]: x", Writer::Unknown),
+        (MtaKind::KumoMta, "(\u{fffd}/\u{fffd}", Writer::Unknown),
     ] {
         assert_eq!(super::read(kind, line.as_bytes(), &clock()).writer, expected, "{line}");
     }
@@ -473,7 +473,7 @@ fn a_line_tells_who_wrote_it() {
 #[test]
 fn opensmtpd() {
     check(
-        Kind::OpenSmtpd,
+        MtaKind::OpenSmtpd,
         "Nov 26 16:07:01 mx1 smtpd[88]: 5bd4e1f2a3b4c5d6 mta ",
         &[
             (
@@ -519,7 +519,7 @@ fn opensmtpd() {
     ] {
         let colon = if words.starts_with("after") { " " } else { ": " };
         let line = format!("Nov 26 16:07:01 mx1 smtpd[88]: smtp-out: Error on session 5bd4e1f2a3b4c5d6{colon}{words}");
-        let read = read(Kind::OpenSmtpd, &line).unwrap();
+        let read = read(MtaKind::OpenSmtpd, &line).unwrap();
         assert_eq!((read.session.as_deref(), read.said), (Some("5bd4e1f2a3b4c5d6"), said), "{words}");
     }
     let without_session = |words: &str| {
@@ -527,7 +527,7 @@ fn opensmtpd() {
             "Nov 26 16:07:01 mx1 smtpd[88]: 0000000000000000 mta delivery evpid=0123456789abcdef from=<> to=<a@example.net> \
              rcpt=<-> source=\"-\" relay=\"example.net\" delay=2s result=\"TempFail\" stat=\"{words}\""
         );
-        let read = read(Kind::OpenSmtpd, &line).unwrap();
+        let read = read(MtaKind::OpenSmtpd, &line).unwrap();
         assert_eq!((read.session, read.relay), (None, None));
         read.said
     };
@@ -546,20 +546,20 @@ fn kumomta() {
     };
     let answer = ",\"peer_address\":{\"name\":\"mx.example.net.\",\"addr\":\"203.0.113.5\"},\"source_address\":{\"address\":\
                   \"192.0.2.10:53210\"},\"response\":{\"code\":450,\"enhanced_code\":null,\"content\":\"try later, \\\"john\\\"\"}";
-    let line = read(Kind::KumoMta, &record("TransientFailure", answer)).unwrap();
+    let line = read(MtaKind::KumoMta, &record("TransientFailure", answer)).unwrap();
     assert_eq!(
         brief(&line),
         "Deferred Answered 1d98076abbbc11ed940250ebf67f93bd example.net mx.example.net[203.0.113.5] 450 try later, \"*\""
     );
     assert_eq!(line.source, Some("192.0.2.10:53210".parse().unwrap()));
     let with_status = answer.replace("null", "{\"class\":4,\"subject\":2,\"detail\":1}");
-    let line = read(Kind::KumoMta, &record("TransientFailure", &with_status)).unwrap();
+    let line = read(MtaKind::KumoMta, &record("TransientFailure", &with_status)).unwrap();
     assert_eq!(line.words, "450 4.2.1 try later, \"*\"");
     let nobody = ",\"response\":{\"code\":400,\"content\":\"KumoMTA internal: scheduled queue is suspended: x\"}";
-    let line = read(Kind::KumoMta, &record("TransientFailure", nobody)).unwrap();
+    let line = read(MtaKind::KumoMta, &record("TransientFailure", nobody)).unwrap();
     assert_eq!((line.said, &*line.words), (Said::Suspended, "KumoMTA internal: scheduled queue is suspended: x"));
-    assert_eq!(read(Kind::KumoMta, &record("Reception", answer)), None);
-    assert_eq!(read(Kind::KumoMta, "{\"type\":"), None);
+    assert_eq!(read(MtaKind::KumoMta, &record("Reception", answer)), None);
+    assert_eq!(read(MtaKind::KumoMta, "{\"type\":"), None);
 }
 
 /// From a line of each server's log to what its answer means: nothing of it is lost on the way.
@@ -575,7 +575,7 @@ fn answers_in_every_log_keep_their_meaning() {
     let long = "x".repeat(500);
     for (kind, line, name) in [
         (
-            Kind::Postfix,
+            MtaKind::Postfix,
             format!(
                 "Nov 26 16:07:01 mx1 postfix/smtp[9]: 4BF2A1C0D3: to=<a@example.net>, relay=mx.example.net[203.0.113.5]:25, \
                  delay=3, delays=0/0/3/0, dsn=5.7.1, status=bounced (host mx.example.net[203.0.113.5] said: 550-5.7.1 {long} \
@@ -584,14 +584,14 @@ fn answers_in_every_log_keep_their_meaning() {
             "spamhaus",
         ),
         (
-            Kind::Postfix,
+            MtaKind::Postfix,
             "Nov 26 16:07:01 mx1 postfix/smtp[9]: 4BF2A1C0D3: host mx.example.net[203.0.113.5] said: 450 4.2.0 \
              <a@example.net>: Recipient address rejected: Greylisted (in reply to RCPT TO command)"
                 .to_owned(),
             "greylisted",
         ),
         (
-            Kind::Exim,
+            MtaKind::Exim,
             "2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 == a@example.net R=dnslookup T=remote_smtp defer (-44) \
              H=mx.example.net [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<a@example.net>: \
              451-Please\\n451 come back in 00:05:00 (greylisted)"
@@ -599,7 +599,7 @@ fn answers_in_every_log_keep_their_meaning() {
             "greylisted",
         ),
         (
-            Kind::OpenSmtpd,
+            MtaKind::OpenSmtpd,
             "Nov 26 16:07:01 mx1 smtpd[88]: 7818378a988ca607 mta delivery evpid=0123456789abcdef from=<b@example.com> \
              to=<a@example.net> rcpt=<-> source=\"192.0.2.10\" relay=\"203.0.113.5 (mx.example.net)\" delay=2s \
              result=\"TempFail\" stat=\"421 4.7.0 [TSS04] put off\""
@@ -607,11 +607,11 @@ fn answers_in_every_log_keep_their_meaning() {
             "yahoo-deferred",
         ),
         (
-            Kind::KumoMta,
+            MtaKind::KumoMta,
             kumomta(451, "{\"class\":4,\"subject\":7,\"detail\":500}", "Server busy."),
             "microsoft-throttled",
         ),
-        (Kind::KumoMta, kumomta(452, "null", "4.5.3 later"), "x.5.3"),
+        (MtaKind::KumoMta, kumomta(452, "null", "4.5.3 later"), "x.5.3"),
     ] {
         let line = read(kind, &line).unwrap_or_else(|| panic!("{line}"));
         let meaning = crate::answer::Reply::in_words(&line.words).as_ref().and_then(crate::answer::meaning);
@@ -628,7 +628,7 @@ fn kumomta_names_the_hosts_that_failed_in_its_words() {
              \"peer_address\":null,\"source_address\":null,\"timestamp\":1795709221,\"delivery_protocol\":\"ESMTP\",\
              \"response\":{{\"code\":400,\"content\":\"KumoMTA internal: failed to connect to any candidate hosts: {hosts}\"}}}}"
         );
-        super::read(Kind::KumoMta, line.as_bytes(), &clock()).lines
+        super::read(MtaKind::KumoMta, line.as_bytes(), &clock()).lines
     };
     let hosts = |lines: &[Line]| {
         let host = |line: &Line| {
@@ -697,10 +697,10 @@ fn kumomta_names_the_hosts_that_failed_in_its_words() {
 #[test]
 fn an_invalid_argument_is_no_permission() {
     let line = "Nov 26 16:07:01 mx1 postfix/smtp[7]: connect to mx.example.net[203.0.113.5]:25: Invalid argument";
-    assert_eq!(read(Kind::Postfix, line).map(|line| line.said), Some(Said::NoRoute));
+    assert_eq!(read(MtaKind::Postfix, line).map(|line| line.said), Some(Said::NoRoute));
 }
 
-const KINDS: [Kind; 4] = [Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta];
+const KINDS: [MtaKind; 4] = [MtaKind::Postfix, MtaKind::Exim, MtaKind::OpenSmtpd, MtaKind::KumoMta];
 
 #[test]
 fn a_line_may_be_long_and_no_text() {
@@ -727,7 +727,7 @@ proptest! {
              \"content\":\"KumoMTA internal: failed to connect to any candidate hosts: {}\"}}}}",
             pieces.concat(),
         );
-        prop_assert!(!super::read(Kind::KumoMta, line.as_bytes(), &clock()).lines.is_empty());
+        prop_assert!(!super::read(MtaKind::KumoMta, line.as_bytes(), &clock()).lines.is_empty());
     }
 
     #[test]
@@ -795,8 +795,8 @@ const PIECES: [&str; 32] = [
 fn of_a_line_that_is_too_long_only_the_beginning_counts() {
     let begin = "Nov 26 16:07:01 mx1 postfix/smtp[1203]: connect to mx.example.net[203.0.113.5]:25: Connection refused";
     let line = format!("{begin}{}", " x".repeat(LINE_MAX));
-    let read = read(Kind::Postfix, &line).unwrap();
-    assert_eq!((read.status, read.words.len() <= super::WORDS_MAX), (Status::Failed, true));
+    let read = read(MtaKind::Postfix, &line).unwrap();
+    assert_eq!((read.status, read.words.len() <= super::WORDS_MAX), (DeliveryStatus::Failed, true));
 }
 
 /// What relays, container engines and collectors make of a line, and old or rare forms of the line itself.
@@ -819,7 +819,7 @@ fn lines_of_every_age_and_way_are_understood() {
         "Nov 26 16:07:01 mx1 postfix: ",
     ] {
         assert_eq!(
-            read(Kind::Postfix, &format!("{before}{REFUSED}")).as_ref().map(brief).as_deref(),
+            read(MtaKind::Postfix, &format!("{before}{REFUSED}")).as_ref().map(brief).as_deref(),
             Some(DEFERRED),
             "{before}"
         );
@@ -831,31 +831,31 @@ fn lines_of_every_age_and_way_are_understood() {
     ] {
         let quote = if fields.ends_with(':') { "\"" } else { "" };
         let line = format!("{{{fields}{quote}{REFUSED}\"}}");
-        assert_eq!(read(Kind::Postfix, &line).as_ref().map(brief).as_deref(), Some(DEFERRED), "{line}");
+        assert_eq!(read(MtaKind::Postfix, &line).as_ref().map(brief).as_deref(), Some(DEFERRED), "{line}");
     }
     let sent = "2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 => a@example.net R=dnslookup T=remote_smtp H=mx [203.0.113.5] C=\"250 OK\"";
     let connecting = "5bd4e1f2a3b4c5d6 mta connecting address=smtp://203.0.113.5:25 host=mx";
     for (kind, tag, text) in [
-        (Kind::Exim, "mail", sent),
-        (Kind::Exim, "3f91e5fdd654", &sent[20..]),
-        (Kind::OpenSmtpd, "3f91e5fdd654", connecting),
+        (MtaKind::Exim, "mail", sent),
+        (MtaKind::Exim, "3f91e5fdd654", &sent[20..]),
+        (MtaKind::OpenSmtpd, "3f91e5fdd654", connecting),
     ] {
         let line = format!("Nov 26 16:07:01 box {tag}[812]: {text}");
         assert_eq!(read(kind, &line).and_then(|line| line.relay?.ip), Some("203.0.113.5".parse().unwrap()), "{line}");
         let timed = format!("2026-11-26T16:07:01.123456789Z {text}");
-        assert_eq!(read(kind, &timed).is_some(), kind == Kind::OpenSmtpd || text == sent, "{timed}");
+        assert_eq!(read(kind, &timed).is_some(), kind == MtaKind::OpenSmtpd || text == sent, "{timed}");
         let other = format!("Nov 26 16:07:01 box mail[812]: see {text}");
         assert_eq!(super::read(kind, other.as_bytes(), &clock()).writer, Writer::Other, "{other}");
     }
     let iso = format!("2026-11-26 16:07:02 box mail[812]: {sent}");
-    assert_eq!(read(Kind::Exim, &iso).map(|line| line.status), Some(Status::Sent), "{iso}");
+    assert_eq!(read(MtaKind::Exim, &iso).map(|line| line.status), Some(DeliveryStatus::Sent), "{iso}");
     let record = "{\"type\":\"Delivery\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"response\":\
                   {\"code\":250,\"content\":\"OK\"}}";
     for before in
         ["", "mail-0 kumod ", "Nov 26 16:07:01 box mail[812]: ", "<30>1 2026-11-26T16:07:01Z box mail 812 - - "]
     {
         let line = format!("{before}{record}");
-        assert_eq!(read(Kind::KumoMta, &line).map(|line| line.status), Some(Status::Sent), "{line}");
+        assert_eq!(read(MtaKind::KumoMta, &line).map(|line| line.status), Some(DeliveryStatus::Sent), "{line}");
     }
     let notes = ["Nov 26 16:07:01 mx1 last message repeated 2 times", "-- Boot 0123456789abcdef --"];
     for (line, kind) in notes.iter().flat_map(|line| KINDS.map(|kind| (line, kind))) {
@@ -917,7 +917,7 @@ fn postfix_by_lmtp_and_of_old_versions() {
         ("error", to("User unknown in virtual alias table)"), Some("Deferred Other -")),
     ] {
         let line = format!("Nov 26 16:07:01 mx1 postfix/{tag}[9]: {text}");
-        let found = read(Kind::Postfix, &line).map(|line| {
+        let found = read(MtaKind::Postfix, &line).map(|line| {
             let named =
                 line.relay.and_then(|relay| Some(std::net::SocketAddr::new(relay.ip?, relay.port?).to_string()));
             format!("{:?} {:?} {}", line.status, line.said, named.unwrap_or_else(|| "-".to_owned()))
@@ -947,7 +947,7 @@ fn exim_gives_up_for_what_the_last_try_ended_with() {
         (" R=r T=lmtp: LMTP error after RCPT TO:<a@example.net>: 550 no", None),
     ] {
         let line = format!("2026-11-26 16:07:01 1uAAAA-000000001Fv-0e07 ** a@example.net{words}");
-        assert_eq!(read(Kind::Exim, &line).map(|line| line.said), said, "{line}");
+        assert_eq!(read(MtaKind::Exim, &line).map(|line| line.said), said, "{line}");
     }
 }
 
@@ -956,14 +956,14 @@ fn kumomta_gives_up_without_a_connection() {
     let line = "{\"type\":\"Expiration\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"peer_address\":null,\
                 \"response\":{\"code\":551,\"enhanced_code\":{\"class\":5,\"subject\":4,\"detail\":7},\"content\":\"Next delivery time \
                 would be at x which exceeds the expiry time\"}}";
-    let line = read(Kind::KumoMta, line).unwrap();
-    assert_eq!((line.status, line.said, line.relay.clone()), (Status::Bounced, Said::Suspended, None));
+    let line = read(MtaKind::KumoMta, line).unwrap();
+    assert_eq!((line.status, line.said, line.relay.clone()), (DeliveryStatus::Bounced, Said::Suspended, None));
     assert_eq!(crate::answer::Reply::in_words(&line.words), None, "{}", line.words);
     let proxy = "{\"type\":\"TransientFailure\",\"id\":\"1d98\",\"recipient\":\"a@example.net\",\"timestamp\":1795709221,\"response\":\
                  {\"code\":400,\"content\":\"KumoMTA internal: failed to connect to any candidate hosts: connect to 203.0.113.5:25 \
                  and read initial banner: failed to connect to 192.0.2.1:1080 HA { server: 192.0.2.1:1080, source: 192.0.2.9 }: \
                  Network is unreachable (os error 101)\"}}";
-    assert_eq!(read(Kind::KumoMta, proxy).unwrap().said, Said::Other);
+    assert_eq!(read(MtaKind::KumoMta, proxy).unwrap().said, Said::Other);
 }
 
 /// Every line that another test has, cut at each byte.
@@ -1023,5 +1023,5 @@ fn exim_before_it_put_the_host_first() {
         ("1RAbCd-0001bQ-2x no host name found for IP address [203.0.113.5] Connection refused", None),
         ("1RAbCd-0001bQ-2x rejected from mx.example.net [203.0.113.5] Connection refused", None),
     ];
-    check(Kind::Exim, "2026-11-26 16:07:01 ", &cases);
+    check(MtaKind::Exim, "2026-11-26 16:07:01 ", &cases);
 }

@@ -166,7 +166,7 @@ pub struct Process {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mta {
     /// Whose log.
-    pub kind: mta::Kind,
+    pub kind: mta::MtaKind,
     /// The message, by its id within the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_id: Option<String>,
@@ -178,7 +178,7 @@ pub struct Mta {
     pub host: Option<String>,
     /// What became of the message this time, perhaps through another host.
     #[serde(default, deserialize_with = "schema::lenient", skip_serializing_if = "Option::is_none")]
-    pub status: Option<mta::Status>,
+    pub status: Option<mta::DeliveryStatus>,
     /// What the server says of this connection.
     #[serde(default, deserialize_with = "schema::lenient", skip_serializing_if = "Option::is_none")]
     pub said: Option<mta::Said>,

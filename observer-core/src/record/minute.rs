@@ -65,7 +65,7 @@ const KEYS_TOLD: usize = KEYS_MAX / 8;
 
 /// What attempts of a minute have in common that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Outcome {
+pub struct MinuteOutcome {
     /// Source address, where it is known.
     pub src_ip: Option<IpAddr>,
     /// Destination.
@@ -78,7 +78,7 @@ pub struct Outcome {
     pub reason: Option<Reason>,
 }
 
-impl From<&Event> for Outcome {
+impl From<&Event> for MinuteOutcome {
     fn from(event: &Event) -> Self {
         Self {
             src_ip: event.src.ip,
@@ -90,7 +90,7 @@ impl From<&Event> for Outcome {
     }
 }
 
-impl From<&Ended> for Outcome {
+impl From<&Ended> for MinuteOutcome {
     fn from(ended: &Ended) -> Self {
         Self {
             src_ip: ended.src_ip,
@@ -107,7 +107,7 @@ impl From<&Ended> for Outcome {
 pub struct Minutes {
     /// When this process began, for ids: another one may tell of the same minute.
     started: Timestamp,
-    counts: BTreeMap<(i64, Outcome), u64>,
+    counts: BTreeMap<(i64, MinuteOutcome), u64>,
     /// The first minute that was not told yet.
     open: i64,
     /// Minutes told so far, for their ids.
@@ -122,7 +122,7 @@ impl Minutes {
 
     /// Counts attempts that ended at `time`, in that minute, or in the first that was
     /// not told yet.
-    pub fn add(&mut self, time: Timestamp, outcome: Outcome, count: u64) {
+    pub fn add(&mut self, time: Timestamp, outcome: MinuteOutcome, count: u64) {
         let minute = time.as_second().div_euclid(MINUTE).max(self.open);
         *self.counts.entry((minute, outcome)).or_default() += count;
     }
@@ -168,7 +168,7 @@ impl Minutes {
     }
 
     /// `None` for a time that no clock shows.
-    fn minute(&mut self, minute: i64, outcome: Outcome, count: u64, host: &Host) -> Option<Minute> {
+    fn minute(&mut self, minute: i64, outcome: MinuteOutcome, count: u64, host: &Host) -> Option<Minute> {
         self.told += 1;
         Some(Minute {
             schema: SCHEMA,
@@ -206,9 +206,9 @@ mod tests {
             steps in prop::collection::vec((any_event(), 0..600_i64, 0..600_i64, 1..4_u64, any::<bool>()), 1..60),
         ) {
             let (mut minutes, mut told) = (Minutes::new(at(0)), Vec::new());
-            let (mut expected, mut now) = (BTreeMap::<Outcome, u64>::new(), 0);
+            let (mut expected, mut now) = (BTreeMap::<MinuteOutcome, u64>::new(), 0);
             for (event, time, forward, count, looks) in steps {
-                let outcome = Outcome::from(&event);
+                let outcome = MinuteOutcome::from(&event);
                 minutes.add(at(time), outcome, count);
                 *expected.entry(outcome).or_default() += count;
                 now += forward / 10;
@@ -217,11 +217,11 @@ mod tests {
                 }
             }
             told.extend(minutes.take_all(&host()));
-            let mut found = BTreeMap::<Outcome, u64>::new();
+            let mut found = BTreeMap::<MinuteOutcome, u64>::new();
             let mut ids = BTreeSet::new();
             let mut keys = BTreeSet::new();
             for minute in &told {
-                let outcome = Outcome {
+                let outcome = MinuteOutcome {
                     src_ip: minute.src_ip,
                     dst_ip: minute.dst.ip,
                     dst_port: minute.dst.port,
@@ -241,11 +241,11 @@ mod tests {
         let mut minutes = Minutes::new(at(0));
         for label in Label::ALL {
             let reason = (label != Label::Connected).then_some(Reason::Unknown);
-            minutes.add(at(0), Outcome::from(&crate::sample::event(label, reason)), 3);
+            minutes.add(at(0), MinuteOutcome::from(&crate::sample::event(label, reason)), 3);
         }
         minutes.add(
             at(0),
-            Outcome { src_ip: None, dst_ip: None, dst_port: None, label: Label::Refused, reason: None },
+            MinuteOutcome { src_ip: None, dst_ip: None, dst_port: None, label: Label::Refused, reason: None },
             1,
         );
         for minute in minutes.take_all(&host()) {
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn a_minute_is_told_of_when_it_is_over_and_what_comes_later_is_in_the_next() {
         let mut minutes = Minutes::new(at(0));
-        let outcome = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        let outcome = MinuteOutcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
         minutes.add(at(119), outcome, 1);
         assert_eq!(minutes.take(at(124), &host()), []);
         minutes.add(at(121), outcome, 2);
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_counts_on() {
         let mut minutes = Minutes::new(at(0));
-        let outcome = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        let outcome = MinuteOutcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
         assert_eq!(minutes.take(at(100_000), &host()), []);
         assert_eq!(minutes.take(at(600), &host()), []);
         minutes.add(at(601), outcome, 1);
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn two_processes_of_one_minute_have_two_ids() {
-        let outcome = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        let outcome = MinuteOutcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
         let ids = [0, 1].map(|second| {
             let mut minutes = Minutes::new(at(second));
             minutes.add(at(5), outcome, 1);
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn what_was_counted_by_a_clock_that_was_a_day_ahead_does_not_wait_for_that_day() {
         let mut minutes = Minutes::new(at(0));
-        let outcome = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        let outcome = MinuteOutcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
         assert_eq!(minutes.take(at(600), &host()), []);
         assert_eq!(minutes.take(at(600 + 86_400), &host()), []);
         minutes.add(at(610 + 86_400), outcome, 1);
@@ -309,8 +309,8 @@ mod tests {
     #[test]
     fn beyond_its_room_a_minute_is_told_in_parts_that_add_up() {
         let mut minutes = Minutes::new(at(0));
-        let any = Outcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
-        let of = |host: u32| Outcome { dst_ip: Some(std::net::Ipv4Addr::from_bits(host).into()), ..any };
+        let any = MinuteOutcome::from(&crate::sample::event(Label::Refused, Some(Reason::Rst)));
+        let of = |host: u32| MinuteOutcome { dst_ip: Some(std::net::Ipv4Addr::from_bits(host).into()), ..any };
         let all = 3 * KEYS_MAX as u32;
         let mut told = Vec::new();
         for host in (0..all).chain(0..all) {

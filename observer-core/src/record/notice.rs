@@ -14,7 +14,7 @@ pub const SCHEMA: &str = "observer.notice.v1";
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum NoticeKind {
     /// A receiver cannot be reached.
     SinkDown,
     /// It can be again.
@@ -27,7 +27,7 @@ pub enum Kind {
     SpoolCorrupt,
 }
 
-impl Kind {
+impl NoticeKind {
     /// The kind as notices write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What it is.
-    pub kind: Kind,
+    pub kind: NoticeKind,
     /// Messages concerned since the last finding of this kind.
     pub count: u64,
     /// When it began, where that is known.
@@ -66,7 +66,7 @@ pub struct Notice {
     /// This host's name.
     pub host: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: NoticeKind,
     /// Name of the sink.
     pub sink: String,
     /// Messages concerned since the last notice of this kind.
@@ -103,13 +103,13 @@ fn sentence(sink: &str, finding: &Finding) -> String {
     let Finding { kind, count, cause, .. } = finding;
     let since = finding.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
     match kind {
-        Kind::SinkDown => format!("sink {sink} cannot deliver{since}: {cause}; new messages wait"),
-        Kind::SinkUp => format!("sink {sink} is delivering again, was down{since}: {cause}"),
-        Kind::EventsDropped => format!("sink {sink} has lost {count} messages: {cause}"),
-        Kind::MessagesRefused => {
+        NoticeKind::SinkDown => format!("sink {sink} cannot deliver{since}: {cause}; new messages wait"),
+        NoticeKind::SinkUp => format!("sink {sink} is delivering again, was down{since}: {cause}"),
+        NoticeKind::EventsDropped => format!("sink {sink} has lost {count} messages: {cause}"),
+        NoticeKind::MessagesRefused => {
             format!("the receiver of sink {sink} refused {count} messages: {cause}")
         }
-        Kind::SpoolCorrupt => format!("sink {sink}: {count} damaged records were left out: {cause}"),
+        NoticeKind::SpoolCorrupt => format!("sink {sink}: {count} damaged records were left out: {cause}"),
     }
 }
 
@@ -129,9 +129,15 @@ pub(crate) mod tests {
 
     /// One of each kind.
     pub(crate) fn notices() -> Vec<Notice> {
-        let kinds =
-            [Kind::SinkDown, Kind::SinkUp, Kind::EventsDropped, Kind::MessagesRefused, Kind::SpoolCorrupt].into_iter();
-        let finding = |(nth, kind): (usize, Kind)| {
+        let kinds = [
+            NoticeKind::SinkDown,
+            NoticeKind::SinkUp,
+            NoticeKind::EventsDropped,
+            NoticeKind::MessagesRefused,
+            NoticeKind::SpoolCorrupt,
+        ]
+        .into_iter();
+        let finding = |(nth, kind): (usize, NoticeKind)| {
             let since = (nth < 2).then(|| time() - jiff::SignedDuration::from_mins(5));
             Finding { kind, count: 3 * u64::from(nth > 1), since, cause: "spool full 3".to_owned() }
         };

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{
-    Account, Bin, Counts, Destination, Local, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report,
+    Account, Bin, Destination, LabelCounts, Local, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report,
     SCHEMA, Selection, Source, SourceAddress, Timeline,
 };
 use crate::count::Ended;
@@ -61,8 +61,8 @@ pub struct Builder {
     frame: Frame,
     tallies: Tallies,
     timeline: Timeline,
-    processes: HashMap<String, Counts>,
-    nameless: Counts,
+    processes: HashMap<String, LabelCounts>,
+    nameless: LabelCounts,
 }
 
 impl Builder {
@@ -72,7 +72,7 @@ impl Builder {
             tallies: Tallies::default(),
             timeline: Timeline::new(frame.period, frame.finest_s, &frame.tz),
             processes: HashMap::new(),
-            nameless: Counts::default(),
+            nameless: LabelCounts::default(),
             frame,
         }
     }
@@ -214,7 +214,7 @@ impl Builder {
     }
 
     fn processes(&self) -> (Vec<Process>, Omitted) {
-        let process = |(comm, &labels): (&String, &Counts)| Process {
+        let process = |(comm, &labels): (&String, &LabelCounts)| Process {
             comm: comm.clone(),
             attempts: labels.attempts(),
             failures: labels.failures(),
@@ -264,7 +264,7 @@ pub(super) fn windows(period: Period) -> Vec<Window> {
     if whole == Window::Day { vec![Window::Hour, Window::Day] } else { vec![whole] }
 }
 
-fn labels(tally: &Tally) -> Counts {
+fn labels(tally: &Tally) -> LabelCounts {
     tally.outcomes().map(|((label, _), count)| (label, count)).collect()
 }
 

@@ -125,9 +125,9 @@ impl Selection {
 
 /// Attempts by label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Label::COUNT]);
+pub struct LabelCounts([u64; Label::COUNT]);
 
-impl Counts {
+impl LabelCounts {
     /// Adds attempts.
     pub fn add(&mut self, label: Label, count: u64) {
         self.0[label as usize] += count;
@@ -154,7 +154,7 @@ impl Counts {
     }
 }
 
-impl FromIterator<(Label, u64)> for Counts {
+impl FromIterator<(Label, u64)> for LabelCounts {
     fn from_iter<T: IntoIterator<Item = (Label, u64)>>(counts: T) -> Self {
         let mut sum = Self::default();
         counts.into_iter().for_each(|(label, count)| sum.add(label, count));
@@ -162,7 +162,7 @@ impl FromIterator<(Label, u64)> for Counts {
     }
 }
 
-impl Serialize for Counts {
+impl Serialize for LabelCounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (label, count) in self.iter() {
@@ -250,7 +250,7 @@ pub struct Destination {
     /// Handshakes completed.
     pub established: u64,
     /// Attempts by label.
-    pub labels: Counts,
+    pub labels: LabelCounts,
     /// The most frequent failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mostly: Option<OutcomeCount>,
@@ -295,7 +295,7 @@ pub struct SourceAddress {
     /// Those that ended in any other way than `connected`.
     pub failures: u64,
     /// Attempts by label.
-    pub labels: Counts,
+    pub labels: LabelCounts,
 }
 
 /// One bar of a distribution, `to` excluded.
@@ -319,7 +319,7 @@ pub struct Process {
     /// Those that ended in any other way than `connected`.
     pub failures: u64,
     /// Attempts by label.
-    pub labels: Counts,
+    pub labels: LabelCounts,
 }
 
 /// What was counted, and what was lost.

@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::palette::{self, GRID, HEAT, MUTED, PAPER, TEXT};
-use super::{Counts, Report, words};
+use super::{LabelCounts, Report, words};
 use crate::label::Label;
 
 /// Width of every plot in pixels; the page scales it.
@@ -217,6 +217,6 @@ fn write(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos, ink: RGBColor)
 }
 
 /// Bottom first: success, then failures, the most telling on top.
-fn stack(counts: &Counts) -> impl Iterator<Item = (Label, u64)> {
+fn stack(counts: &LabelCounts) -> impl Iterator<Item = (Label, u64)> {
     Label::READ.into_iter().rev().map(|label| (label, counts.of(label))).filter(|&(_, count)| count > 0)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Counts, Period};
+use super::{LabelCounts, Period};
 use crate::label::Label;
 
 /// Bars that a page and a line of 80 columns have room for.
@@ -29,7 +29,7 @@ pub struct Bucket {
     /// Its beginning.
     pub start: Timestamp,
     /// Attempts by label.
-    pub labels: Counts,
+    pub labels: LabelCounts,
 }
 
 impl Timeline {
@@ -43,7 +43,7 @@ impl Timeline {
         let last = Timestamp::from_nanosecond(period.until.as_nanosecond() - 1).unwrap_or(period.until).as_second();
         let count = (last - first) / bucket_s + 1;
         let starts = (0..count).filter_map(|n| Timestamp::from_second(first + n * bucket_s).ok());
-        let buckets = starts.map(|start| Bucket { start, labels: Counts::default() }).collect();
+        let buckets = starts.map(|start| Bucket { start, labels: LabelCounts::default() }).collect();
         Self { bucket_s, buckets }
     }
 

@@ -101,7 +101,7 @@ proptest! {
         }
         if let Some(mta) = mta {
             let (id, time, dst) = (String::new(), Timestamp::UNIX_EPOCH, Endpoint::default());
-            ensure_v0_line(&Line::Delivery(Box::new(Delivery { id, time, dst, mta })));
+            ensure_v0_line(&Line::Delivery(Box::new(Joined { id, time, dst, mta })));
         }
     }
 }
@@ -110,13 +110,13 @@ proptest! {
 fn readers_of_protocol_0_are_not_told_what_a_mail_server_said_in_a_later_word() {
     use crate::event::Mta;
     use crate::label::{Label, Reason};
-    use crate::mta::{Kind, Said, Status};
+    use crate::mta::{DeliveryStatus, MtaKind, Said};
     let mta = Mta {
-        kind: Kind::Postfix,
+        kind: MtaKind::Postfix,
         queue_id: None,
         recipient_domain: None,
         host: None,
-        status: Some(Status::Deferred),
+        status: Some(DeliveryStatus::Deferred),
         said: Some(Said::TlsFailed),
         words: None,
         unlogged: false,
@@ -127,7 +127,7 @@ fn readers_of_protocol_0_are_not_told_what_a_mail_server_said_in_a_later_word() 
     ensure_v0_line(&line);
     let Some(Line::Event(told)) = v0::line(&line).map(Cow::into_owned) else { panic!("it is not told") };
     let told = told.mta.unwrap();
-    assert_eq!((told.said, told.status), (None, Some(Status::Deferred)));
+    assert_eq!((told.said, told.status), (None, Some(DeliveryStatus::Deferred)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Delivery, Line};
+use super::{Joined, Line};
 use crate::alert::Alert;
 use crate::event::{Event, Mta};
 use crate::label::{Label, Origin, Reason};
@@ -18,7 +18,7 @@ pub fn line(line: &Line) -> Option<Cow<'_, Line>> {
         }),
         Line::Delivery(delivery) => mta(&delivery.mta).map(|mta| match mta {
             Cow::Borrowed(_) => Cow::Borrowed(line),
-            Cow::Owned(mta) => Cow::Owned(Line::Delivery(Box::new(Delivery { mta, ..(**delivery).clone() }))),
+            Cow::Owned(mta) => Cow::Owned(Line::Delivery(Box::new(Joined { mta, ..(**delivery).clone() }))),
         }),
         Line::Alert(alert) => is_read(alert).then_some(Cow::Borrowed(line)),
         Line::Known(_) | Line::Missing(_) | Line::LaterAlert(_) => None,
@@ -104,12 +104,16 @@ fn origin(origin: Origin) -> Origin {
 
 /// What came later is left out.
 fn mta(mta: &Mta) -> Option<Cow<'_, Mta>> {
-    use crate::mta::{Kind, Said, Status};
+    use crate::mta::{DeliveryStatus, MtaKind, Said};
     match mta.kind {
-        Kind::Postfix | Kind::Exim | Kind::OpenSmtpd | Kind::KumoMta => {}
+        MtaKind::Postfix | MtaKind::Exim | MtaKind::OpenSmtpd | MtaKind::KumoMta => {}
     }
     let is_status = mta.status.is_none_or(|status| match status {
-        Status::Trying | Status::Failed | Status::Sent | Status::Deferred | Status::Bounced => true,
+        DeliveryStatus::Trying
+        | DeliveryStatus::Failed
+        | DeliveryStatus::Sent
+        | DeliveryStatus::Deferred
+        | DeliveryStatus::Bounced => true,
     });
     let is_said = mta.said.is_none_or(|said| match said {
         Said::Nothing

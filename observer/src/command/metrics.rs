@@ -21,7 +21,7 @@ use crate::config::Listen;
 use crate::count::Ended;
 use crate::event::Event;
 use crate::history;
-use crate::kernel::hooks::{Group, HookReport, Status};
+use crate::kernel::hooks::{Group, HookReport, HookStatus};
 use crate::metrics::{HistoryMetrics, HookMetrics, Metrics, Reading};
 use http::{Ask, Listener};
 
@@ -128,8 +128,8 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-impl From<&history::Status> for HistoryMetrics {
-    fn from(status: &history::Status) -> Self {
+impl From<&history::HistoryStatus> for HistoryMetrics {
+    fn from(status: &history::HistoryStatus) -> Self {
         let dropped = status.dropped.iter().map(|(&cause, &count)| (cause.to_owned(), count)).collect();
         Self {
             written: status.written,
@@ -149,7 +149,7 @@ pub(super) fn hook(report: &HookReport) -> Option<HookMetrics> {
         Group::Evidence => "evidence",
     };
     let is_attached = report.is_attached();
-    let is_needed = is_attached || matches!(report.status, Status::Failed(_));
+    let is_needed = is_attached || matches!(report.status, HookStatus::Failed(_));
     is_needed.then(|| HookMetrics { name: report.hook.program.to_owned(), group: group.to_owned(), is_attached })
 }
 

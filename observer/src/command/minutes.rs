@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::count::Ended;
 use crate::event::{Event, Host};
-use crate::minute::{Minute, Minutes, Outcome};
+use crate::minute::{Minute, MinuteOutcome, Minutes};
 
 /// Counts every event, and what the kernel counted beside.
 pub(super) struct MinuteCounts {
@@ -21,7 +21,7 @@ impl MinuteCounts {
 
     /// Counts an event. Gives what is told now because there is no room for it.
     pub(super) fn add(&mut self, event: &Event) -> Vec<Minute> {
-        self.minutes.add(event.time, Outcome::from(event), 1);
+        self.minutes.add(event.time, MinuteOutcome::from(event), 1);
         self.overflow()
     }
 
@@ -37,7 +37,7 @@ impl MinuteCounts {
         let now = Timestamp::now();
         let mut told = Vec::new();
         for (ended, count) in missing {
-            self.minutes.add(now, Outcome::from(ended), *count);
+            self.minutes.add(now, MinuteOutcome::from(ended), *count);
             told.extend(self.overflow());
         }
         told

@@ -16,12 +16,12 @@ use super::clock;
 use super::live::say;
 use crate::config;
 use crate::event::Event;
-use crate::follow::{Counts, Follower, From, Place, journalctl};
+use crate::follow::{Follower, From, LogCounts, Place, journalctl};
 use crate::metrics::MtaMetrics;
 use crate::mta::attach::{Attacher, Ready};
 use crate::mta::hash::DomainKey;
 use crate::mta::join::Settings;
-use crate::mta::{Kind, Line};
+use crate::mta::{Line, MtaKind};
 use crate::steady::{Now, Steady};
 
 /// Between two looks at a log that has nothing new.
@@ -49,7 +49,7 @@ struct Heard {
 /// What the thread says of itself.
 #[derive(Default)]
 struct State {
-    counts: Counts,
+    counts: LogCounts,
     /// Why the log cannot be read.
     trouble: Option<String>,
     /// Why files of it can come and go unnoticed.
@@ -240,7 +240,7 @@ impl MtaLog {
         self.said_unnoticed = unnoticed;
         let unread = counts.unread_files + counts.unread_ends;
         if unread > self.said_unread {
-            let Counts { unread_files, unread_ends, .. } = counts;
+            let LogCounts { unread_files, unread_ends, .. } = counts;
             say(&format!(
                 "{place}: not all was read (files that came and went: {unread_files}, files cut or removed before their end: \
                  {unread_ends}): let logrotate delay the compression (delaycompress), and rotate less often"
@@ -278,7 +278,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// `the log of postfix, /var/log/mail.log`.
-pub(super) fn named(kind: Kind, place: &Place) -> String {
+pub(super) fn named(kind: MtaKind, place: &Place) -> String {
     match place {
         Place::File(path) => format!("the log of {}, {}", kind.as_str(), path.display()),
         Place::Journal => format!("the log of {} in the journal", kind.as_str()),
@@ -287,7 +287,7 @@ pub(super) fn named(kind: Kind, place: &Place) -> String {
 
 /// The thread.
 struct Reader {
-    kind: Kind,
+    kind: MtaKind,
     place: Place,
     tell: SyncSender<Heard>,
     state: Arc<Mutex<State>>,

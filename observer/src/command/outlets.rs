@@ -13,8 +13,8 @@ use super::live::say;
 use crate::config::SinkConfig;
 use crate::event::Host;
 use crate::metrics::{SinkMetrics, SpoolMetrics};
-use crate::notice::{Kind, Notice};
-use crate::sink::{Attention, Opening, Outlet, SharedRecord, Status, end_all};
+use crate::notice::{Notice, NoticeKind};
+use crate::sink::{Attention, Opening, Outlet, SharedRecord, SinkStatus, end_all};
 use crate::spool::{self, LeftSpool, left_spools};
 
 /// Between two looks at how the sinks are.
@@ -107,7 +107,7 @@ impl Outlets {
         let mut notices = Vec::new();
         for (outlet, attention) in &mut self.running {
             for mut finding in attention.findings(&outlet.status(), now) {
-                if finding.kind == Kind::MessagesRefused
+                if finding.kind == NoticeKind::MessagesRefused
                     && let Some(file) = outlet.dead_letters(&self.spools)
                 {
                     finding.cause.push_str(&format!("; they are kept in {}", file.display()));
@@ -125,7 +125,7 @@ impl Outlets {
             let status = outlet.status();
             say(&format!("{}; it is no longer configured", summary(&outlet.config().name, &status)));
             let directory = outlet.spool_directory(&self.spools);
-            if let (Some(spool::Status { messages: messages @ 1.., bytes, .. }), Some(directory)) =
+            if let (Some(spool::SpoolStatus { messages: messages @ 1.., bytes, .. }), Some(directory)) =
                 (status.spool, directory)
             {
                 say(&left_behind(&LeftSpool { directory, messages, bytes }));
@@ -251,7 +251,7 @@ fn with_attention(outlet: Outlet) -> (Outlet, Attention) {
     (outlet, Attention::default())
 }
 
-fn sink_metrics(config: &SinkConfig, status: &Status) -> SinkMetrics {
+fn sink_metrics(config: &SinkConfig, status: &SinkStatus) -> SinkMetrics {
     let by_cause = |drops: &mut dyn Iterator<Item = (&'static str, u64)>| {
         drops.map(|(cause, count)| (cause.to_owned(), count)).collect()
     };
@@ -278,7 +278,7 @@ fn sink_metrics(config: &SinkConfig, status: &Status) -> SinkMetrics {
 /// `sink siem: 120 delivered, 3 wait in the spool, 2 dropped (queue full 2)`,
 /// of a sink that has ended, or is not waited for any longer: what is still in its queue
 /// is lost.
-fn summary(name: &str, status: &Status) -> String {
+fn summary(name: &str, status: &SinkStatus) -> String {
     let mut line = format!("sink {name}: {} delivered", status.delivered);
     let waiting = status.spool.as_ref().map_or(0, |spool| spool.messages);
     if waiting > 0 {
@@ -312,8 +312,8 @@ mod tests {
 
     #[test]
     fn the_summary_counts_what_is_left_in_the_queue_as_lost() {
-        let spool = crate::spool::Status { messages: 3, dropped: 4, ..Default::default() };
-        let mut status = Status { delivered: 120, spool: Some(spool), ..Status::default() };
+        let spool = crate::spool::SpoolStatus { messages: 3, dropped: 4, ..Default::default() };
+        let mut status = SinkStatus { delivered: 120, spool: Some(spool), ..SinkStatus::default() };
         insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 4 dropped (spool full 4)");
         (status.queued, status.refused) = (2, 1);
         insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 1 refused by the receiver and kept beside the spool, 6 dropped (spool full 4, not taken before the end 2)");

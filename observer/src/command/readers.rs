@@ -37,7 +37,7 @@ use crate::kernel::Probers;
 use crate::kernel::counting::Counts;
 use crate::metrics::{ReaderMetrics, ReadersDropped};
 use crate::tally::{Budget, Prefixes, Tallies};
-use crate::wire::{Delivery, Hello};
+use crate::wire::{Hello, Joined};
 
 /// Bytes that may wait for the thread: a burst of some 30,000 events.
 const WAITING: usize = 32 << 20;
@@ -55,7 +55,7 @@ enum News {
     /// An attempt ended.
     Event(Arc<Event>),
     /// What the mail server's log says of an attempt.
-    Delivery(Box<Delivery>),
+    Delivery(Box<Joined>),
     Alert(Box<Alert>),
     /// Attempts of which no event came.
     Missing(Vec<(Ended, u64)>),
@@ -73,7 +73,7 @@ impl News {
     fn bytes(&self) -> usize {
         let more = match self {
             Self::Event(event) => event_bytes(event),
-            Self::Delivery(delivery) => size_of::<Delivery>() + words(&delivery.mta),
+            Self::Delivery(delivery) => size_of::<Joined>() + words(&delivery.mta),
             Self::Alert(alert) => size_of::<Alert>() + alert.text.len(),
             Self::Missing(counts) | Self::Untold { counts, .. } => counts.len() * size_of::<(Ended, u64)>(),
             Self::End(_) => 0,
@@ -167,7 +167,7 @@ impl Readers {
     /// Hands to those who read what the mail server's log says of an event.
     pub(super) fn delivery(&mut self, event: &Event) {
         let Some(mta) = event.mta.clone() else { return };
-        let delivery = Delivery { id: event.id.clone(), time: event.time, dst: event.dst, mta };
+        let delivery = Joined { id: event.id.clone(), time: event.time, dst: event.dst, mta };
         self.dropped.deliveries += u64::from(!self.tell(News::Delivery(Box::new(delivery))));
     }
 

@@ -14,7 +14,7 @@ use crate::alert::Alert;
 use crate::config::History;
 use crate::count::Ended;
 use crate::event::Event;
-use crate::history::{Delivery, MinuteKey, Recorder, Status, Writer, minute};
+use crate::history::{DeliveryRow, HistoryStatus, MinuteKey, Recorder, Writer, minute};
 
 /// Keys handed over at once.
 const PART: usize = 2_048;
@@ -25,7 +25,7 @@ const OWED_MAX: usize = 65_536;
 const FLUSH_WITHIN: Duration = Duration::from_millis(1_200);
 
 /// A sink that records every event, and for those that were lost the counts.
-pub(super) struct Record {
+pub(super) struct Recording {
     writer: Writer,
     path: PathBuf,
     /// Attempts that the per-minute counts lack, in minute 0.
@@ -36,7 +36,7 @@ pub(super) struct Record {
     unaddressed: u64,
 }
 
-impl Record {
+impl Recording {
     /// Opens the file and starts to write.
     pub(super) fn open(history: &History) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new("cannot record", error);
@@ -61,7 +61,7 @@ impl Record {
     }
 
     /// How writing goes.
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> HistoryStatus {
         self.writer.status()
     }
 
@@ -76,7 +76,7 @@ impl Record {
     }
 
     /// Records what the mail server's log says of deliveries.
-    pub(super) fn deliveries(&self, deliveries: Vec<Delivery>) {
+    pub(super) fn deliveries(&self, deliveries: Vec<DeliveryRow>) {
         self.writer.offer_deliveries(deliveries);
     }
 
@@ -110,7 +110,7 @@ impl Record {
     }
 }
 
-impl Consumer for Record {
+impl Consumer for Recording {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         if !self.writer.offer(Arc::clone(event)) {
             self.owe(MinuteKey { minute: 0, ..MinuteKey::of_event(event) }, 1);
@@ -133,7 +133,7 @@ impl Consumer for Record {
 }
 
 /// `history: 120 events recorded in PATH, 3 dropped (disk full 3)`.
-fn summary_line(status: &Status, uncounted: u64, path: &Path) -> String {
+fn summary_line(status: &HistoryStatus, uncounted: u64, path: &Path) -> String {
     let mut line = format!("history: {} events recorded in {}", status.written, path.display());
     if status.duplicates > 0 {
         line.push_str(&format!(", {} were there already", status.duplicates));
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_is_missing_and_why() {
-        let mut status = Status { written: 120, ..Status::default() };
+        let mut status = HistoryStatus { written: 120, ..HistoryStatus::default() };
         let path = Path::new("/var/lib/observer/history.sqlite");
         insta::assert_snapshot!(summary_line(&status, 0, path), @"history: 120 events recorded in /var/lib/observer/history.sqlite, none dropped");
         status.dropped = [("disk full", 3), ("disk too slow", 1)].into();

@@ -19,7 +19,7 @@ use super::minutes::MinuteCounts;
 use super::mta_log::{self, MtaLog};
 use super::outlets::Outlets;
 use super::readers::Readers;
-use super::record::Record;
+use super::record::Recording;
 use super::service::Service;
 use super::socket::Socket;
 use super::startup::{Findings, Purpose, as_user, examine};
@@ -28,7 +28,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Listen};
 use crate::count::Ended;
 use crate::event::Event;
-use crate::history::Delivery;
+use crate::history::DeliveryRow;
 use crate::metrics::{Metrics, Reading};
 use crate::minute::Minute;
 use crate::mta::attach::Ready;
@@ -91,7 +91,7 @@ struct Daemon<'a> {
     args: &'a RunArgs,
     config: Config,
     confinement: Confinement,
-    record: Option<Record>,
+    record: Option<Recording>,
     alerts: Alerts,
     minutes: MinuteCounts,
     mta_log: Option<MtaLog>,
@@ -113,7 +113,7 @@ impl<'a> Daemon<'a> {
         confinement: Confinement,
         hangup: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let record = config.history.as_ref().map(Record::open).transpose()?;
+        let record = config.history.as_ref().map(Recording::open).transpose()?;
         let outlets = Outlets::start(&config.sinks, config.spool.clone(), live.host().clone())?;
         let mta_log = config.mta.as_ref().map(MtaLog::start).transpose()?;
         let alerts = Alerts::listed(&config)?;
@@ -187,9 +187,9 @@ impl<'a> Daemon<'a> {
 
     /// Hands on events with what the log says of them.
     fn pass_on(&mut self, ready: Ready) {
-        let mut rows: Vec<Delivery> = ready.deliveries.iter().flat_map(Delivery::all_of).collect();
+        let mut rows: Vec<DeliveryRow> = ready.deliveries.iter().flat_map(DeliveryRow::all_of).collect();
         for event in ready.events {
-            rows.extend(Delivery::unlogged(&event));
+            rows.extend(DeliveryRow::unlogged(&event));
             if let Some(readers) = &mut self.readers {
                 readers.delivery(&event);
             }
@@ -251,7 +251,7 @@ impl<'a> Daemon<'a> {
         let minutes = self.minutes.last();
         self.tell_minutes(minutes);
         self.outlets.finish(END_WITHIN);
-        let recorded = self.record.map(Record::finish);
+        let recorded = self.record.map(Recording::finish);
         self.alerts.finish();
         if let Some(line) = recorded {
             say(&line);
@@ -263,7 +263,7 @@ fn limits(
     live: &Live,
     alerts: &Alerts,
     minutes: &MinuteCounts,
-    record: Option<&Record>,
+    record: Option<&Recording>,
     readers: Option<&Readers>,
 ) -> Vec<(&'static str, u64)> {
     let mut limits = [&live.limits()[..], &alerts.limits()].concat();

@@ -14,7 +14,7 @@ use lru::LruCache;
 use super::alerts::Alerts;
 use super::configuration::load_to_read;
 use super::live::{Consumer, Live, Stop, is_coloured, runtime, say, settings};
-use super::record::Record;
+use super::record::Recording;
 use super::remote::Remote;
 use super::{Failure, source};
 use crate::alert::Alert;
@@ -27,7 +27,7 @@ use crate::sanitize::sanitize;
 use crate::tally::{Budget, Loader, Prefixes, Tallies};
 use crate::ui::before::{self, SHOWN};
 use crate::ui::watch::{Shown, Writer};
-use crate::wire::{Delivery, Known, LaterAlert, Request};
+use crate::wire::{Joined, Known, LaterAlert, Request};
 
 /// Events shown that are remembered until their deliveries come.
 const LATEST: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -108,7 +108,7 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
             Some(path) => path.clone(),
             None => source::history(None, &load_to_read(args.source.config.as_deref())?),
         };
-        Record::open(&History { path, ..History::default() })
+        Recording::open(&History { path, ..History::default() })
     });
     let record = record.transpose()?;
     say(&format!("watching outbound TCP connections {}; Ctrl-C ends", live.scope(&ports)));
@@ -118,7 +118,7 @@ async fn attach<W: io::Write>(screen: Screen<W>, stop: &mut Stop, args: &WatchAr
     // The summary is true also when stdout was not writable any more.
     let finished = live.finish(&mut watch).await;
     let ended = ended.and(finished).and_then(|()| watch.stop_alerts(&live));
-    let recorded = watch.record.take().map(Record::finish);
+    let recorded = watch.record.take().map(Recording::finish);
     live.summarize(&[]);
     if let Some(line) = recorded {
         say(&line);
@@ -217,7 +217,7 @@ impl<W: io::Write> Consumer for Screen<W> {
         self.write(|writer| writer.alert(alert)).map(drop)
     }
 
-    fn delivery(&mut self, delivery: &Delivery) -> Result<(), Failure> {
+    fn delivery(&mut self, delivery: &Joined) -> Result<(), Failure> {
         if self.latest.pop(&delivery.id).is_none() {
             return Ok(());
         }
@@ -233,7 +233,7 @@ impl<W: io::Write> Consumer for Screen<W> {
 /// The screen, and what else is done with events when the hooks are this command's own.
 struct Watch<W: io::Write> {
     screen: Screen<W>,
-    record: Option<Record>,
+    record: Option<Recording>,
     alerts: Option<Alerts>,
 }
 

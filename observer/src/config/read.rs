@@ -114,7 +114,7 @@ fn metrics(section: Section<'_, '_>) -> Option<Metrics> {
 }
 
 fn mta(section: Section<'_, '_>, surroundings: &Surroundings) -> Option<MtaLog> {
-    let kind = section.optional("kind", choice::<mta::Kind>);
+    let kind = section.optional("kind", choice::<mta::MtaKind>);
     let log = section.optional("log", log_place);
     let domain_key = section.optional("domain_key_file", |text| secret(text, surroundings));
     let has_own_process_ids = section.flag("own_process_ids", false);

@@ -69,7 +69,7 @@ fn every_value_has_its_meaning() {
         socket: None,
         metrics: Some(Metrics { listen: Listen::Tcp("[::1]:9625".parse().unwrap()), destinations: 20 }),
         mta: Some(MtaLog {
-            kind: mta::Kind::Exim,
+            kind: mta::MtaKind::Exim,
             log: Place::File("/var/log/exim4/mainlog".into()),
             domain_key: Some("/etc/observer/domains.key".into()),
             has_own_process_ids: true,

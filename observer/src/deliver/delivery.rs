@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 512 << 10;
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
 
 /// A thread's worth of work.
-pub(super) struct Delivery {
+pub(super) struct SinkThread {
     shared: Arc<Shared>,
     spool: SpoolReader,
     dead_letters: DeadLetters,
@@ -35,7 +35,7 @@ pub(super) struct Delivery {
     refused: u64,
 }
 
-impl Delivery {
+impl SinkThread {
     /// `dead` is where messages go that nobody will take.
     pub(super) fn new(shared: Arc<Shared>, spool: SpoolReader, dead: &Path) -> Self {
         Self {

@@ -8,7 +8,7 @@ use crate::spool;
 
 /// What a sink has done so far, and what is in its way.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
+pub struct SinkStatus {
     /// Messages that the receiver has.
     pub delivered: u64,
     /// Messages that the receiver will never take.
@@ -28,7 +28,7 @@ pub struct Status {
     /// The receiver's words about the last message that it refused.
     pub last_refusal: Option<String>,
     /// Of a sink that has a spool.
-    pub spool: Option<spool::Status>,
+    pub spool: Option<spool::SpoolStatus>,
 }
 
 /// Whether a sink's file or spool could be opened.
@@ -45,10 +45,10 @@ pub enum Opening {
     Failed(String),
 }
 
-impl Status {
+impl SinkStatus {
     /// Messages that are lost, those of the spool included.
     pub fn dropped_total(&self) -> u64 {
-        self.dropped.values().sum::<u64>() + self.spool.as_ref().map_or(0, spool::Status::dropped_total)
+        self.dropped.values().sum::<u64>() + self.spool.as_ref().map_or(0, spool::SpoolStatus::dropped_total)
     }
 
     /// `queue full 3, spool full 12`.

@@ -23,6 +23,6 @@ pub use observer_core::record::message;
 
 pub use crate::config::target;
 pub use attention::Attention;
-pub use health::{Opening, Status};
+pub use health::{Opening, SinkStatus};
 pub use outlet::{Outlet, dead_letters, end_all, spool_name};
 pub use shared_record::SharedRecord;

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::delivery::Delivery;
+use super::delivery::SinkThread;
 use super::file::{Lines, RotatedFile};
 use super::formatter::Formatter;
-use super::health::{Opening, Status};
+use super::health::{Opening, SinkStatus};
 use super::intake::Batch;
 use super::shared::Shared;
 use super::shared_record::SharedRecord;
@@ -120,7 +120,7 @@ impl Outlet {
     }
 
     /// How it is doing.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> SinkStatus {
         let is_to_run = self.queue.is_some();
         if is_to_run && self.threads.iter().any(JoinHandle::is_finished) {
             // Only a panic ends one.
@@ -182,7 +182,7 @@ fn start_spooled(name: &str, directory: PathBuf, queue: Receiver<Batch>, shared:
     let delivery = spawn(name, move || {
         // None comes if the spool could not be opened before the end.
         if let Ok(spool) = spool.recv() {
-            Delivery::new(shared, spool, &dead).run();
+            SinkThread::new(shared, spool, &dead).run();
         }
     })?;
     Ok(vec![intake, delivery])

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::health::{Opening, Status};
+use super::health::{Opening, SinkStatus};
 use super::target::Target;
 use crate::queue::QueueLevel;
 use crate::spool::{Limits, SpoolHandle};
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     spool: OnceLock<SpoolHandle>,
     limits: Mutex<Limits>,
     opening: Mutex<Opening>,
-    health: Mutex<Status>,
+    health: Mutex<SinkStatus>,
     deadline: Mutex<Option<Instant>>,
     /// Where messages go, and how often that has changed.
     target: Mutex<(u64, Target)>,
@@ -52,11 +52,11 @@ impl Shared {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn health(&self) -> MutexGuard<'_, Status> {
+    pub(super) fn health(&self) -> MutexGuard<'_, SinkStatus> {
         Self::lock(&self.health)
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> SinkStatus {
         let mut status = self.health().clone();
         status.spool = self.spool.get().map(SpoolHandle::status);
         (status.queued, status.queue_bytes) = (self.level.items(), self.level.bytes());

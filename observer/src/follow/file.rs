@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::lines::Lines;
-use super::{Counts, From};
+use super::{From, LogCounts};
 use crate::mta::LINE_MAX;
 
 const CHUNK: usize = 64 << 10;
@@ -95,7 +95,7 @@ impl LogFile {
         self.directory.trouble()
     }
 
-    pub(super) fn poll(&mut self, counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+    pub(super) fn poll(&mut self, counts: &mut LogCounts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         for (old, until) in &mut self.old {
             if old.was_cut()? {
                 counts.truncations += 1;
@@ -120,7 +120,7 @@ impl LogFile {
     }
 
     /// At the end of the file: has another one taken its place?
-    fn look_for_another(&mut self, counts: &mut Counts) -> io::Result<bool> {
+    fn look_for_another(&mut self, counts: &mut LogCounts) -> io::Result<bool> {
         let has_changed = self.directory.look() | std::mem::take(&mut self.has_changed);
         let is_another = self.open_present(counts)?;
         let are_others = has_changed && self.open_former(counts);
@@ -138,7 +138,7 @@ impl LogFile {
     }
 
     /// Opens what the path names now, if it is another file.
-    fn open_present(&mut self, counts: &mut Counts) -> io::Result<bool> {
+    fn open_present(&mut self, counts: &mut LogCounts) -> io::Result<bool> {
         let found = match self.path.metadata() {
             Ok(found) => found,
             // Renamed, and not made anew yet.
@@ -166,7 +166,7 @@ impl LogFile {
     }
 
     /// Opens the files that have had the name, and never were open.
-    fn open_former(&mut self, counts: &mut Counts) -> bool {
+    fn open_former(&mut self, counts: &mut LogCounts) -> bool {
         let mut is_any = false;
         for name in self.directory.trail().former() {
             // One that cannot be opened is not found.
@@ -183,7 +183,7 @@ impl LogFile {
 
     /// The file was cut. If it was copied before, the rest is in the copy; and whole files
     /// are in the copies after that, if it was cut several times.
-    fn begin_again(&mut self, counts: &mut Counts) -> io::Result<()> {
+    fn begin_again(&mut self, counts: &mut LogCounts) -> io::Result<()> {
         counts.truncations += 1;
         self.has_changed |= self.directory.look();
         let Some(mut current) = self.current.take() else { return Ok(()) };
@@ -212,7 +212,7 @@ impl LogFile {
     }
 
     /// Reads a file on, beside the present one.
-    fn keep(&mut self, old: Open, linger: Duration, counts: &mut Counts) {
+    fn keep(&mut self, old: Open, linger: Duration, counts: &mut LogCounts) {
         if self.old.len() >= OLD_MAX {
             // Perhaps it had been read to its end.
             counts.unread_ends += 1;
@@ -266,7 +266,7 @@ impl Open {
     }
 
     /// Reads a chunk; returns its size, 0 at the end.
-    fn read(&mut self, chunk: &mut [u8], counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+    fn read(&mut self, chunk: &mut [u8], counts: &mut LogCounts, take: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
         let read = match self.file.read(chunk) {
             Ok(read) => read,
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => 0,

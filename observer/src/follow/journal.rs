@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::lines::Lines;
-use super::{Counts, From};
+use super::{From, LogCounts};
 
 const CHUNK: usize = 64 << 10;
 /// Bytes of a line, to say how many entries so many bytes are.
@@ -56,7 +56,7 @@ impl Journal {
         Ok(Self { program, child, output, lines, since, cursor: None, started: Instant::now(), chunk })
     }
 
-    pub(super) fn poll(&mut self, counts: &mut Counts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+    pub(super) fn poll(&mut self, counts: &mut LogCounts, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         match self.output.read(&mut self.chunk) {
             Ok(0) => self.start_again(counts),
             Ok(read) => {
@@ -89,7 +89,7 @@ impl Journal {
     }
 
     /// journalctl ended: goes on after the last entry.
-    fn start_again(&mut self, counts: &mut Counts) -> io::Result<bool> {
+    fn start_again(&mut self, counts: &mut LogCounts) -> io::Result<bool> {
         if self.started.elapsed() < PAUSE {
             return Ok(false);
         }

@@ -11,9 +11,9 @@ use tempfile::tempdir;
 
 use super::journal::Journal;
 use super::lines::Lines;
-use super::{Counts, Follower, From, Place, named_at};
+use super::{Follower, From, LogCounts, Place, named_at};
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, LINE_MAX, Line, Said, read_entry};
+use crate::mta::{LINE_MAX, Line, MtaKind, Said, read_entry};
 
 fn now() -> Timestamp {
     "2026-11-26T17:00:00Z".parse().unwrap()
@@ -30,7 +30,7 @@ fn append(path: &Path, text: &str) {
 }
 
 fn follow(path: &Path, from: From) -> Follower {
-    Follower::open(Kind::Postfix, &Place::File(path.to_owned()), from).unwrap()
+    Follower::open(MtaKind::Postfix, &Place::File(path.to_owned()), from).unwrap()
 }
 
 /// The last octets of the addresses in all lines that are there.
@@ -224,7 +224,7 @@ fn a_file_may_come_later_and_be_begun_anywhere() {
     let back = (line(3).len() + 5) as u64;
     assert_eq!(numbers(&mut follow(&path, From::Back(back))), [3]);
     assert_eq!(numbers(&mut follow(&path, From::Back(line(3).len() as u64))), [3]);
-    assert!(Follower::open(Kind::Postfix, &Place::File(directory.path().to_owned()), From::End).is_err());
+    assert!(Follower::open(MtaKind::Postfix, &Place::File(directory.path().to_owned()), From::End).is_err());
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn the_journal_is_asked_for_mail_alone_and_its_reader_ends() {
     let script = format!("#!/bin/sh\necho \"$$ $*\" >>'{}'\necho '{entry}'\nexec sleep 60\n", asked.display());
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let (mut counts, mut lines) = (Counts::default(), Vec::new());
+    let (mut counts, mut lines) = (LogCounts::default(), Vec::new());
     let mut journal = Journal::start(&program, From::Back(1_000)).unwrap();
     for _ in 0..500 {
         journal.poll(&mut counts, &mut |line| lines.push(String::from_utf8(line.to_vec()).unwrap())).unwrap();
@@ -290,7 +290,7 @@ fn an_entry_has_its_time_and_its_writer_beside_it() {
     let clock = Clock { now: now(), zone: TimeZone::UTC };
     let entry = |fields: &str| {
         let text = format!("{{\"__REALTIME_TIMESTAMP\":\"1764173221500000\",\"_HOSTNAME\":\"mx1\"{fields}}}");
-        read_entry(Kind::Postfix, text.as_bytes(), &clock).lines.pop()
+        read_entry(MtaKind::Postfix, text.as_bytes(), &clock).lines.pop()
     };
     let message =
         "\"MESSAGE\":\"connect to mx[203.0.113.5]:25: Connection refused\",\"SYSLOG_IDENTIFIER\":\"postfix/smtp\"";
@@ -326,7 +326,7 @@ fn a_log_may_have_the_date_in_its_name() {
         directory.path().join(format!("log-{date}"))
     };
     let place = Place::File(directory.path().join("log-%D"));
-    let mut follower = Follower::open(Kind::Postfix, &place, From::End).unwrap();
+    let mut follower = Follower::open(MtaKind::Postfix, &place, From::End).unwrap();
     let mut read = |number: i8| {
         let mut lines = Vec::new();
         while follower.poll(day(number), |line| lines.push(line)).unwrap() {}

@@ -4,7 +4,7 @@ use super::btf::Btf;
 
 /// How a kernel program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum HookKind {
     /// A raw tracepoint that reads this many arguments.
     RawTracepoint {
         /// Reading an argument that the kernel does not give fails at attach.
@@ -27,7 +27,7 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl HookKind {
     /// The kind as `doctor` shows it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ pub struct Hook {
     /// Kernel symbol.
     pub symbol: &'static str,
     /// How it is attached.
-    pub kind: Kind,
+    pub kind: HookKind,
     /// What it belongs to.
     pub group: Group,
     /// First kernel that has it.
@@ -83,7 +83,7 @@ const fn raw(
     gives: &'static str,
     lost_without: &'static str,
 ) -> Hook {
-    Hook { program: symbol, symbol, kind: Kind::RawTracepoint { args }, group, since, gives, lost_without }
+    Hook { program: symbol, symbol, kind: HookKind::RawTracepoint { args }, group, since, gives, lost_without }
 }
 
 /// Every hook, in the order in which they are attached.
@@ -111,7 +111,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "kfree_skb_classic",
         symbol: "kfree_skb",
-        kind: Kind::Tracepoint { category: "skb" },
+        kind: HookKind::Tracepoint { category: "skb" },
         group: Group::Unpreempted,
         since: "6.11",
         gives: "as the next, but cannot be preempted; used since 7.0",
@@ -130,7 +130,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "tcp_reset",
         symbol: "tcp_reset",
-        kind: Kind::Fentry { params: 2 },
+        kind: HookKind::Fentry { params: 2 },
         group: Group::Evidence,
         since: "5.11",
         gives: "TTL and interface of a RST",
@@ -139,7 +139,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "tcp_v4_err",
         symbol: "tcp_v4_err",
-        kind: Kind::Fentry { params: 2 },
+        kind: HookKind::Fentry { params: 2 },
         group: Group::Evidence,
         since: "5.5",
         gives: "ICMP errors before 5.18 (IPv4)",
@@ -148,7 +148,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "tcp_v6_err",
         symbol: "tcp_v6_err",
-        kind: Kind::Fentry { params: 6 },
+        kind: HookKind::Fentry { params: 6 },
         group: Group::Evidence,
         since: "5.5",
         gives: "ICMPv6 errors: type, code and sender",
@@ -157,7 +157,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "inet_sock_set_state_classic",
         symbol: "inet_sock_set_state",
-        kind: Kind::Tracepoint { category: "sock" },
+        kind: HookKind::Tracepoint { category: "sock" },
         group: Group::Unpreempted,
         since: "4.16",
         gives: "as the next, but cannot be preempted; used since 7.0",
@@ -167,7 +167,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "connect_file_exit",
         symbol: "__sys_connect_file",
-        kind: Kind::Fexit { params: 4 },
+        kind: HookKind::Fexit { params: 4 },
         group: Group::ConnectFunction,
         since: "5.10",
         gives: "connect() that fails before SYN-SENT",
@@ -176,7 +176,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "fast_open_exit",
         symbol: "__inet_stream_connect",
-        kind: Kind::Fexit { params: 5 },
+        kind: HookKind::Fexit { params: 5 },
         group: Group::FastOpen,
         since: "4.13",
         gives: "the same by sendto(MSG_FASTOPEN)",
@@ -193,7 +193,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "sys_enter_connect",
         symbol: "sys_enter_connect",
-        kind: Kind::Tracepoint { category: "syscalls" },
+        kind: HookKind::Tracepoint { category: "syscalls" },
         group: Group::ConnectSyscall,
         since: "all",
         gives: "connect() that fails before SYN-SENT (not by io_uring)",
@@ -202,7 +202,7 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         program: "sys_exit_connect",
         symbol: "sys_exit_connect",
-        kind: Kind::Tracepoint { category: "syscalls" },
+        kind: HookKind::Tracepoint { category: "syscalls" },
         group: Group::ConnectSyscall,
         since: "all",
         gives: "its errno; costs every system call of the host some 50 ns",
@@ -215,7 +215,7 @@ const LOST_WITHOUT_CONNECT: &str =
 
 /// What became of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum HookStatus {
     /// It is attached.
     Attached,
     /// It is not wanted or not needed here; why.
@@ -230,13 +230,13 @@ pub struct HookReport {
     /// The hook.
     pub hook: &'static Hook,
     /// What became of it.
-    pub status: Status,
+    pub status: HookStatus,
 }
 
 impl HookReport {
     /// True if it is attached.
     pub fn is_attached(&self) -> bool {
-        self.status == Status::Attached
+        self.status == HookStatus::Attached
     }
 }
 
@@ -250,11 +250,11 @@ impl Hook {
     /// Why this kernel cannot have the hook, as far as BTF knows.
     pub(super) fn absence(&self, btf: &Btf) -> Option<String> {
         let (has, wants, what) = match self.kind {
-            Kind::RawTracepoint { args } => (btf.tracepoint_args(self.symbol), args, "arguments"),
-            Kind::Fentry { params } | Kind::Fexit { params } => {
+            HookKind::RawTracepoint { args } => (btf.tracepoint_args(self.symbol), args, "arguments"),
+            HookKind::Fentry { params } | HookKind::Fexit { params } => {
                 (btf.function_params(self.symbol), params, "parameters")
             }
-            Kind::Tracepoint { .. } => return None,
+            HookKind::Tracepoint { .. } => return None,
         };
         match has {
             None => Some("this kernel does not have it".to_owned()),

@@ -9,7 +9,7 @@ use observer_common::MAX_PORTS;
 
 use super::Settings;
 use super::btf::Btf;
-use super::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
+use super::hooks::{Group, HOOKS, Hook, HookKind, HookReport, HookStatus};
 use super::layout::Layout;
 use super::privilege::{TRACEFS, Tracefs, is_reading_refused, tracefs};
 use super::stats;
@@ -90,13 +90,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &L
         let status = match refusal(hook, btf, settings, layout, &reports) {
             Some(status) => status,
             None => {
-                let is_lost = |report: &HookReport| matches!(report.status, Status::Failed(_));
+                let is_lost = |report: &HookReport| matches!(report.status, HookStatus::Failed(_));
                 let may_mount = !reports.iter().any(|report| report.hook.group == Group::Core && is_lost(report));
                 attach_one(ebpf, hook, &mut vmlinux, may_mount)
             }
         };
         // No other that reads would load either.
-        let is_futile = matches!(&status, Status::Failed(cause) if is_reading_refused(cause));
+        let is_futile = matches!(&status, HookStatus::Failed(cause) if is_reading_refused(cause));
         reports.push(HookReport { hook, status });
         if is_futile {
             break;
@@ -106,9 +106,9 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, settings: &Settings, layout: &L
 }
 
 /// Why a hook is not even tried.
-fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before: &[HookReport]) -> Option<Status> {
+fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before: &[HookReport]) -> Option<HookStatus> {
     if settings.without.iter().any(|program| program == hook.program) {
-        return Some(Status::Failed("left out by --without-hook".to_owned()));
+        return Some(HookStatus::Failed("left out by --without-hook".to_owned()));
     }
     let is_pair_attached = |group| {
         let mut pair = before.iter().filter(|report| report.hook.group == group).peekable();
@@ -116,46 +116,48 @@ fn refusal(hook: &Hook, btf: &Btf, settings: &Settings, layout: &Layout, before:
     };
     let is_connect = matches!(hook.group, Group::ConnectFunction | Group::ConnectSyscall | Group::FastOpen);
     if is_connect && !layout.can_follow_connect {
-        return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
+        return Some(HookStatus::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
     }
     if hook.symbol == "io_uring_complete" && !layout.can_follow_uring {
-        return Some(Status::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
+        return Some(HookStatus::Failed(format!("BTF lacks {}", layout.absent.join(", "))));
     }
     if hook.group == Group::ConnectSyscall {
         if is_pair_attached(Group::ConnectFunction) {
-            return Some(Status::Skipped("__sys_connect_file does its work for less".to_owned()));
+            return Some(HookStatus::Skipped("__sys_connect_file does its work for less".to_owned()));
         }
         if !settings.syscall_hooks {
-            return Some(Status::Skipped("switched off by --no-syscall-hooks".to_owned()));
+            return Some(HookStatus::Skipped("switched off by --no-syscall-hooks".to_owned()));
         }
     }
     if hook.group == Group::Unpreempted {
         if !layout.has_preemptible_tracepoints {
-            return Some(Status::Skipped("before Linux 7.0 the raw one costs less and cannot be preempted".to_owned()));
+            return Some(HookStatus::Skipped(
+                "before Linux 7.0 the raw one costs less and cannot be preempted".to_owned(),
+            ));
         }
         if !layout.records.contains(&hook.symbol) {
-            return Some(Status::Failed("this kernel gives it other members".to_owned()));
+            return Some(HookStatus::Failed("this kernel gives it other members".to_owned()));
         }
     }
     if hook.symbol == "kfree_skb" && !layout.has_drop_reasons && layout.netfilter_drop.is_none() {
         let cause = "this kernel gives no drop reasons, and /proc/kallsyms hides where it drops packets (CAP_SYSLOG)";
-        return Some(Status::Failed(cause.to_owned()));
+        return Some(HookStatus::Failed(cause.to_owned()));
     }
     if before.iter().any(|report| report.hook.symbol == hook.symbol && report.is_attached()) {
-        return Some(Status::Skipped("the one that cannot be preempted does its work".to_owned()));
+        return Some(HookStatus::Skipped("the one that cannot be preempted does its work".to_owned()));
     }
-    hook.absence(btf).map(Status::Failed)
+    hook.absence(btf).map(HookStatus::Failed)
 }
 
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux, may_mount: bool) -> Status {
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux, may_mount: bool) -> HookStatus {
     let attached = match hook.kind {
-        Kind::RawTracepoint { .. } => raw_tracepoint(ebpf, hook),
-        Kind::Fentry { .. } | Kind::Fexit { .. } => function(ebpf, hook, vmlinux),
-        Kind::Tracepoint { category } => tracepoint(ebpf, hook, category, may_mount),
+        HookKind::RawTracepoint { .. } => raw_tracepoint(ebpf, hook),
+        HookKind::Fentry { .. } | HookKind::Fexit { .. } => function(ebpf, hook, vmlinux),
+        HookKind::Tracepoint { category } => tracepoint(ebpf, hook, category, may_mount),
     };
     match attached {
-        Ok(()) => Status::Attached,
-        Err(cause) => Status::Failed(cause),
+        Ok(()) => HookStatus::Attached,
+        Err(cause) => HookStatus::Failed(cause),
     }
 }
 
@@ -167,7 +169,7 @@ fn raw_tracepoint(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
 
 fn function(ebpf: &mut Ebpf, hook: &Hook, vmlinux: &mut Vmlinux) -> Result<(), String> {
     let btf = vmlinux.get()?;
-    if matches!(hook.kind, Kind::Fexit { .. }) {
+    if matches!(hook.kind, HookKind::Fexit { .. }) {
         let program: &mut FExit = program(ebpf, hook)?;
         program.load(hook.symbol, btf).map_err(|error| vmlinux_cause(&error))?;
         program.attach().map(drop).map_err(|error| cause(&error))
@@ -209,10 +211,10 @@ fn tracepoint(ebpf: &mut Ebpf, hook: &Hook, category: &str, may_mount: bool) -> 
 /// Takes a hook off and unloads its program.
 pub(super) fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
     let detached = match hook.kind {
-        Kind::RawTracepoint { .. } => program::<RawTracePoint>(ebpf, hook)?.unload(),
-        Kind::Fentry { .. } => program::<FEntry>(ebpf, hook)?.unload(),
-        Kind::Fexit { .. } => program::<FExit>(ebpf, hook)?.unload(),
-        Kind::Tracepoint { .. } => program::<TracePoint>(ebpf, hook)?.unload(),
+        HookKind::RawTracepoint { .. } => program::<RawTracePoint>(ebpf, hook)?.unload(),
+        HookKind::Fentry { .. } => program::<FEntry>(ebpf, hook)?.unload(),
+        HookKind::Fexit { .. } => program::<FExit>(ebpf, hook)?.unload(),
+        HookKind::Tracepoint { .. } => program::<TracePoint>(ebpf, hook)?.unload(),
     };
     detached.map_err(|error| cause(&error))
 }

@@ -150,13 +150,14 @@ impl Session {
         // Where nothing may read kernel memory, the first that tries ends it for all.
         let ends_all = || reports.last().filter(|_| reports.len() < HOOKS.len());
         if let Some(report) = reports.iter().find(|report| report.is_core_lost(&reports)).or_else(ends_all) {
-            let hooks::Status::Failed(cause) = &report.status else {
+            let hooks::HookStatus::Failed(cause) = &report.status else {
                 return Err(AttachError::Other(format!("{} was not attached", report.hook.symbol)));
             };
             return Err(AttachError::of_core(report.hook.symbol, cause, &environment));
         }
-        let is_classic =
-            |report: &&HookReport| report.is_attached() && matches!(report.hook.kind, hooks::Kind::Tracepoint { .. });
+        let is_classic = |report: &&HookReport| {
+            report.is_attached() && matches!(report.hook.kind, hooks::HookKind::Tracepoint { .. })
+        };
         let mut classic = reports.iter().filter(is_classic).peekable();
         if classic.peek().is_some() {
             counters.spare_tracepoints(classic.any(|report| report.hook.symbol == "inet_sock_set_state"));

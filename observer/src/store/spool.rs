@@ -17,7 +17,7 @@
 //! One thread writes and another reads. They share an `index` of what is where, in
 //! memory: its lock is never held while a file is written, synced, read or removed, so
 //! that neither of them waits for the other's disk, and whoever asks for the
-//! [`Status`] waits for none.
+//! [`SpoolStatus`] waits for none.
 
 mod index;
 mod left;
@@ -79,7 +79,7 @@ impl Choice for WhenFull {
 
 /// How full a spool is, and what it has lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct SpoolStatus {
     /// Messages that were not acknowledged.
     pub messages: u64,
     /// Bytes of its segments.
@@ -94,7 +94,7 @@ pub struct Status {
     pub corrupt_records: u64,
 }
 
-impl Status {
+impl SpoolStatus {
     /// What was lost before it was delivered, by cause. Damage is not among it: how
     /// much that was, nobody knows.
     pub fn drops(&self) -> [(&'static str, u64); 2] {
@@ -222,7 +222,7 @@ pub struct SpoolHandle(Arc<Mutex<Index>>);
 
 impl SpoolHandle {
     /// How full it is.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> SpoolStatus {
         lock(&self.0).status()
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::table::{Align, columns};
-use crate::kernel::hooks::{Group, HOOKS, HookReport, Status};
+use crate::kernel::hooks::{Group, HOOKS, HookReport, HookStatus};
 use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::sanitize;
 
@@ -204,9 +204,9 @@ fn is_core(report: &HookReport) -> bool {
 
 fn status(report: &HookReport) -> (&'static str, Option<&str>) {
     match &report.status {
-        Status::Attached => ("attached", None),
-        Status::Skipped(why) => ("skipped", Some(why)),
-        Status::Failed(cause) => ("failed", Some(cause)),
+        HookStatus::Attached => ("attached", None),
+        HookStatus::Skipped(why) => ("skipped", Some(why)),
+        HookStatus::Failed(cause) => ("failed", Some(cause)),
     }
 }
 
@@ -222,7 +222,7 @@ fn is_lost(report: &HookReport, environment: &Environment, all: &[HookReport]) -
     let has_stand_in = match (hook.group, hook.symbol) {
         (Group::ConnectFunction, _) => is_group_attached(Group::ConnectSyscall),
         (Group::ConnectSyscall, _) => is_group_attached(Group::ConnectFunction),
-        (Group::Unpreempted, _) => matches!(report.status, Status::Skipped(_)),
+        (Group::Unpreempted, _) => matches!(report.status, HookStatus::Skipped(_)),
         // Of one symbol the first that attaches does the work.
         (_, symbol) if is_attached(symbol) => true,
         (Group::Core | Group::FastOpen, _) => false,

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crate::alert::Alert;
 use crate::event::Event;
 use crate::format::{Entry, Format, json, text};
-use crate::wire::{Delivery, LaterAlert};
+use crate::wire::{Joined, LaterAlert};
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;
@@ -87,7 +87,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// As [`Self::event`].
-    pub fn delivery(&mut self, delivery: &Delivery) -> io::Result<Shown> {
+    pub fn delivery(&mut self, delivery: &Joined) -> io::Result<Shown> {
         if self.format == Format::Text {
             text::append_delivery(delivery, self.is_coloured, &mut self.pending);
         }

@@ -12,9 +12,9 @@ use crate::tally::{Family, Key, Source, Tallies, Tick, Window, WindowCounts};
 
 /// Attempts by label, without those that were cancelled.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts([u64; Label::COUNT]);
+struct ScopeCounts([u64; Label::COUNT]);
 
-impl Counts {
+impl ScopeCounts {
     fn new(window: WindowCounts) -> Self {
         Self(Label::READ.map(|label| if label == Label::Cancelled { 0 } else { window.of(label) }))
     }
@@ -77,7 +77,7 @@ fn share(part: u64, of: u64) -> f64 {
 /// Several destinations together.
 #[derive(Default)]
 struct Group {
-    counts: Counts,
+    counts: ScopeCounts,
     destinations: u64,
     failing: u64,
     nets: BTreeSet<IpNet>,
@@ -97,7 +97,7 @@ impl Group {
     }
 }
 
-type Destinations = BTreeMap<IpAddr, Counts>;
+type Destinations = BTreeMap<IpAddr, ScopeCounts>;
 
 /// The counts of a window, by what verdicts are about.
 pub(super) struct View<'a> {
@@ -105,19 +105,19 @@ pub(super) struct View<'a> {
     window: Window,
     tick: Tick,
     /// Of the outside.
-    ports: BTreeMap<u16, (Destinations, Counts)>,
+    ports: BTreeMap<u16, (Destinations, ScopeCounts)>,
     /// Destinations that are this host itself: nothing else is concluded from them.
-    local: BTreeMap<Key, Counts>,
-    sources: BTreeMap<IpAddr, Counts>,
+    local: BTreeMap<Key, ScopeCounts>,
+    sources: BTreeMap<IpAddr, ScopeCounts>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(tallies: &'a Tallies, window: Window, now: Now) -> Self {
         let tick = tallies.tick(now);
-        let mut ports: BTreeMap<_, (Destinations, Counts)> = BTreeMap::new();
+        let mut ports: BTreeMap<_, (Destinations, ScopeCounts)> = BTreeMap::new();
         let mut local = BTreeMap::new();
         for ((ip, port), tally) in tallies.destinations() {
-            let counts = Counts::new(tally.window(window, tick));
+            let counts = ScopeCounts::new(tally.window(window, tick));
             if counts.attempts() > 0 && tallies.is_own(ip) {
                 local.insert((ip, port), counts);
             } else if counts.attempts() > 0 {
@@ -126,7 +126,8 @@ impl<'a> View<'a> {
                 total.add(counts);
             }
         }
-        let sources = tallies.sources().filter_map(|(ip, tally)| Some((ip?, Counts::new(tally.window(window, tick)))));
+        let sources =
+            tallies.sources().filter_map(|(ip, tally)| Some((ip?, ScopeCounts::new(tally.window(window, tick)))));
         Self { tallies, window, tick, ports, local, sources: sources.collect() }
     }
 
@@ -193,7 +194,7 @@ impl<'a> View<'a> {
         verdicts.extend(prefixes.into_values());
         let is_short = total.attempts() < MIN_ATTEMPTS || failed.iter().any(|ip| destinations[ip].is_failing(BEGIN));
         if verdicts.is_empty() && !failed.is_empty() && is_short {
-            let numbers = self.numbers(*total, destinations.len() as u64, Counts::default());
+            let numbers = self.numbers(*total, destinations.len() as u64, ScopeCounts::default());
             verdicts.push(Verdict { scope: Scope::TooLittleData { port }, numbers });
         }
         verdicts
@@ -205,13 +206,13 @@ impl<'a> View<'a> {
             return None;
         }
         let origin = self.is_stopped_here(port, group.counts).then_some(Origin::Local);
-        let numbers = Numbers { origin, ..self.numbers(group.counts, group.destinations, Counts::default()) };
+        let numbers = Numbers { origin, ..self.numbers(group.counts, group.destinations, ScopeCounts::default()) };
         Some(Verdict { scope: Scope::Everything { port }, numbers })
     }
 
     /// True if this host itself gave most of the most frequent failures. Windows tell no reasons:
     /// those of all time that others gave must be too few to be half of these.
-    fn is_stopped_here(&self, port: u16, counts: Counts) -> bool {
+    fn is_stopped_here(&self, port: u16, counts: ScopeCounts) -> bool {
         match counts.dominant() {
             Some(Label::Blocked) => true,
             Some(label @ Label::Unreachable) => {
@@ -235,7 +236,7 @@ impl<'a> View<'a> {
 
     fn source(&self, ip: IpAddr, than: Thresholds) -> Option<Verdict> {
         let counts = self.sources.get(&ip).copied().filter(|counts| counts.is_failing(than))?;
-        let mut elsewhere = Counts::default();
+        let mut elsewhere = ScopeCounts::default();
         let family = Family::of(ip);
         let others = self.sources.iter().filter(|&(&other, _)| other != ip && Family::of(other) == family);
         others.for_each(|(_, counts)| elsewhere.add(*counts));
@@ -282,7 +283,7 @@ impl<'a> View<'a> {
         holds.then(|| Verdict { scope: scope.clone(), numbers })
     }
 
-    fn numbers(&self, counts: Counts, destinations: u64, elsewhere: Counts) -> Numbers {
+    fn numbers(&self, counts: ScopeCounts, destinations: u64, elsewhere: ScopeCounts) -> Numbers {
         Numbers {
             window: self.window,
             attempts: counts.attempts(),
@@ -296,7 +297,7 @@ impl<'a> View<'a> {
     }
 
     /// Other destinations on the port: of the outside, and of this host for one of its own.
-    fn beside(&self, ip: IpAddr, port: u16) -> Counts {
+    fn beside(&self, ip: IpAddr, port: u16) -> ScopeCounts {
         let mut beside = self.total(port);
         if !self.local.contains_key(&(ip, port)) {
             return beside.without(self.destination(ip, port));
@@ -306,14 +307,14 @@ impl<'a> View<'a> {
         beside
     }
 
-    fn destination(&self, ip: IpAddr, port: u16) -> Counts {
+    fn destination(&self, ip: IpAddr, port: u16) -> ScopeCounts {
         if let Some(counts) = self.local.get(&(ip, port)) {
             return *counts;
         }
         self.ports.get(&port).and_then(|(destinations, _)| destinations.get(&ip)).copied().unwrap_or_default()
     }
 
-    fn total(&self, port: u16) -> Counts {
+    fn total(&self, port: u16) -> ScopeCounts {
         self.ports.get(&port).map(|(_, total)| *total).unwrap_or_default()
     }
 
@@ -328,7 +329,7 @@ impl<'a> View<'a> {
         self.collect(destinations.into_iter().flatten())
     }
 
-    fn collect<'b>(&self, destinations: impl Iterator<Item = (&'b IpAddr, &'b Counts)>) -> Group {
+    fn collect<'b>(&self, destinations: impl Iterator<Item = (&'b IpAddr, &'b ScopeCounts)>) -> Group {
         let mut group = Group::default();
         for (&ip, &counts) in destinations {
             group.counts.add(counts);

@@ -6,10 +6,10 @@ use super::{Case, RST, SILENCE, evidence, works};
 use crate::diagnose::{Cause, Evidence, Mail, Traced};
 use crate::evidence::probe::Probe;
 use crate::evidence::probe::compare::Born;
-use crate::evidence::probe::trace::{Answer, Hop, Kind as Sent, Trace};
-use crate::join::row::{Connect, Delivery};
+use crate::evidence::probe::trace::{Answer, Hop, ProbeKind as Sent, Trace};
+use crate::join::row::{Connect, DeliveryRow};
 use crate::label::{Label, Origin, Reason};
-use crate::mta::{Kind, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 use crate::sample;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -115,7 +115,7 @@ fn no_mail_server() -> Evidence {
 fn not_permitted(words: &str) -> Evidence {
     let mut evidence = evidence(&[], works());
     for row in logged_rows(words) {
-        evidence.mail.add(&Delivery { said: Said::NotPermitted, ..row });
+        evidence.mail.add(&DeliveryRow { said: Said::NotPermitted, ..row });
     }
     evidence
 }
@@ -125,7 +125,7 @@ fn cut() -> Evidence {
     let words = "conversation with mx.example.net[203.0.113.5] timed out while sending message body";
     let mut evidence = evidence(&[(9, super::CONNECTED)], works());
     for row in logged_rows(words) {
-        evidence.mail.add(&Delivery { said: Said::LostInSession, ..row });
+        evidence.mail.add(&DeliveryRow { said: Said::LostInSession, ..row });
     }
     evidence
 }
@@ -149,13 +149,13 @@ fn logged(words: &str) -> Evidence {
     evidence
 }
 
-fn logged_rows(words: &str) -> Vec<Delivery> {
-    let row = |connect| Delivery {
+fn logged_rows(words: &str) -> Vec<DeliveryRow> {
+    let row = |connect| DeliveryRow {
         time: sample::time(),
-        kind: Kind::Postfix,
+        kind: MtaKind::Postfix,
         queue_id: Some("4Wx".to_owned()),
         recipient_domain: Some("example.net".to_owned()),
-        status: Some(Status::Deferred),
+        status: Some(DeliveryStatus::Deferred),
         host: Some("mx.example.net".to_owned()),
         ip: Some(sample::ip("203.0.113.5")),
         said: if connect == Connect::Seen { Said::Answered } else { Said::Nothing },

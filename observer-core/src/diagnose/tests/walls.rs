@@ -1,6 +1,6 @@
 //! Cases of this host's own firewall: what its rules say, beside what attempts showed.
 
-use super::{CONNECTED, Case, Kind, OWN_FIREWALL, RST, SILENCE, entry, evidence, failed, now, others, works};
+use super::{AttemptKind, CONNECTED, Case, OWN_FIREWALL, RST, SILENCE, entry, evidence, failed, now, others, works};
 use crate::diagnose::{Cause, Confidence, Evidence, Firewall, Sender, diagnose};
 use crate::event::Process;
 use crate::evidence::conntrack::Conntrack;
@@ -59,7 +59,7 @@ fn with(firewall: Firewall, evidence: Evidence) -> Evidence {
     Evidence { firewall: Some(firewall), ..evidence }
 }
 
-pub(super) const AT_ONCE: Kind = Kind { elapsed_ms: 0, ..RST };
+pub(super) const AT_ONCE: AttemptKind = AttemptKind { elapsed_ms: 0, ..RST };
 
 pub(super) fn cases() -> Vec<Case> {
     const EITHER: [Cause; 2] = [Cause::ServerDown, Cause::RemoteFirewallRejects];
@@ -153,7 +153,7 @@ fn rules_say_on_what_they_depend() {
 
 #[test]
 fn the_firewall_is_asked_about_attempts_that_it_stopped() {
-    let by = |kind: Kind, uid, second| {
+    let by = |kind: AttemptKind, uid, second| {
         let process = Process { pid: 4_000 + uid, uid, comm: "smtp".to_owned(), cgroup: None, netns: 7 };
         crate::record::entry::Entry { process: Some(process), ..entry(kind, second) }
     };

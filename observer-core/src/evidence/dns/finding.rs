@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 
 use super::facts::{AddressNames, Answer, DomainMail, Failure, Host, Route, Standing};
-use super::listing::{Listing, Outcome};
+use super::listing::{Listing, ListingAnswer};
 use super::special::special_purpose;
 
 /// Something that explains refused or failing mail, or may.
@@ -102,7 +102,7 @@ pub enum Finding {
         /// The list.
         zone: String,
         /// What it did; never listed or not listed.
-        outcome: Outcome,
+        outcome: ListingAnswer,
     },
     /// Something could not be found out. It may be wrong or right.
     Unknown {
@@ -214,13 +214,13 @@ pub fn of_names(names: &AddressNames) -> Option<Finding> {
 pub fn of_listing(listing: &Listing) -> Option<Finding> {
     let zone = listing.zone.clone();
     match &listing.outcome {
-        Outcome::NotListed | Outcome::NotPublic => None,
-        Outcome::Listed { codes, text } => {
+        ListingAnswer::NotListed | ListingAnswer::NotPublic => None,
+        ListingAnswer::Listed { codes, text } => {
             Some(Finding::Listed { address: listing.address, zone, codes: codes.clone(), text: text.clone() })
         }
-        Outcome::Failed(why) => Some(Finding::Unknown { about: zone, why: *why }),
-        outcome @ (Outcome::QueryRefused { .. } | Outcome::NotAList { .. } | Outcome::ListsEverything) => {
-            Some(Finding::ListUnusable { zone, outcome: outcome.clone() })
-        }
+        ListingAnswer::Failed(why) => Some(Finding::Unknown { about: zone, why: *why }),
+        outcome @ (ListingAnswer::QueryRefused { .. }
+        | ListingAnswer::NotAList { .. }
+        | ListingAnswer::ListsEverything) => Some(Finding::ListUnusable { zone, outcome: outcome.clone() }),
     }
 }

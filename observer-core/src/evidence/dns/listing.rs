@@ -14,13 +14,13 @@ pub struct Listing {
     /// The address; never an IPv4 address within IPv6.
     pub address: IpAddr,
     /// What it says.
-    pub outcome: Outcome,
+    pub outcome: ListingAnswer,
 }
 
 /// The outcome of asking a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum ListingAnswer {
     /// The address is on the list.
     Listed {
         /// The answers, whose meaning is the zone's; sorted.
@@ -50,7 +50,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-impl Outcome {
+impl ListingAnswer {
     /// What a zone's addresses for a listed name mean. Where some of them refuse,
     /// all do.
     pub fn of_codes(mut codes: Vec<Ipv4Addr>, refusals: &[Ipv4Addr]) -> Self {
@@ -77,32 +77,32 @@ mod tests {
 
     use super::*;
 
-    fn outcome(codes: &[&str], refusals: &[&str]) -> Outcome {
+    fn outcome(codes: &[&str], refusals: &[&str]) -> ListingAnswer {
         let parse = |codes: &[&str]| codes.iter().map(|code| code.parse().unwrap()).collect::<Vec<_>>();
-        Outcome::of_codes(parse(codes), &parse(refusals))
+        ListingAnswer::of_codes(parse(codes), &parse(refusals))
     }
 
     #[test]
     fn answers_mean_what_their_zones_say() {
-        let listed = |codes: &[&str]| Outcome::Listed {
+        let listed = |codes: &[&str]| ListingAnswer::Listed {
             codes: codes.iter().map(|code| code.parse().unwrap()).collect(),
             text: Vec::new(),
         };
         assert_eq!(outcome(&["127.0.0.4", "127.0.0.2", "127.0.0.4"], &[]), listed(&["127.0.0.2", "127.0.0.4"]));
         assert_eq!(outcome(&["127.0.0.255"], &[]), listed(&["127.0.0.255"]));
         for code in ["127.0.0.1", "127.255.255.252", "127.255.255.254", "127.255.255.255", "127.255.255.0"] {
-            assert_eq!(outcome(&["127.0.0.2", code], &[]), Outcome::QueryRefused { code: code.parse().unwrap() });
+            assert_eq!(outcome(&["127.0.0.2", code], &[]), ListingAnswer::QueryRefused { code: code.parse().unwrap() });
         }
         let code = "127.0.0.255".parse().unwrap();
-        assert_eq!(outcome(&["127.0.0.255"], &["127.0.0.255"]), Outcome::QueryRefused { code });
+        assert_eq!(outcome(&["127.0.0.255"], &["127.0.0.255"]), ListingAnswer::QueryRefused { code });
         let answer = "203.0.113.80".parse().unwrap();
-        assert_eq!(outcome(&["127.0.0.2", "203.0.113.80"], &[]), Outcome::NotAList { answer });
+        assert_eq!(outcome(&["127.0.0.2", "203.0.113.80"], &[]), ListingAnswer::NotAList { answer });
     }
 
     proptest! {
         #[test]
         fn only_loopback_answers_list(codes in prop::collection::vec(any::<[u8; 4]>().prop_map(Ipv4Addr::from), 1..8)) {
-            if let Outcome::Listed { codes, .. } = Outcome::of_codes(codes, &[]) {
+            if let ListingAnswer::Listed { codes, .. } = ListingAnswer::of_codes(codes, &[]) {
                 prop_assert!(codes.iter().all(|code| code.is_loopback() && !refuses(*code)));
                 prop_assert!(!codes.is_empty() && codes.is_sorted());
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use self::facts::{
     Absence, AddressNames, Answer, DomainMail, Failure, Host, MailExchanger, Pointer, Route, Standing,
 };
-pub use self::listing::{Listing, Outcome};
+pub use self::listing::{Listing, ListingAnswer};
 pub use self::special::special_purpose;
 
 /// The autonomous system that announces an address.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::finding::{Finding, of_listing, of_mail, of_names};
 use super::{
-    Absence, AddressNames, Answer, DomainMail, Failure, Host, Listing, MailExchanger, Outcome, Pointer, Route,
+    Absence, AddressNames, Answer, DomainMail, Failure, Host, Listing, ListingAnswer, MailExchanger, Pointer, Route,
     special_purpose,
 };
 
@@ -129,13 +129,13 @@ fn names_are_judged() {
 fn only_listings_are_listed() {
     let code = [127, 255, 255, 254].into();
     for (outcome, listed, found) in [
-        (Outcome::Listed { codes: vec![[127, 0, 0, 2].into()], text: Vec::new() }, true, true),
-        (Outcome::NotListed, false, false),
-        (Outcome::NotPublic, false, false),
-        (Outcome::QueryRefused { code }, false, true),
-        (Outcome::NotAList { answer: [11, 0, 0, 1].into() }, false, true),
-        (Outcome::ListsEverything, false, true),
-        (Outcome::Failed(Failure::ServFail), false, true),
+        (ListingAnswer::Listed { codes: vec![[127, 0, 0, 2].into()], text: Vec::new() }, true, true),
+        (ListingAnswer::NotListed, false, false),
+        (ListingAnswer::NotPublic, false, false),
+        (ListingAnswer::QueryRefused { code }, false, true),
+        (ListingAnswer::NotAList { answer: [11, 0, 0, 1].into() }, false, true),
+        (ListingAnswer::ListsEverything, false, true),
+        (ListingAnswer::Failed(Failure::ServFail), false, true),
     ] {
         let finding = of_listing(&Listing { zone: "bl.example".to_owned(), address: ip("11.0.0.5"), outcome });
         assert_eq!((matches!(finding, Some(Finding::Listed { .. })), finding.is_some()), (listed, found));

@@ -15,7 +15,7 @@ pub const MAX_SILENT: usize = 4;
 /// What a probe is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ProbeKind {
     /// A SYN to the port in question.
     Syn,
     /// A datagram to a port where nobody listens: what answers it is the
@@ -64,7 +64,7 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trace {
     /// What was sent.
-    pub kind: Kind,
+    pub kind: ProbeKind,
     /// Where to; for datagrams the port is not the one in question.
     pub destination: SocketAddr,
     /// The source address; absent if nothing could be sent.

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::{append, append_delivery, label_style};
 use crate::event::{Destination, Endpoint, Event, Mta};
 use crate::label::{Label, Reason};
-use crate::mta::{Kind, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 use crate::sample;
 use crate::sanitize::is_visible;
-use crate::wire::Delivery;
+use crate::wire::Joined;
 
 fn line(event: &Event, is_coloured: bool) -> String {
     let mut out = Vec::new();
@@ -37,11 +37,11 @@ fn ipv6_and_a_streak() {
 
 fn mta() -> Mta {
     Mta {
-        kind: Kind::Postfix,
+        kind: MtaKind::Postfix,
         queue_id: Some("4WxYz".to_owned()),
         recipient_domain: Some("example.net".to_owned()),
         host: Some("mx.example.net".to_owned()),
-        status: Some(Status::Deferred),
+        status: Some(DeliveryStatus::Deferred),
         said: Some(Said::Refused),
         words: Some("Connection refused".to_owned()),
         unlogged: false,
@@ -51,7 +51,7 @@ fn mta() -> Mta {
 
 fn delivered(mta: Mta) -> String {
     let event = refused();
-    let delivery = Delivery { id: event.id, time: event.time, dst: event.dst, mta };
+    let delivery = Joined { id: event.id, time: event.time, dst: event.dst, mta };
     let mut out = Vec::new();
     append_delivery(&delivery, false, &mut out);
     String::from_utf8(out).unwrap()

@@ -13,7 +13,7 @@ use crate::join::attach::Attacher;
 use crate::join::hash::DomainKey;
 use crate::label::{Label, Reason};
 use crate::mta::stamp::Clock;
-use crate::mta::{Kind, parse};
+use crate::mta::{MtaKind, parse};
 use crate::sample;
 
 /// In every label of every name, and in nothing else: not in a hash either.
@@ -51,12 +51,12 @@ fn words(names: &Names, nth: usize, padding: usize) -> String {
 }
 
 /// Lines on two recipients, of which `nth` says what the server answered.
-fn lines(kind: Kind, names: &Names, nth: usize, padding: usize) -> Vec<String> {
+fn lines(kind: MtaKind, names: &Names, nth: usize, padding: usize) -> Vec<String> {
     let words = words(names, nth, padding);
     let Names { domains, host, .. } = names;
     let syslog = |tag: &str, text: String| format!("2026-11-23T16:07:01.124Z mx1 {tag}: {text}");
     match kind {
-        Kind::Postfix => {
+        MtaKind::Postfix => {
             let last = |domain: &String| {
                 format!(
                     "AAAAAA: to=<john@{domain}>, relay=none, delay=1, delays=0/0/0.1/0, dsn=4.4.1, status=deferred \
@@ -66,7 +66,7 @@ fn lines(kind: Kind, names: &Names, nth: usize, padding: usize) -> Vec<String> {
             let step = format!("connect to {host}[203.0.113.5]:25: Connection refused");
             [step].into_iter().chain(domains.iter().map(last)).map(|text| syslog("postfix/smtp[1203]", text)).collect()
         }
-        Kind::Exim => {
+        MtaKind::Exim => {
             let stamped = |text: String| format!("2026-11-23 16:07:01.124 +0000 [1203] 1vN3Xa-000000001Ab-1cDe {text}");
             let last = |domain: &String| {
                 stamped(format!(
@@ -76,7 +76,7 @@ fn lines(kind: Kind, names: &Names, nth: usize, padding: usize) -> Vec<String> {
             let step = stamped(format!("H={host} [203.0.113.5] Connection refused"));
             [step].into_iter().chain(domains.iter().map(last)).collect()
         }
-        Kind::OpenSmtpd => {
+        MtaKind::OpenSmtpd => {
             let of_session = |text: String| syslog("smtpd[1203]", format!("5bd4e1f2a3b4c5d6 mta {text}"));
             let last = |domain: &String| {
                 of_session(format!(
@@ -87,7 +87,7 @@ fn lines(kind: Kind, names: &Names, nth: usize, padding: usize) -> Vec<String> {
             let step = of_session(format!("connecting address=smtp://203.0.113.5:25 host={host}"));
             [step, of_session(format!("error reason={words}"))].into_iter().chain(domains.iter().map(last)).collect()
         }
-        Kind::KumoMta => {
+        MtaKind::KumoMta => {
             let record = |domain: &String| {
                 serde_json::json!({
                     "type": "TransientFailure", "id": "a1", "recipient": format!("john@{domain}"),
@@ -117,7 +117,7 @@ proptest! {
     /// Joined, ambiguous and unlogged attempts, and deliveries, whichever of the lines came.
     #[test]
     fn no_name_of_the_log_is_in_any_output(
-        kind in select(vec![Kind::Postfix, Kind::Exim, Kind::OpenSmtpd, Kind::KumoMta]),
+        kind in select(vec![MtaKind::Postfix, MtaKind::Exim, MtaKind::OpenSmtpd, MtaKind::KumoMta]),
         deliveries in prop::collection::vec((names(), 0usize..4, 200usize..320, any::<u8>()), 1..4),
         events in prop::collection::vec((-20i64..20, any::<bool>()), 0..5),
     ) {

@@ -14,7 +14,7 @@ use super::super::capture::Capture;
 use super::super::live::{Consumer, runtime};
 use crate::cli::DiagnoseArgs;
 use crate::event::Event;
-use crate::history::{Delivery, Entry, Recorder, Retention};
+use crate::history::{DeliveryRow, Entry, Recorder, Retention};
 use crate::wire;
 
 /// Entries of one transaction.
@@ -34,22 +34,22 @@ pub(super) struct Captured {
 pub(super) fn capture(args: &DiagnoseArgs, duration: Duration) -> Result<Captured, Failure> {
     runtime()?.block_on(async {
         let capture = Capture::begin(&args.source, &args.kernel, &[args.port], duration).await?;
-        let mut record = Record::begin()?;
+        let mut record = CapturedHistory::begin()?;
         capture.finish(&mut record).await?;
         record.end()
     })
 }
 
 /// History while it is captured.
-struct Record {
+struct CapturedHistory {
     recorder: Recorder,
     entries: Vec<Entry>,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<DeliveryRow>,
     since: Timestamp,
     place: TempDir,
 }
 
-impl Record {
+impl CapturedHistory {
     fn begin() -> Result<Self, Failure> {
         let place = tempfile::tempdir().map_err(|error| failed(&error))?;
         let since = Timestamp::now();
@@ -80,7 +80,7 @@ fn failed(error: &dyn std::fmt::Display) -> Failure {
     Failure::new("cannot keep what is captured", error)
 }
 
-impl Consumer for Record {
+impl Consumer for CapturedHistory {
     fn event(&mut self, event: &Arc<Event>) -> Result<ControlFlow<()>, Failure> {
         self.entries.push(Entry::from(&**event));
         Ok(ControlFlow::Continue(()))
@@ -91,9 +91,9 @@ impl Consumer for Record {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn delivery(&mut self, delivery: &wire::Delivery) -> Result<(), Failure> {
-        let wire::Delivery { id, time, dst, mta } = delivery;
-        self.deliveries.push(Delivery::of_attempt(id, *time, *dst, mta));
+    fn delivery(&mut self, delivery: &wire::Joined) -> Result<(), Failure> {
+        let wire::Joined { id, time, dst, mta } = delivery;
+        self.deliveries.push(DeliveryRow::of_attempt(id, *time, *dst, mta));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::back;
 use crate::diagnose::{FirstAndLast, Mail, Seen};
-use crate::history::{Connect, Delivery, DestinationTotals, Entry, History, Question, Result};
+use crate::history::{Connect, DeliveryRow, DestinationTotals, Entry, History, Question, Result};
 
 /// What was before, for comparison.
 const DAYS_BEFORE: i64 = 7;
@@ -23,7 +23,7 @@ const DELIVERIES: usize = 50_000;
 pub(super) struct Recorded {
     of_each: HashMap<IpAddr, OfOne>,
     before: Vec<DestinationTotals>,
-    deliveries: VecDeque<Delivery>,
+    deliveries: VecDeque<DeliveryRow>,
     /// Deliveries that there was no room for.
     forgotten: u64,
 }
@@ -72,11 +72,11 @@ impl Recorded {
     /// Counts the deliveries that tried one destination, and what was put off for the
     /// same domains. Returns how many were not looked at.
     pub(super) fn add_deliveries(&self, host: IpAddr, mail: &mut Mail) -> u64 {
-        let of_this = |delivery: &&Delivery| delivery.ip.is_some_and(|ip| ip.to_canonical() == host);
+        let of_this = |delivery: &&DeliveryRow| delivery.ip.is_some_and(|ip| ip.to_canonical() == host);
         self.deliveries.iter().filter(of_this).for_each(|delivery| mail.add(delivery));
         let domains = mail.domains.clone();
         let is_same =
-            |delivery: &&Delivery| delivery.recipient_domain.as_ref().is_some_and(|of| domains.contains_key(of));
+            |delivery: &&DeliveryRow| delivery.recipient_domain.as_ref().is_some_and(|of| domains.contains_key(of));
         let put_off = self.deliveries.iter().filter(|delivery| delivery.connect == Connect::None);
         put_off.filter(is_same).for_each(|delivery| mail.add(delivery));
         self.forgotten

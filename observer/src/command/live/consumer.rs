@@ -10,7 +10,7 @@ use super::{Live, say};
 use crate::alert::Alert;
 use crate::count::Ended;
 use crate::event::Event;
-use crate::wire::{Account, Delivery, Known, LaterAlert};
+use crate::wire::{Account, Joined, Known, LaterAlert};
 
 /// Takes what is observed: with hooks of this process's own, from [`Live`], or by
 /// `observer run`, from `Remote`.
@@ -60,7 +60,7 @@ pub(in crate::command) trait Consumer {
     }
 
     /// Takes what the mail server's log says of an attempt, from `observer run`.
-    fn delivery(&mut self, delivery: &Delivery) -> Result<(), Failure> {
+    fn delivery(&mut self, delivery: &Joined) -> Result<(), Failure> {
         let _ = delivery;
         Ok(())
     }

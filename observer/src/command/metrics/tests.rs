@@ -221,11 +221,11 @@ fn a_hook_that_is_not_needed_is_left_out() {
         let named = HOOKS.iter().rfind(|hook| hook.group == group).unwrap();
         hook(&HookReport { hook: named, status })
     };
-    assert_eq!(report(Group::Core, Status::Skipped("another stands in".to_owned())), None);
-    let core = report(Group::Unpreempted, Status::Attached).unwrap();
+    assert_eq!(report(Group::Core, HookStatus::Skipped("another stands in".to_owned())), None);
+    let core = report(Group::Unpreempted, HookStatus::Attached).unwrap();
     // The symbol alone would be two hooks' name.
     assert_eq!((&*core.name, &*core.group, core.is_attached), ("inet_sock_set_state_classic", "core", true));
-    let connect = report(Group::ConnectFunction, Status::Failed("EPERM".to_owned())).unwrap();
+    let connect = report(Group::ConnectFunction, HookStatus::Failed("EPERM".to_owned())).unwrap();
     assert_eq!((&*connect.group, connect.is_attached), ("connect", false));
-    assert_eq!(report(Group::Evidence, Status::Attached).unwrap().group, "evidence");
+    assert_eq!(report(Group::Evidence, HookStatus::Attached).unwrap().group, "evidence");
 }

@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 use super::*;
 use crate::alert::Alert;
 use crate::event::Event;
-use crate::wire::Delivery;
+use crate::wire::Joined;
 
 const V0: &str = include_str!("../../../../tests/fixtures/wire-v0/daemon.jsonl");
 const V0_REFUSAL: &str = include_str!("../../../../tests/fixtures/wire-v0/refusal.jsonl");
@@ -60,7 +60,7 @@ impl Consumer for Notes {
         Ok(())
     }
 
-    fn delivery(&mut self, _: &Delivery) -> Result<(), Failure> {
+    fn delivery(&mut self, _: &Joined) -> Result<(), Failure> {
         self.others += 1;
         Ok(())
     }

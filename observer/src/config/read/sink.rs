@@ -36,12 +36,12 @@ fn sink(name: &str, section: Section<'_, '_>, surroundings: &Surroundings) -> Op
         section.lacks("a sink's name has letters, digits, - and _ alone, and names its spool too");
         return None;
     }
-    let kind = section.required("type", choice::<Kind>)?;
+    let kind = section.required("type", choice::<SinkKind>)?;
     let target = target(kind, &section, surroundings);
     let config = SinkConfig {
         name: name.to_owned(),
         format: format(kind, &section),
-        enterprise: if kind == Kind::Syslog {
+        enterprise: if kind == SinkKind::Syslog {
             section.value("enterprise_number", DOCUMENTATION_PEN, number::<u32, { u32::MAX as usize }>)
         } else {
             DOCUMENTATION_PEN
@@ -59,7 +59,7 @@ fn sink(name: &str, section: Section<'_, '_>, surroundings: &Surroundings) -> Op
 
 /// What a sink sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SinkKind {
     File,
     Stdout,
     Syslog,
@@ -70,7 +70,7 @@ enum Kind {
     Nats,
 }
 
-impl Choice for Kind {
+impl Choice for SinkKind {
     const ALL: &'static [Self] = &[
         Self::File,
         Self::Stdout,
@@ -96,7 +96,7 @@ impl Choice for Kind {
     }
 }
 
-impl Kind {
+impl SinkKind {
     const fn is_spooled(self) -> bool {
         !matches!(self, Self::File | Self::Stdout)
     }
@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-fn format(kind: Kind, section: &Section<'_, '_>) -> Format {
+fn format(kind: SinkKind, section: &Section<'_, '_>) -> Format {
     let formats = kind.formats();
     section.value("format", formats[0], |text| match choice::<Format>(text) {
         Ok(format) if formats.contains(&format) => Ok(format),
@@ -127,30 +127,30 @@ fn format(kind: Kind, section: &Section<'_, '_>) -> Format {
     })
 }
 
-fn target(kind: Kind, section: &Section<'_, '_>, surroundings: &Surroundings) -> Option<Target> {
+fn target(kind: SinkKind, section: &Section<'_, '_>, surroundings: &Surroundings) -> Option<Target> {
     let timeout = || section.value("timeout", Duration::from_secs(10), value::duration);
     Some(match kind {
-        Kind::Stdout => Target::Stdout,
-        Kind::File => Target::File(FileTarget {
+        SinkKind::Stdout => Target::Stdout,
+        SinkKind::File => Target::File(FileTarget {
             rotate_bytes: section.optional("rotate_size", |text| size(text, 4 << 10)),
             keep: section.value("keep", 5, number::<u32, 1_000>),
             path: section.required("path", absolute)?,
         }),
-        Kind::Syslog => {
+        SinkKind::Syslog => {
             let timeout = timeout();
             Target::Syslog(SyslogTarget { receiver: receiver(section)?, timeout })
         }
-        Kind::Journald => Target::Journald(JournaldTarget {
+        SinkKind::Journald => Target::Journald(JournaldTarget {
             socket: section.value("address", PathBuf::from(JOURNAL_SOCKET), absolute),
             timeout: timeout(),
         }),
-        Kind::SplunkHec => Target::Http(http(section, surroundings, HttpProtocol::SplunkHec, true)?),
-        Kind::Elasticsearch => {
+        SinkKind::SplunkHec => Target::Http(http(section, surroundings, HttpProtocol::SplunkHec, true)?),
+        SinkKind::Elasticsearch => {
             let index = section.value("index", "logs-observer-default".to_owned(), word);
             Target::Http(http(section, surroundings, HttpProtocol::Bulk { index }, false)?)
         }
-        Kind::Otlp => Target::Http(http(section, surroundings, HttpProtocol::Otlp, false)?),
-        Kind::Nats => nats(section, surroundings),
+        SinkKind::Otlp => Target::Http(http(section, surroundings, HttpProtocol::Otlp, false)?),
+        SinkKind::Nats => nats(section, surroundings),
     })
 }
 

@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Surroundings, parse};
 use crate::label::{Label, Reason};
-use crate::minute::{Minutes, Outcome};
+use crate::minute::{MinuteOutcome, Minutes};
 use crate::sample::{event, host, ip};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ fn the_largest_minute_fits_at_once() {
         let dst_ip = Some(std::net::Ipv4Addr::from_bits(0x0a00_0000 + nth).into());
         let src_ip = Some(ip("192.0.2.1"));
         let reason = Some(Reason::Rst);
-        let outcome = Outcome { src_ip, dst_ip, dst_port: Some(25), label: Label::Refused, reason };
+        let outcome = MinuteOutcome { src_ip, dst_ip, dst_port: Some(25), label: Label::Refused, reason };
         minutes.add(Timestamp::UNIX_EPOCH, outcome, 1);
     }
     let minutes = minutes.take_all(&host());

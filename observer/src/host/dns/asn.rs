@@ -29,7 +29,7 @@ pub struct AsnDatabase {
 
 /// The fields of both layouts.
 #[derive(Deserialize)]
-struct Record<'a> {
+struct AsnFields<'a> {
     autonomous_system_number: Option<u32>,
     #[serde(borrow)]
     autonomous_system_organization: Option<&'a str>,
@@ -66,12 +66,12 @@ impl AsnDatabase {
         }
         let failed = |error| format!("the ASN database is damaged: {}", sanitize(&format!("{error}")));
         let found = self.reader.lookup(address).map_err(failed)?;
-        let Some(record) = found.decode::<Record<'_>>().map_err(failed)? else { return Ok(None) };
+        let Some(record) = found.decode::<AsnFields<'_>>().map_err(failed)? else { return Ok(None) };
         record.autonomous_system().map(Some)
     }
 }
 
-impl Record<'_> {
+impl AsnFields<'_> {
     fn autonomous_system(&self) -> Result<AutonomousSystem, String> {
         let of_text = |text: &str| text.strip_prefix("AS").unwrap_or(text).parse().ok();
         let number = self.autonomous_system_number.or_else(|| self.asn.and_then(of_text));

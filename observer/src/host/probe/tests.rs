@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::compare::{Born, BySource, Unclear, born, by_source};
 use super::connect::{Patience, Seen, connect, first_line, is_whole};
-use super::trace::{Answer, Hop, Kind, MAX_SILENT, Trace, answer};
+use super::trace::{Answer, Hop, MAX_SILENT, ProbeKind, Trace, answer};
 use super::*;
 use crate::label::{Label, Origin, Reason};
 
@@ -137,7 +137,7 @@ fn sources_are_compared() {
     assert_eq!(by_source(&[unusable, greeted("192.0.2.11", 220)]), BySource::TooFew);
 }
 
-fn trace(kind: Kind, answers: &[Answer]) -> Trace {
+fn trace(kind: ProbeKind, answers: &[Answer]) -> Trace {
     let hop = |(at, &answer): (usize, &Answer)| Hop { ttl: at as u8 + 1, answer, elapsed_ms: 1.0 };
     let destination = "203.0.113.5:25".parse().unwrap();
     Trace { kind, destination, source: None, hops: answers.iter().enumerate().map(hop).collect() }
@@ -147,9 +147,9 @@ fn trace(kind: Kind, answers: &[Answer]) -> Trace {
 fn the_hop_where_an_answer_is_born_is_compared() {
     let router = |at: u8| Answer::TimeExceeded { from: Some(IpAddr::from([198, 51, 100, at])) };
     let from = |address: &str| Answer::Unreachable(Icmp { kind: 3, code: 3, from: Some(ip(address)) });
-    let there = trace(Kind::Udp, &[router(1), Answer::Silence, from("203.0.113.5")]);
-    let elsewhere = trace(Kind::Udp, &[router(1), from("198.51.100.9")]);
-    let silent = trace(Kind::Udp, &[router(1), Answer::Silence]);
+    let there = trace(ProbeKind::Udp, &[router(1), Answer::Silence, from("203.0.113.5")]);
+    let elsewhere = trace(ProbeKind::Udp, &[router(1), from("198.51.100.9")]);
+    let silent = trace(ProbeKind::Udp, &[router(1), Answer::Silence]);
     let unclear = |why| Born::Unclear { why };
     for (answers, reference, expected) in [
         (vec![router(1), router(2), Answer::Reset], Some(&there), Born::AtTheEnd { hop: 3 }),
@@ -169,17 +169,17 @@ fn the_hop_where_an_answer_is_born_is_compared() {
         (vec![router(1), router(2), router(1)], None, unclear(Unclear::NoEnd)),
         (vec![Answer::Failed { errno: libc::EPERM }], None, unclear(Unclear::NotSent)),
     ] {
-        assert_eq!(born(&trace(Kind::Syn, &answers), reference), expected, "{answers:?}");
+        assert_eq!(born(&trace(ProbeKind::Syn, &answers), reference), expected, "{answers:?}");
     }
 }
 
 #[test]
 fn traces_end() {
-    let mut silent = trace(Kind::Syn, &[]);
+    let mut silent = trace(ProbeKind::Syn, &[]);
     let hop = |ttl, answer| Hop { ttl, answer, elapsed_ms: 1.0 };
     let tried = (1..=200).take_while(|&ttl| silent.push(hop(ttl, Answer::Silence))).count();
     assert_eq!(tried + 1, MAX_SILENT);
-    let mut looping = trace(Kind::Syn, &[]);
+    let mut looping = trace(ProbeKind::Syn, &[]);
     let tried = (1..=200).take_while(|&ttl| looping.push(hop(ttl, Answer::TimeExceeded { from: None }))).count();
     assert_eq!(tried + 1, usize::from(trace::MAX_HOPS));
     assert!(!looping.push(hop(3, Answer::Reset)));
@@ -191,8 +191,8 @@ fn errors_of_the_queue_are_read() {
     let v4 = [&head[..], &[2, 0, 0, 0, 198, 51, 100, 1, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let icmp = socket::parse(&v4).unwrap();
     assert_eq!((icmp.kind, icmp.code, icmp.from), (11, 0, Some(ip("198.51.100.1"))));
-    assert_eq!(answer(Kind::Syn, 113, Some(icmp), true), Answer::TimeExceeded { from: icmp.from });
-    assert_eq!(answer(Kind::Syn, libc::ECONNREFUSED, None, true), Answer::Reset);
+    assert_eq!(answer(ProbeKind::Syn, 113, Some(icmp), true), Answer::TimeExceeded { from: icmp.from });
+    assert_eq!(answer(ProbeKind::Syn, libc::ECONNREFUSED, None, true), Answer::Reset);
     assert_eq!(socket::parse(&head).unwrap().from, None);
     // The kernel's own complaint is no ICMP error.
     assert_eq!(socket::parse(&[[0, 0, 0, 90, 1].as_slice(), &[0; 27]].concat()), None);

@@ -16,7 +16,7 @@ use rustix::net::{SendFlags, SocketType, bind, send, sockopt};
 use super::connect::end_in_order;
 use super::socket::{self, millis};
 use super::{Icmp, Plan, Refused, admit};
-pub use observer_core::evidence::probe::trace::{Answer, Hop, Kind, MAX_HOPS, MAX_SILENT, Trace};
+pub use observer_core::evidence::probe::trace::{Answer, Hop, MAX_HOPS, MAX_SILENT, ProbeKind, Trace};
 
 /// Tries for each hop.
 pub const TRIES: usize = 2;
@@ -36,7 +36,7 @@ const UDP_PORT: u16 = 33_434;
 /// # Errors
 /// If the plan is refused, or no socket is to be had.
 pub fn syn(plan: &Plan, force: bool) -> Result<Option<Trace>, TraceError> {
-    run(plan, force, Kind::Syn)
+    run(plan, force, ProbeKind::Syn)
 }
 
 /// Sends datagrams to it, to learn how far away it is.
@@ -44,7 +44,7 @@ pub fn syn(plan: &Plan, force: bool) -> Result<Option<Trace>, TraceError> {
 /// # Errors
 /// As [`syn`].
 pub fn udp(plan: &Plan, force: bool) -> Result<Option<Trace>, TraceError> {
-    run(plan, force, Kind::Udp)
+    run(plan, force, ProbeKind::Udp)
 }
 
 /// Why there is no trace.
@@ -67,12 +67,12 @@ impl fmt::Display for TraceError {
 
 impl std::error::Error for TraceError {}
 
-fn run(plan: &Plan, force: bool, kind: Kind) -> Result<Option<Trace>, TraceError> {
+fn run(plan: &Plan, force: bool, kind: ProbeKind) -> Result<Option<Trace>, TraceError> {
     admit(plan, force).map_err(TraceError::Refused)?;
     let Some(ip) = plan.destinations.first().map(IpAddr::to_canonical) else { return Ok(None) };
     let fits = |source: &IpAddr| source.is_ipv4() == ip.is_ipv4();
     let source = plan.sources.iter().map(IpAddr::to_canonical).find(fits);
-    let port = if kind == Kind::Syn { plan.port } else { UDP_PORT };
+    let port = if kind == ProbeKind::Syn { plan.port } else { UDP_PORT };
     let mut prober = Prober { destination: SocketAddr::new(ip, port), source, used: None, port: 0 };
     let mut trace = Trace { kind, destination: prober.destination, source, hops: Vec::new() };
     let deadline = Instant::now() + MAX_TRACE;
@@ -96,7 +96,7 @@ struct Prober {
 }
 
 impl Prober {
-    fn hop(&mut self, kind: Kind, ttl: u8) -> io::Result<Hop> {
+    fn hop(&mut self, kind: ProbeKind, ttl: u8) -> io::Result<Hop> {
         let mut hop = Hop { ttl, answer: Answer::Silence, elapsed_ms: 0.0 };
         for _ in 0..TRIES {
             std::thread::sleep(HOP_PAUSE);
@@ -105,7 +105,7 @@ impl Prober {
             hop.answer = self.ask(&socket, kind, start + HOP_WAIT)?;
             self.used = self.used.or_else(|| socket::local(&socket));
             hop.elapsed_ms = millis(start.elapsed());
-            if kind == Kind::Syn && hop.answer == Answer::Accepted {
+            if kind == ProbeKind::Syn && hop.answer == Answer::Accepted {
                 end_in_order(&socket, self.destination)?;
             }
             if hop.answer != Answer::Silence {
@@ -116,9 +116,9 @@ impl Prober {
     }
 
     /// A socket with this TTL and the ports of the trace.
-    fn socket(&mut self, kind: Kind, ttl: u8) -> io::Result<OwnedFd> {
+    fn socket(&mut self, kind: ProbeKind, ttl: u8) -> io::Result<OwnedFd> {
         let is_v4 = self.destination.is_ipv4();
-        let kind = if kind == Kind::Syn { SocketType::STREAM } else { SocketType::DGRAM };
+        let kind = if kind == ProbeKind::Syn { SocketType::STREAM } else { SocketType::DGRAM };
         let socket = socket::open(kind, is_v4)?;
         socket::set_ttl(&socket, is_v4, ttl)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -136,7 +136,7 @@ impl Prober {
     }
 
     /// Sends one probe, and awaits what comes back.
-    fn ask(&self, socket: &OwnedFd, kind: Kind, until: Instant) -> io::Result<Answer> {
+    fn ask(&self, socket: &OwnedFd, kind: ProbeKind, until: Instant) -> io::Result<Answer> {
         let failed = |errno: rustix::io::Errno| Ok(Answer::Failed { errno: errno.raw_os_error() });
         match rustix::net::connect(socket, &self.destination) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
@@ -144,10 +144,10 @@ impl Prober {
         }
         // An error makes a socket ready, whatever is asked for.
         let awaited = match kind {
-            Kind::Syn => PollFlags::OUT,
-            Kind::Udp => PollFlags::IN,
+            ProbeKind::Syn => PollFlags::OUT,
+            ProbeKind::Udp => PollFlags::IN,
         };
-        if kind == Kind::Udp
+        if kind == ProbeKind::Udp
             && let Err(errno) = send(socket, &[0; 32], SendFlags::NOSIGNAL)
         {
             return failed(errno);
@@ -161,14 +161,14 @@ impl Prober {
 }
 
 /// What an errno, and the ICMP error that is kept with it, say.
-pub(super) fn answer(kind: Kind, errno: i32, icmp: Option<Icmp>, is_v4: bool) -> Answer {
+pub(super) fn answer(kind: ProbeKind, errno: i32, icmp: Option<Icmp>, is_v4: bool) -> Answer {
     let time_exceeded = if is_v4 { 11 } else { 3 };
     match (icmp, errno) {
         (Some(icmp), _) if icmp.kind == time_exceeded => Answer::TimeExceeded { from: icmp.from },
         (Some(icmp), _) => Answer::Unreachable(icmp),
         // For a datagram: one came back, somebody listens there after all.
         (None, 0) => Answer::Accepted,
-        (None, libc::ECONNREFUSED) if kind == Kind::Syn => Answer::Reset,
+        (None, libc::ECONNREFUSED) if kind == ProbeKind::Syn => Answer::Reset,
         // An older kernel tells of the error, and not of its type or sender.
         (None, libc::EHOSTUNREACH) => Answer::TimeExceeded { from: None },
         (None, errno) => Answer::Failed { errno },

@@ -1,23 +1,23 @@
 //! What history keeps of a mail server's log: rows of the table `delivery`.
 
-pub use observer_core::join::row::{Connect, Delivery};
+pub use observer_core::join::row::{Connect, DeliveryRow};
 use rusqlite::{Row, Statement};
 
 use super::Result;
 use super::entry::{Stored, address, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word};
-use crate::mta::Status;
+use crate::mta::DeliveryStatus;
 
 /// The columns that [`Stored::bind`] fills and [`Stored::read`] reads, in order.
 pub(super) const COLUMNS: &str =
     "time, kind, queue_id, recipient_domain, status, host, ip, said, words, connect, attempt";
 
-impl Stored for Delivery {
+impl Stored for DeliveryRow {
     fn bind(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
         insert.raw_bind_parameter(1, nanoseconds(self.time))?;
         insert.raw_bind_parameter(2, self.kind.as_str())?;
         insert.raw_bind_parameter(3, &self.queue_id)?;
         insert.raw_bind_parameter(4, &self.recipient_domain)?;
-        insert.raw_bind_parameter(5, self.status.map(Status::as_str))?;
+        insert.raw_bind_parameter(5, self.status.map(DeliveryStatus::as_str))?;
         insert.raw_bind_parameter(6, &self.host)?;
         insert.raw_bind_parameter(7, address(self.ip))?;
         insert.raw_bind_parameter(8, self.said.as_str())?;
@@ -55,7 +55,7 @@ mod tests {
     use super::super::tests::{entry, place, recorder};
     use super::super::{History, Question};
     use super::*;
-    use crate::mta::{Kind, Said};
+    use crate::mta::{MtaKind, Said};
     use crate::sample;
 
     const ALL: [Connect; 8] = [
@@ -69,10 +69,10 @@ mod tests {
         Connect::Untold,
     ];
 
-    fn any_delivery() -> impl Strategy<Value = Delivery> {
+    fn any_delivery() -> impl Strategy<Value = DeliveryRow> {
         let connect = prop::sample::select(ALL.to_vec());
         (sample::any_mta(), connect, prop::option::of(any::<IpAddr>()), 0_i64..3_600).prop_map(
-            |(mta, connect, ip, seconds)| Delivery {
+            |(mta, connect, ip, seconds)| DeliveryRow {
                 time: sample::time() + SignedDuration::from_secs(seconds),
                 kind: mta.kind,
                 queue_id: mta.queue_id,
@@ -88,7 +88,7 @@ mod tests {
         )
     }
 
-    fn read(path: &Path, question: &Question, domains: &[String]) -> Vec<Delivery> {
+    fn read(path: &Path, question: &Question, domains: &[String]) -> Vec<DeliveryRow> {
         let mut found = Vec::new();
         let history = History::open_read_only(path).unwrap();
         history
@@ -112,13 +112,13 @@ mod tests {
         }
     }
 
-    fn delivery(domain: &str, ip: &str, seconds: i64) -> Delivery {
-        Delivery {
+    fn delivery(domain: &str, ip: &str, seconds: i64) -> DeliveryRow {
+        DeliveryRow {
             time: sample::time() + SignedDuration::from_secs(seconds),
-            kind: Kind::Exim,
+            kind: MtaKind::Exim,
             queue_id: None,
             recipient_domain: Some(domain.to_owned()),
-            status: Some(Status::Deferred),
+            status: Some(DeliveryStatus::Deferred),
             host: None,
             ip: ip.parse().ok(),
             said: Said::Refused,

@@ -19,13 +19,13 @@ mod write;
 
 use std::path::Path;
 
-pub use delivery::{Connect, Delivery};
+pub use delivery::{Connect, DeliveryRow};
 pub use entry::{Entry, MinuteKey, minute, whole_minute};
 pub use error::{Error, Result};
 pub use lock::{LOCK_SUFFIX, make_directory};
 pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
 pub use reserve::RESERVE_SUFFIX;
-pub use thread::{Status, Writer};
+pub use thread::{HistoryStatus, Writer};
 pub use write::{Recorder, Retention, Written};
 
 /// Where history is unless told otherwise.

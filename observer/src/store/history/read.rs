@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 pub use self::rows::Brief;
 use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
-use super::{Delivery, Entry, Error, Result, delivery, schema};
+use super::{DeliveryRow, Entry, Error, Result, delivery, schema};
 use crate::label::Label;
 use crate::ledger::Outcome;
 pub use observer_core::record::entry::{DestinationTotals, Tallies, Tally};
@@ -136,7 +136,7 @@ impl History {
         &self,
         question: &Question,
         domains: &[String],
-        mut take: impl FnMut(Delivery) -> ControlFlow<()>,
+        mut take: impl FnMut(DeliveryRow) -> ControlFlow<()>,
     ) -> Result<()> {
         let of_time = Question { since: question.since, until: question.until, ..Question::default() };
         let mut condition = of_time.condition("time", nanoseconds);
@@ -145,7 +145,7 @@ impl History {
         }
         self.define_words("observer_for", domains).map_err(|error| error.at(&self.path))?;
         let sql = format!("SELECT {} FROM delivery WHERE {condition} ORDER BY time, seq", delivery::COLUMNS);
-        self.rows(question, &sql, |row| Ok(take(Delivery::read(row)?))).map(drop)
+        self.rows(question, &sql, |row| Ok(take(DeliveryRow::read(row)?))).map(drop)
     }
 
     /// Outcomes of everything asked for.

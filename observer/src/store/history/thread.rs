@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Delivery, Entry, MinuteKey, Recorder, Result, Retention};
+use super::{DeliveryRow, Entry, MinuteKey, Recorder, Result, Retention};
 use crate::alert::Alert;
 use crate::event::Event;
 use crate::queue::QueueLevel;
@@ -36,7 +36,7 @@ const AT_THE_END: &str = "not written before the end";
 
 /// What a [`Writer`] has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct HistoryStatus {
     /// Attempts written and committed.
     pub written: u64,
     /// Attempts whose id was there already.
@@ -53,7 +53,7 @@ pub struct Status {
     pub queue_limit: u64,
 }
 
-impl Status {
+impl HistoryStatus {
     /// Attempts, alerts and deliveries that are not in history.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.values().sum()
@@ -65,7 +65,7 @@ enum Item {
     Event(Arc<Event>),
     Uncounted(Vec<(MinuteKey, u64)>),
     Alert(Box<Alert>),
-    Delivery(Box<Delivery>),
+    Delivery(Box<DeliveryRow>),
 }
 
 impl Item {
@@ -113,9 +113,9 @@ impl Shared {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> HistoryStatus {
         let trouble = self.trouble();
-        Status {
+        HistoryStatus {
             written: self.written.load(Ordering::Relaxed),
             duplicates: self.duplicates.load(Ordering::Relaxed),
             dropped: trouble.dropped.clone(),
@@ -174,7 +174,7 @@ impl Writer {
     }
 
     /// Hands over what a log says, as [`Self::offer`] does an event: takes what fits.
-    pub fn offer_deliveries(&self, deliveries: Vec<Delivery>) {
+    pub fn offer_deliveries(&self, deliveries: Vec<DeliveryRow>) {
         for delivery in deliveries {
             self.offer_item(Item::Delivery(Box::new(delivery)));
         }
@@ -206,13 +206,13 @@ impl Writer {
     }
 
     /// How it goes.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> HistoryStatus {
         self.shared.status()
     }
 
     /// Writes what waits, closes the file and ends the thread, in at most
     /// `within`; what is not written by then is counted as dropped.
-    pub fn finish(mut self, within: Duration) -> Status {
+    pub fn finish(mut self, within: Duration) -> HistoryStatus {
         self.close(within)
     }
 
@@ -228,7 +228,7 @@ impl Writer {
         is_sent
     }
 
-    fn close(&mut self, within: Duration) -> Status {
+    fn close(&mut self, within: Duration) -> HistoryStatus {
         self.shared.is_closing.store(true, Ordering::Release);
         self.sender = None;
         if let Some(thread) = self.thread.take() {
@@ -266,7 +266,7 @@ struct Worker {
     entries: Vec<Entry>,
     uncounted: Vec<(MinuteKey, u64)>,
     alerts: Vec<Alert>,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<DeliveryRow>,
     retain_at: Instant,
     failing_since: Option<Instant>,
     failure_said_at: Option<Instant>,

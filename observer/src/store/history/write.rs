@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
 use super::entry::{COLUMNS, Stored as _, address, nanoseconds};
 use super::lock::{self, Lock};
 use super::reserve::Reserve;
-use super::{Delivery, Entry, MinuteKey, Result, delivery, schema};
+use super::{DeliveryRow, Entry, MinuteKey, Result, delivery, schema};
 use crate::alert::Alert;
 
 /// Rows that one step of retention deletes.
@@ -155,11 +155,11 @@ impl Recorder {
     ///
     /// # Errors
     /// Those of SQLite; nothing was written then.
-    pub fn record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+    pub fn record_deliveries(&mut self, deliveries: &[DeliveryRow]) -> Result<()> {
         self.try_record_deliveries(deliveries).map_err(|error| error.at(&self.path))
     }
 
-    fn try_record_deliveries(&mut self, deliveries: &[Delivery]) -> Result<()> {
+    fn try_record_deliveries(&mut self, deliveries: &[DeliveryRow]) -> Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let columns = delivery::COLUMNS;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::position::Position;
 use super::record::MAGIC;
 use super::segment::Segment;
-use super::{Limits, Status, WhenFull};
+use super::{Limits, SpoolStatus, WhenFull};
 
 /// Segments, and how far reading and delivery have come.
 #[derive(Debug)]
@@ -154,11 +154,11 @@ impl Index {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> SpoolStatus {
         let is_there = self.segment(self.acknowledged.segment).is_some();
         let messages = self.records.saturating_sub(if is_there { self.acknowledged.records } else { 0 });
         let first = self.segments.iter().find_map(|segment| segment.first);
-        Status {
+        SpoolStatus {
             messages,
             bytes: self.bytes,
             oldest: first.max(self.acknowledged_time).filter(|_| messages > 0),

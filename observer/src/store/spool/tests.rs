@@ -39,7 +39,7 @@ impl Spool {
         self.0.reader.rewind();
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> SpoolStatus {
         self.0.handle.status()
     }
 
@@ -94,7 +94,7 @@ fn what_went_in_comes_out_in_order_after_a_restart_too() {
     spool.append(&messages(10..12), now()).unwrap();
     assert_eq!(all(&mut spool), messages(3..12));
     spool.acknowledge(9).unwrap();
-    assert_eq!(spool.status(), Status { bytes: spool.status().bytes, ..Status::default() });
+    assert_eq!(spool.status(), SpoolStatus { bytes: spool.status().bytes, ..SpoolStatus::default() });
     assert_eq!(segment::numbers(directory.path()).unwrap().len(), 1);
 }
 

@@ -6,9 +6,9 @@ use super::{letter, render};
 use crate::diagnose::{Diagnosis, Evidence, Firewall, Mail, Seen, diagnose};
 use crate::event::{Endpoint, Evidence as Facts};
 use crate::firewall::{Flow, Listings, Way, walk};
-use crate::history::{Connect, Delivery, Entry};
+use crate::history::{Connect, DeliveryRow, Entry};
 use crate::label::{Label, Origin, Reason};
-use crate::mta::{Kind, Said, Status};
+use crate::mta::{DeliveryStatus, MtaKind, Said};
 use crate::probe::Probe;
 
 fn entry(second: i64, label: Label, reason: Option<Reason>, origin: Option<Origin>) -> Entry {
@@ -125,12 +125,12 @@ fn with_log(connected: i64, connects: &[Connect]) -> Diagnosis {
     (0..connected).for_each(|second| subject.add(&entry(second, Label::Connected, None, None)));
     let mut mail = Mail::default();
     for &connect in connects {
-        mail.add(&Delivery {
+        mail.add(&DeliveryRow {
             time: Timestamp::from_second(1_795_000_000).unwrap(),
-            kind: Kind::Postfix,
+            kind: MtaKind::Postfix,
             queue_id: Some("4WxYz".to_owned()),
             recipient_domain: Some("example.net".to_owned()),
-            status: Some(Status::Deferred),
+            status: Some(DeliveryStatus::Deferred),
             host: Some("mx.example.net".to_owned()),
             ip: "203.0.113.5".parse().ok(),
             said: if connect == Connect::Seen { Said::Answered } else { Said::Suspended },

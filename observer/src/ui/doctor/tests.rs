@@ -2,14 +2,14 @@ use insta::assert_snapshot;
 use serde_json::Value;
 
 use super::{MailLog, json, mail_log, text};
-use crate::kernel::hooks::{Group, HOOKS, Hook, HookReport, Kind, Status};
+use crate::kernel::hooks::{Group, HOOKS, Hook, HookKind, HookReport, HookStatus};
 use crate::kernel::{Environment, Tracefs};
 use crate::sanitize::is_visible;
 
 const STATE: Hook = Hook {
     program: "inet_sock_set_state",
     symbol: "inet_sock_set_state",
-    kind: Kind::RawTracepoint { args: 3 },
+    kind: HookKind::RawTracepoint { args: 3 },
     group: Group::Core,
     since: "4.16",
     gives: "start and end",
@@ -18,7 +18,7 @@ const STATE: Hook = Hook {
 const RESET: Hook = Hook {
     program: "tcp_reset",
     symbol: "tcp_reset",
-    kind: Kind::Fentry { params: 2 },
+    kind: HookKind::Fentry { params: 2 },
     group: Group::Evidence,
     since: "5.11",
     gives: "TTL of a RST",
@@ -27,7 +27,7 @@ const RESET: Hook = Hook {
 const FUNCTION: Hook = Hook {
     program: "connect_file_exit",
     symbol: "__sys_connect_file",
-    kind: Kind::Fexit { params: 4 },
+    kind: HookKind::Fexit { params: 4 },
     group: Group::ConnectFunction,
     since: "5.10",
     gives: "failing connect()",
@@ -36,13 +36,13 @@ const FUNCTION: Hook = Hook {
 const SYSCALL: Hook = Hook {
     program: "sys_exit_connect",
     symbol: "sys_exit_connect",
-    kind: Kind::Tracepoint { category: "syscalls" },
+    kind: HookKind::Tracepoint { category: "syscalls" },
     group: Group::ConnectSyscall,
     since: "all",
     ..FUNCTION
 };
 
-fn report(hook: &'static Hook, status: Status) -> HookReport {
+fn report(hook: &'static Hook, status: HookStatus) -> HookReport {
     HookReport { hook, status }
 }
 
@@ -58,16 +58,16 @@ fn environment() -> Environment {
     }
 }
 
-fn failed(cause: &str) -> Status {
-    Status::Failed(cause.to_owned())
+fn failed(cause: &str) -> HookStatus {
+    HookStatus::Failed(cause.to_owned())
 }
 
 fn partial() -> Vec<HookReport> {
     vec![
-        report(&STATE, Status::Attached),
+        report(&STATE, HookStatus::Attached),
         report(&RESET, failed("Operation not permitted\nverifier log")),
         report(&FUNCTION, failed("Operation not permitted")),
-        report(&SYSCALL, Status::Attached),
+        report(&SYSCALL, HookStatus::Attached),
     ]
 }
 
@@ -104,8 +104,8 @@ fn everything_attached() {
     let all: Vec<_> = HOOKS
         .iter()
         .map(|hook| match hook.group {
-            Group::ConnectSyscall => report(hook, Status::Skipped("not needed".to_owned())),
-            _ => report(hook, Status::Attached),
+            Group::ConnectSyscall => report(hook, HookStatus::Skipped("not needed".to_owned())),
+            _ => report(hook, HookStatus::Attached),
         })
         .collect();
     assert!(text(&environment(), &all).contains("hooks attached; nothing is lost\n"));
@@ -115,7 +115,7 @@ fn everything_attached() {
 fn without_either_pair_connect_failures_are_lost_and_said_once() {
     let reports = [
         report(&FUNCTION, failed("x")),
-        report(&SYSCALL, Status::Skipped("switched off by --no-syscall-hooks".to_owned())),
+        report(&SYSCALL, HookStatus::Skipped("switched off by --no-syscall-hooks".to_owned())),
     ];
     let text = text(&environment(), &reports);
     assert_eq!(text.matches("unreachable/no-route").count(), 1, "{text}");
@@ -133,9 +133,9 @@ fn the_socket_keeps_icmp_errors_since_5_18() {
         text(&Environment { release: release.to_owned(), ..environment() }, &reports)
     };
     let lost = hook("tcp_v4_err").lost_without;
-    assert!(said("5.15.0-100-generic", Status::Attached).contains(lost));
-    assert!(!said("5.18.0", Status::Attached).contains(lost));
-    assert!(!said("6.1.0-13-amd64", Status::Attached).contains(lost));
+    assert!(said("5.15.0-100-generic", HookStatus::Attached).contains(lost));
+    assert!(!said("5.18.0", HookStatus::Attached).contains(lost));
+    assert!(!said("6.1.0-13-amd64", HookStatus::Attached).contains(lost));
     assert!(said("6.1.0-13-amd64", failed("x")).contains(lost));
 }
 
@@ -148,7 +148,7 @@ fn the_packet_hook_sees_icmp_errors_before_5_14() {
         text(&Environment { release: "5.10.0-46-amd64".to_owned(), ..environment() }, &reports)
     };
     let lost = hook("inet_sk_error_report").lost_without;
-    assert!(!said(Status::Attached).contains(lost));
+    assert!(!said(HookStatus::Attached).contains(lost));
     assert!(said(failed("Operation not permitted")).contains(lost));
 }
 
@@ -156,11 +156,11 @@ fn the_packet_hook_sees_icmp_errors_before_5_14() {
 fn one_of_two_state_hooks_is_enough_unless_it_can_be_preempted() {
     let of = |group| HOOKS.iter().find(|hook| hook.symbol == STATE.symbol && hook.group == group).unwrap();
     let (classic, raw) = (of(Group::Unpreempted), of(Group::Core));
-    let skipped = || Status::Skipped("not needed".to_owned());
+    let skipped = || HookStatus::Skipped("not needed".to_owned());
     let said = |first, second| text(&environment(), &[report(classic, first), report(raw, second)]);
-    assert!(said(Status::Attached, skipped()).contains("nothing is lost"));
-    assert!(said(skipped(), Status::Attached).contains("nothing is lost"));
-    let preempted = said(failed("tracefs is not mounted"), Status::Attached);
+    assert!(said(HookStatus::Attached, skipped()).contains("nothing is lost"));
+    assert!(said(skipped(), HookStatus::Attached).contains("nothing is lost"));
+    let preempted = said(failed("tracefs is not mounted"), HookStatus::Attached);
     assert!(preempted.contains(classic.lost_without) && !preempted.contains(raw.lost_without), "{preempted}");
 }
 

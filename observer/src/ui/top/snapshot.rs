@@ -59,12 +59,12 @@ impl Stretch {
 
 /// Counts of attempts by label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct ShownCounts {
     labels: [u64; Label::COUNT],
     pub(super) established: u64,
 }
 
-impl Counts {
+impl ShownCounts {
     pub(super) fn new(tally: &Tally, stretch: Stretch, now: Tick) -> Self {
         match stretch {
             Stretch::Last(window) => {
@@ -103,7 +103,7 @@ impl Counts {
 pub(super) struct Row {
     pub(super) subject: Subject,
     pub(super) name: String,
-    pub(super) counts: Counts,
+    pub(super) counts: ShownCounts,
     pub(super) streak: u64,
     pub(super) last_failed: Option<Timestamp>,
     pub(super) p50: Option<Duration>,
@@ -118,7 +118,7 @@ impl Row {
         Self {
             subject,
             name: subject.to_string(),
-            counts: Counts::new(tally, asked.stretch, now),
+            counts: ShownCounts::new(tally, asked.stretch, now),
             streak: tally.streak(),
             last_failed: tally.last_failed(),
             p50: tally.latencies().quantile(Latency::Refusal, 0.5),
@@ -136,7 +136,7 @@ pub(super) struct Detail {
     /// `None` if it was not seen yet, or is not remembered any more.
     pub(super) tally: Option<Tally>,
     pub(super) prefix: Option<IpNet>,
-    pub(super) stretches: [Counts; Stretch::ALL.len()],
+    pub(super) stretches: [ShownCounts; Stretch::ALL.len()],
     pub(super) series: Vec<(u64, u64)>,
     pub(super) sources: Vec<SourceCounts>,
     /// The latest first.
@@ -150,7 +150,7 @@ impl Detail {
             Subject::Destination((ip, _)) => Some(tallies.prefix_of(ip)),
             Subject::Prefix(_) | Subject::Source(_) => None,
         };
-        let of = |stretch| tally.map(|tally| Counts::new(tally, stretch, now)).unwrap_or_default();
+        let of = |stretch| tally.map(|tally| ShownCounts::new(tally, stretch, now)).unwrap_or_default();
         Self {
             subject,
             prefix,
@@ -200,8 +200,8 @@ pub struct Snapshot {
     pub(super) matching: usize,
     /// Rows with attempts in the stretch.
     pub(super) active: usize,
-    pub(super) total: Counts,
-    pub(super) families: [Counts; 2],
+    pub(super) total: ShownCounts,
+    pub(super) families: [ShownCounts; 2],
     pub(super) series: Vec<(u64, u64)>,
     /// Destinations that the daemon knows, and that are in the totals only.
     pub(super) in_total_only: u64,
@@ -222,7 +222,7 @@ impl Snapshot {
             rows: Vec::new(),
             matching: 0,
             active: 0,
-            total: Counts::default(),
+            total: ShownCounts::default(),
             families: Default::default(),
             series: Vec::new(),
             in_total_only: 0,
@@ -242,7 +242,7 @@ impl Snapshot {
             .view
             .subjects(tallies)
             .filter_map(|(subject, tally)| {
-                let counts = Counts::new(tally, asked.stretch, now);
+                let counts = ShownCounts::new(tally, asked.stretch, now);
                 if counts.attempts() == 0 {
                     return None;
                 }
@@ -262,8 +262,8 @@ impl Snapshot {
             rows: keyed.into_iter().map(|(_, _, subject, tally)| Row::new(subject, tally, asked, now)).collect(),
             matching,
             active,
-            total: Counts::new(tallies.total(), asked.stretch, now),
-            families: Family::ALL.map(|family| Counts::new(tallies.family(family), asked.stretch, now)),
+            total: ShownCounts::new(tallies.total(), asked.stretch, now),
+            families: Family::ALL.map(|family| ShownCounts::new(tallies.family(family), asked.stretch, now)),
             series: tallies.total().series(asked.stretch.series(), MAX_SERIES, now),
             in_total_only: tallies.in_total_only(),
             evicted: tallies.evicted(),
@@ -274,7 +274,7 @@ impl Snapshot {
 }
 
 /// A number that grows with what the column shows; 0 where it shows nothing.
-fn rank(column: Column, counts: &Counts, tally: &Tally) -> u64 {
+fn rank(column: Column, counts: &ShownCounts, tally: &Tally) -> u64 {
     let quantile =
         |q| tally.latencies().quantile(Latency::Refusal, q).map_or(0, |latency| latency.as_micros() as u64 + 1);
     match column {

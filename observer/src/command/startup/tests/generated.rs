@@ -12,7 +12,7 @@ use super::super::super::alerts::Alerts;
 use super::super::super::metrics::MetricsServer;
 use super::super::super::mta_log::MtaLog;
 use super::super::super::outlets::Outlets;
-use super::super::super::record::Record;
+use super::super::super::record::Recording;
 use super::super::super::socket::Socket;
 use super::*;
 use crate::config::parse;
@@ -102,7 +102,7 @@ impl Generator {
 /// What `observer run` starts after it has attached, in its order.
 fn start(config: &Config) -> Result<(), String> {
     let said = |failure: Failure| failure.text;
-    let record = config.history.as_ref().map(Record::open).transpose().map_err(said)?;
+    let record = config.history.as_ref().map(Recording::open).transpose().map_err(said)?;
     let outlets = Outlets::start(&config.sinks, config.spool.clone(), host().unwrap()).map_err(said)?;
     let mta = config.mta.as_ref().map(MtaLog::start).transpose().map_err(said);
     let alerts = Alerts::listed(config).map_err(said);
@@ -119,7 +119,7 @@ fn start(config: &Config) -> Result<(), String> {
         drop(mta.finish());
     }
     outlets.finish(Duration::from_millis(200));
-    drop(record.map(Record::finish));
+    drop(record.map(Recording::finish));
     alerts?.finish();
     match started {
         (None, None, None) => Ok(()),

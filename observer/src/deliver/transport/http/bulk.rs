@@ -20,11 +20,11 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Item {
-    create: Outcome,
+    create: ItemResult,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct ItemResult {
     status: u16,
     #[serde(default)]
     error: Value,

@@ -7,7 +7,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::Inquiry;
 use crate::dns::zone::{Zone, is_private, never_listed};
-use crate::dns::{Answer, Failure, Listing, Outcome, name};
+use crate::dns::{Answer, Failure, Listing, ListingAnswer, name};
 use crate::sanitize::sanitize;
 
 /// Lists that are asked.
@@ -24,8 +24,8 @@ impl Inquiry<'_> {
         let address = source.to_canonical();
         let listing = async |(nth, zone): (usize, &Zone)| {
             let outcome = match () {
-                () if is_private(address) => Outcome::NotPublic,
-                () if nth >= MAX_ZONES => Outcome::Failed(Failure::TooManyQueries),
+                () if is_private(address) => ListingAnswer::NotPublic,
+                () if nth >= MAX_ZONES => ListingAnswer::Failed(Failure::TooManyQueries),
                 () => self.outcome(address, zone).await,
             };
             Listing { zone: zone.name(), address, outcome }
@@ -33,20 +33,20 @@ impl Inquiry<'_> {
         join_all(zones.iter().enumerate().map(listing)).await
     }
 
-    async fn outcome(&self, address: IpAddr, zone: &Zone) -> Outcome {
-        let Some(name) = name::listed(address, &zone.name) else { return Outcome::Failed(Failure::NotAName) };
+    async fn outcome(&self, address: IpAddr, zone: &Zone) -> ListingAnswer {
+        let Some(name) = name::listed(address, &zone.name) else { return ListingAnswer::Failed(Failure::NotAName) };
         let codes = match self.ask_surely(&name, RecordType::A).await {
             Answer::Found(records) => records.ipv4(),
-            Answer::Absent(_) => return Outcome::NotListed,
-            Answer::Unknown(failure) => return Outcome::Failed(failure),
+            Answer::Absent(_) => return ListingAnswer::NotListed,
+            Answer::Unknown(failure) => return ListingAnswer::Failed(failure),
         };
-        let codes = match Outcome::of_codes(codes, &zone.refusals) {
-            Outcome::Listed { codes, .. } => codes,
+        let codes = match ListingAnswer::of_codes(codes, &zone.refusals) {
+            ListingAnswer::Listed { codes, .. } => codes,
             outcome => return outcome,
         };
         match join(self.lists_everything(address, zone), self.text(&name)).await {
-            (true, _) => Outcome::ListsEverything,
-            (false, text) => Outcome::Listed { codes, text },
+            (true, _) => ListingAnswer::ListsEverything,
+            (false, text) => ListingAnswer::Listed { codes, text },
         }
     }
 
