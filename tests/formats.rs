@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use observer::alert::Alert;
-use observer::event::Event;
-use observer::format::{Entry, Format};
-use observer::label::{Label, Reason};
-use observer::minute::Minute;
-use observer::notice::Notice;
+use observer_core::alert::Alert;
+use observer_core::event::Event;
+use observer_core::format::{Entry, Format};
+use observer_core::label::{Label, Reason};
+use observer_core::minute::Minute;
+use observer_core::notice::Notice;
 use serde_json::{Value, json};
 
 /// Where `./x` puts the definitions. Without them this fails.

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use observer::event::{Endpoint, Evidence};
-use observer::history::{Entry, History, Question, Recorder, Retention};
-use observer::label::Label;
+use observer::store::history::{Entry, History, Question, Recorder, Retention};
+use observer_core::event::{Endpoint, Evidence};
+use observer_core::label::Label;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 

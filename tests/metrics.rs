@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use observer::command::metrics::MetricsServer;
 use observer::config::Listen;
-use observer::count::{Totals, missing};
-use observer::event::Event;
-use observer::metrics::{
-    HistoryMetrics, HookMetrics, Metrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics,
-};
 use observer_common::address::Address;
 use observer_common::record::{DestinationKey, EndCode, OutcomeKey, end, fact, phase};
 use observer_common::stat;
+use observer_core::count::{Totals, missing};
+use observer_core::event::Event;
+use observer_core::metrics::{
+    HistoryMetrics, HookMetrics, Metrics, MtaMetrics, ReaderMetrics, Reading, SinkMetrics, SpoolMetrics,
+};
 use serde_json::Value;
 
 fn repository() -> PathBuf {

@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use observer::event::{Endpoint, Evidence, Process};
-use observer::history::{Entry, MinuteKey, Recorder, Retention};
-use observer::label::{Label, Origin, Reason};
+use observer::store::history::{Entry, MinuteKey, Recorder, Retention};
+use observer_core::event::{Endpoint, Evidence, Process};
+use observer_core::label::{Label, Origin, Reason};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
-use observer::event::Event;
-use observer::format::{Entry, Format};
+use observer_core::event::Event;
+use observer_core::format::{Entry, Format};
 use serde_json::{Value, json};
 
 /// A refusal; scenarios change what they are about.

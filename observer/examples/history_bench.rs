@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use observer::config::QUEUE;
-use observer::event::{Endpoint, Event, Evidence, Process, SCHEMA};
-use observer::history::{Entry, History, Question, Recorder, Retention, Writer};
-use observer::label::{Label, Origin, Reason};
+use observer::store::history::{Entry, History, Question, Recorder, Retention, Writer};
+use observer_core::event::{Endpoint, Event, Evidence, Process, SCHEMA};
+use observer_core::label::{Label, Origin, Reason};
 
 use self::measure::{cpu_time, resident_kib};
 
@@ -114,7 +114,7 @@ fn thread(path: &std::path::Path, events: u64, end: Timestamp) -> Outcome<()> {
     Ok(())
 }
 
-fn ask(name: &str, mut question: impl FnMut() -> observer::history::Result<u64>) -> Outcome<()> {
+fn ask(name: &str, mut question: impl FnMut() -> observer::store::history::Result<u64>) -> Outcome<()> {
     let mut took = Vec::new();
     let mut answers = 0;
     let cpu = cpu_time();

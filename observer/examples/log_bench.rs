@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use observer::follow::{Follower, From, Place};
-use observer::mta::join::{Attempt, Joiner, Settings, Verdict};
-use observer::mta::{Line, MtaKind};
+use observer_core::join::{Attempt, Joiner, Settings, Verdict};
+use observer_core::mta::{Line, MtaKind};
 
 use self::measure::{cpu_time, resident_kib};
 
@@ -83,7 +83,7 @@ struct Joined {
 }
 
 impl Joined {
-    fn count(&mut self, attempts: Vec<observer::mta::join::Judged>) {
+    fn count(&mut self, attempts: Vec<observer_core::join::Judged>) {
         for judged in attempts {
             let id = judged.mta.and_then(|mta| mta.queue_id);
             match (judged.verdict, id) {

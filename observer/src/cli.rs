@@ -23,10 +23,10 @@ pub use self::diagnose::DiagnoseArgs;
 pub use self::report::{ReportArgs, ReportFormat};
 pub use self::source::{GROUP, SOCKET, SourceArgs};
 use crate::config::{Config, History, Kernel, Places, Socket, keys};
-use crate::filter::Filter;
-use crate::format::Format;
-use crate::history::Retention;
-use crate::label::Label;
+use crate::store::history::Retention;
+use observer_core::filter::Filter;
+use observer_core::format::Format;
+use observer_core::label::Label;
 
 /// See who refuses your mail, and how.
 #[derive(Debug, Parser)]

@@ -16,16 +16,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::document::{Document, Documents};
+
 pub use self::document::{Places, Problem};
 pub use self::read::Surroundings;
 use self::target::Target;
-use crate::filter::Filter;
 use crate::follow::Place;
-use crate::format::{Entry, Format};
-use crate::history::Retention;
-use crate::label::Label;
-use crate::mta;
-use crate::spool::Limits;
+use crate::store::history::Retention;
+use crate::store::spool::Limits;
+use observer_core::filter::Filter;
+use observer_core::format::{Entry, Format};
+use observer_core::label::Label;
+use observer_core::mta;
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,7 +207,7 @@ impl Default for History {
     fn default() -> Self {
         let age = Duration::from_hours(24 * 30);
         Self {
-            path: crate::history::DEFAULT_PATH.into(),
+            path: crate::store::history::DEFAULT_PATH.into(),
             retention: Retention { age, bytes: 1 << 30 },
             queue_bytes: QUEUE,
         }

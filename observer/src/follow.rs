@@ -17,10 +17,11 @@ use jiff::tz::TimeZone;
 
 use self::file::LogFile;
 use self::journal::Journal;
+
 pub use observer_core::mta::LogCounts;
 
-use crate::mta::stamp::Clock;
-use crate::mta::{Line, MtaKind, Reading, Understanding, Writer, entry_text, read, read_entry};
+use observer_core::mta::stamp::Clock;
+use observer_core::mta::{Line, MtaKind, Reading, Understanding, Writer, entry_text, read, read_entry};
 
 const JOURNALCTL: &str = "journalctl";
 /// Where it may be beside PATH.

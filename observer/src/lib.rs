@@ -25,19 +25,3 @@ pub mod kernel;
 mod queue;
 pub mod store;
 pub mod ui;
-
-pub use deliver as sink;
-pub use host::{dns, firewall, names, probe, route, surroundings};
-#[cfg(test)]
-use observer_core::sample;
-pub use observer_core::{
-    aggregate, alert, attempt, choice, count, decode, diagnose, event, filter, format, label, ledger, metrics, minute,
-    notice, origin, pipeline, report, sanitize, schema, scope, steady, tally, wire, wrap,
-};
-pub use store::{history, spool};
-
-/// What the mail server says of its own deliveries: [`observer_core::mta`] and [`observer_core::join`].
-pub mod mta {
-    pub use observer_core::join::{self, attach, hash};
-    pub use observer_core::mta::*;
-}

@@ -10,8 +10,8 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use observer::history::{Entry, History, Question};
-use observer::label::Label;
+use observer::store::history::{Entry, History, Question};
+use observer_core::label::Label;
 use observer_lab::{Lab, LabConfig, Scenario, Storm, port};
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use observer::label::{Label, Origin, Reason};
-use observer::probe::compare::{Born, BySource, born, by_source};
-use observer::probe::connect::{Patience, Run, connect};
-use observer::probe::{self, Plan, trace};
-use observer::route::{self, Route};
+use observer::host::probe::compare::{Born, BySource, born, by_source};
+use observer::host::probe::connect::{Patience, Run, connect};
+use observer::host::probe::{self, Plan, trace};
+use observer::host::route::{self, Route};
+use observer_core::label::{Label, Origin, Reason};
 use observer_lab::{Hop, Ip, Lab, LabConfig, Scenario, Tool, Unreachable, Verdict, destination, port, router, sources};
 
 use crate::condition::Named;

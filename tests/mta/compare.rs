@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use observer::event::{Event, Mta};
 use observer::follow::{Follower, From, Place};
-use observer::history::{Connect, History, Question};
-use observer::mta::Line;
-use observer::mta::join::delivery::{Found, MailDelivery};
-use observer::mta::join::{Attempt, Joiner, Settings, Settled, Verdict};
+use observer::store::history::{Connect, History, Question};
+use observer_core::event::{Event, Mta};
+use observer_core::join::delivery::{Found, MailDelivery};
+use observer_core::join::{Attempt, Joiner, Settings, Settled, Verdict};
+use observer_core::mta::Line;
 
 use crate::exchangers::the_log_names_the_domain;
 use crate::observer::Observer;
@@ -301,7 +301,7 @@ impl Comparison<'_> {
         for delivery in &settled.deliveries {
             let message = self.of_delivery(delivery)?;
             let row = rows.entry(message.row()).or_default();
-            if delivery.status == observer::mta::DeliveryStatus::Deferred {
+            if delivery.status == observer_core::mta::DeliveryStatus::Deferred {
                 row.deferred += 1;
                 row.suspended += u32::from(delivery.is_without_connect());
                 row.untold += u32::from(delivery.is_untold());

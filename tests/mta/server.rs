@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use observer::mta::MtaKind;
+use observer_core::mta::MtaKind;
 
 use crate::opensmtpd;
 use crate::post::{Manner, Message, dialogue};

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use observer::event::Event;
-use observer::format;
-use observer::sink::message::{Message, MessageKind};
-use observer::sink::target::{JournaldTarget, Target};
-use observer::sink::transport;
+use observer::deliver::message::{Message, MessageKind};
+use observer::deliver::target::{JournaldTarget, Target};
+use observer::deliver::transport;
+use observer_core::event::Event;
+use observer_core::format;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

@@ -19,15 +19,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use observer::choice::Choice as _;
 use observer::config::{Surroundings, parse};
-use observer::event::Event;
-use observer::format::{Entry, Format};
-use observer::sink::{Outlet, SharedRecord, end_all};
-
-use crate::receivers::Server;
+use observer::deliver::{Outlet, SharedRecord, end_all};
+use observer_core::choice::Choice as _;
+use observer_core::event::Event;
+use observer_core::format::{Entry, Format};
 
 use self::measure::{cpu_time, resident_kib};
+use crate::receivers::Server;
 
 const FORMATTED: u32 = 200_000;
 const DELIVERED: u64 = 500_000;

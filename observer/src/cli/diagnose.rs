@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use observer_core::report::Moment;
 
 use super::{KernelArgs, SourceArgs, value};
-use crate::report::Moment;
 
 pub(super) const ABOUT: &str = "Say why connections fail, and what to do about it: the likely causes, ranked, each with \
     what speaks for and against it, the next step, how to check it by hand, and what would make it surer. From what \

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use observer_core::label::Label;
+use observer_core::report::{Moment, Selection};
 
 use super::destination::without_name;
 use super::{Destination, KernelArgs, SourceArgs, value};
-use crate::label::Label;
-use crate::report::{Moment, Selection};
 
 pub(super) const ABOUT: &str = "Report what became of this host's attempts: how many failed and how, since when, to \
     which destinations, from which of its addresses, and how far the failures reach. From what `observer run` has \

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use observer_core::format::Format;
+use observer_core::label::Label;
 
 use super::{Cli, Command, ReportArgs, ReportFormat, WatchArgs, When};
-use crate::format::Format;
-use crate::label::Label;
 
 fn parse(args: &[&str]) -> Result<Cli, String> {
     let words = ["observer"].into_iter().chain(args.iter().copied());
@@ -41,7 +41,7 @@ fn defaults() {
     assert_eq!((watch.output.count, watch.output.duration), (None, None));
     assert_eq!(watch.kernel.settings(), crate::config::Kernel::default());
     assert!(!watch.kernel.no_syscall_hooks);
-    assert_eq!(watch.filter(), crate::filter::Filter::default());
+    assert_eq!(watch.filter(), observer_core::filter::Filter::default());
 }
 
 #[test]

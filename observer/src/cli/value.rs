@@ -1,8 +1,8 @@
 //! Parsers of single values, for clap: it puts the option and the value before an error.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use observer_core::choice::Choice;
 
-use crate::choice::Choice;
 pub(crate) use crate::config::value::*;
 
 /// One of a few values, by its name.

@@ -5,16 +5,17 @@ mod reach;
 use std::mem::take;
 use std::time::{Duration, Instant};
 
+use observer_core::alert::Alert;
+use observer_core::count::Ended;
+use observer_core::event::{Event, Host};
+use observer_core::scope::{Change, OpenScope, Scope, ScopeChange};
+use observer_core::steady::{Now, Steady};
+use observer_core::tally::Seen;
+
 use super::Failure;
 use super::clock;
 use super::open_alerts::OpenAlerts;
-use crate::alert::Alert;
 use crate::config::Config;
-use crate::count::Ended;
-use crate::event::{Event, Host};
-use crate::scope::{Change, OpenScope, Scope, ScopeChange};
-use crate::steady::{Now, Steady};
-use crate::tally::Seen;
 use reach::{Looked, Reach};
 
 /// Between two looks at the windows, which move in steps of ten seconds.

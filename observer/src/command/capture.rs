@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use observer_core::wire::{Request, Summary};
+
 use super::Failure;
 use super::live::{Consumer, Live, Stop, say, settings};
 use super::remote::Remote;
 use crate::cli::{KernelArgs, SourceArgs, or_smtp};
-use crate::wire::{Request, Summary};
 
 /// A capture that has begun.
 pub(super) struct Capture {

@@ -1,10 +1,9 @@
 //! This host's clocks, read together.
 
 use jiff::Timestamp;
+use observer_core::attempt::ClockOffset;
+use observer_core::steady::{Now, Steady};
 use rustix::time::{ClockId, Timespec, clock_gettime};
-
-use crate::attempt::ClockOffset;
-use crate::steady::{Now, Steady};
 
 /// Tries to read both clocks without being interrupted between.
 const TRIES: usize = 5;

@@ -9,7 +9,7 @@ use super::{Failure, print};
 use crate::cli::ConfigCommand;
 use crate::config::{Config, Listen, Loaded, Surroundings, keys};
 use crate::exit::Exit;
-use crate::surroundings::host;
+use crate::host::surroundings::host;
 
 pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
     match command {

@@ -23,8 +23,8 @@ use super::Failure;
 use super::mta_log;
 use super::socket::make_passable;
 use crate::config::{Config, Listen, MtaLog};
-use crate::history::make_directory;
-use crate::sink::target::Target;
+use crate::deliver::target::Target;
+use crate::store::history::make_directory;
 
 /// What root keeps: to write to files of other users, and to give its sockets to a group.
 pub(super) const OF_ROOT: [Capability; 2] = [Capability::CAP_CHOWN, Capability::CAP_DAC_OVERRIDE];

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
+use observer_core::diagnose::{Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose, together};
+use observer_core::evidence::conntrack::Conntrack;
+use observer_core::sanitize::sanitize;
 
 use self::announce::announce;
 use self::dns::Dns;
@@ -26,17 +29,14 @@ use super::live::say;
 use super::report::unreadable;
 use super::{Failure, source};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::{Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose, together};
-use crate::dns::asn::AsnDatabase;
 use crate::exit::Exit;
-use crate::firewall::{self, Answer, Flow, Listings, Way};
-use crate::history::{self, DestinationTotals, Entry, History, Question};
+use crate::host::dns::asn::AsnDatabase;
+use crate::host::firewall::{self, Answer, Flow, Listings, Way};
 use crate::host::own::{self, OwnAddresses};
+use crate::host::probe;
 use crate::host::process::socket_owner;
-use crate::probe;
-use crate::route::{self, Route};
-use crate::sanitize::sanitize;
-use observer_core::evidence::conntrack::Conntrack;
+use crate::host::route::{self, Route};
+use crate::store::history::{self, DestinationTotals, Entry, History, Question};
 
 /// Looked back without DEST, and with one.
 const HOURS: (i64, i64) = (1, 24);

@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::metrics::{HistoryMetrics, HookMetrics, Metrics, Reading};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::socket::Socket;
 use crate::config::Listen;
-use crate::count::Ended;
-use crate::event::Event;
-use crate::history;
 use crate::kernel::hooks::{Group, HookReport, HookStatus};
-use crate::metrics::{HistoryMetrics, HookMetrics, Metrics, Reading};
+use crate::store::history;
 use http::{Ask, Listener};
 
 /// For how long an answer serves whoever asks again: writing it is not free, and

@@ -1,10 +1,9 @@
 //! Counts for each minute, those of attempts whose event was lost among them.
 
 use jiff::Timestamp;
-
-use crate::count::Ended;
-use crate::event::{Event, Host};
-use crate::minute::{Minute, MinuteOutcome, Minutes};
+use observer_core::count::Ended;
+use observer_core::event::{Event, Host};
+use observer_core::minute::{Minute, MinuteOutcome, Minutes};
 
 /// Counts every event, and what the kernel counted beside.
 pub(super) struct MinuteCounts {

@@ -10,19 +10,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use observer_core::event::Event;
+use observer_core::join::Settings;
+use observer_core::join::attach::{Attacher, Ready};
+use observer_core::join::hash::DomainKey;
+use observer_core::metrics::MtaMetrics;
+use observer_core::mta::{Line, MtaKind};
+use observer_core::steady::{Now, Steady};
 
 use super::Failure;
 use super::clock;
 use super::live::say;
 use crate::config;
-use crate::event::Event;
 use crate::follow::{Follower, From, LogCounts, Place, journalctl};
-use crate::metrics::MtaMetrics;
-use crate::mta::attach::{Attacher, Ready};
-use crate::mta::hash::DomainKey;
-use crate::mta::join::Settings;
-use crate::mta::{Line, MtaKind};
-use crate::steady::{Now, Steady};
 
 /// Between two looks at a log that has nothing new.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -5,11 +5,11 @@ use std::future;
 use std::io;
 use std::time::Duration;
 
+use observer_core::event::Surroundings;
+use observer_core::pipeline::Judged;
 use tokio::time::{Instant, timeout_at};
 
-use crate::event::Surroundings;
-use crate::names::Names;
-use crate::pipeline::Judged;
+use crate::host::names::Names;
 
 /// So long an attempt waits, and so many do.
 const WITHIN: Duration = Duration::from_millis(100);
@@ -70,8 +70,8 @@ impl Naming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::{Attempt, Task};
-    use crate::sample;
+    use observer_core::attempt::{Attempt, Task};
+    use observer_core::sample;
 
     /// Of a process that is no more, in the cgroup with this id.
     fn attempt(cgroup: u64, sport: u16) -> Judged {

@@ -13,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use observer_core::scope::{MAX_ACTIVE, OpenScope};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::live::say;
 use crate::config::Config;
-use crate::scope::{MAX_ACTIVE, OpenScope};
 
 /// Its name, in the directory of spools, or of history where there are no sinks.
 const NAME: &str = "open-alerts.json";
@@ -211,8 +211,8 @@ fn sync_directory(of: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::Alert;
     use crate::config::{Surroundings, parse};
+    use observer_core::alert::Alert;
 
     fn config(directory: &Path, sinks: &str) -> Config {
         let directory = directory.display();
@@ -226,7 +226,7 @@ mod tests {
 
     fn open() -> Vec<OpenScope> {
         let open = |alert: Alert| OpenScope { since: alert.change.since, verdict: alert.change.verdict };
-        crate::sample::alerts().into_iter().map(open).collect()
+        observer_core::sample::alerts().into_iter().map(open).collect()
     }
 
     fn noted(alerts: &mut OpenAlerts) {

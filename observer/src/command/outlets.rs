@@ -7,15 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use observer_core::event::Host;
+use observer_core::metrics::{SinkMetrics, SpoolMetrics};
+use observer_core::notice::{Notice, NoticeKind};
 
 use super::Failure;
 use super::live::say;
 use crate::config::SinkConfig;
-use crate::event::Host;
-use crate::metrics::{SinkMetrics, SpoolMetrics};
-use crate::notice::{Notice, NoticeKind};
-use crate::sink::{Attention, Opening, Outlet, SharedRecord, SinkStatus, end_all};
-use crate::spool::{self, LeftSpool, left_spools};
+use crate::deliver::{Attention, Opening, Outlet, SharedRecord, SinkStatus, end_all};
+use crate::store::spool::{self, LeftSpool, left_spools};
 
 /// Between two looks at how the sinks are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_summary_counts_what_is_left_in_the_queue_as_lost() {
-        let spool = crate::spool::SpoolStatus { messages: 3, dropped: 4, ..Default::default() };
+        let spool = crate::store::spool::SpoolStatus { messages: 3, dropped: 4, ..Default::default() };
         let mut status = SinkStatus { delivered: 120, spool: Some(spool), ..SinkStatus::default() };
         insta::assert_snapshot!(summary("siem", &status), @"sink siem: 120 delivered, 3 wait in the spool, 4 dropped (spool full 4)");
         (status.queued, status.refused) = (2, 1);

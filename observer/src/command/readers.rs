@@ -18,6 +18,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use observer_core::alert::Alert;
+use observer_core::count::{Ended, Totals};
+use observer_core::event::{Event, Mta};
+use observer_core::metrics::{ReaderMetrics, ReadersDropped};
+use observer_core::tally::{Budget, Prefixes, Tallies};
+use observer_core::wire::{Hello, Joined};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -30,14 +36,8 @@ use self::overflow::Overflow;
 use self::server::Inbox;
 use super::live::say;
 use super::socket::Socket;
-use crate::alert::Alert;
-use crate::count::{Ended, Totals};
-use crate::event::{Event, Mta};
 use crate::kernel::Probers;
 use crate::kernel::counting::Counts;
-use crate::metrics::{ReaderMetrics, ReadersDropped};
-use crate::tally::{Budget, Prefixes, Tallies};
-use crate::wire::{Hello, Joined};
 
 /// Bytes that may wait for the thread: a burst of some 30,000 events.
 const WAITING: usize = 32 << 20;

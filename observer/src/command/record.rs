@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::alert::Alert;
+use observer_core::count::Ended;
+use observer_core::event::Event;
 
 use super::Failure;
 use super::live::{Consumer, Live, say};
-use crate::alert::Alert;
 use crate::config::History;
-use crate::count::Ended;
-use crate::event::Event;
-use crate::history::{DeliveryRow, HistoryStatus, MinuteKey, Recorder, Writer, minute};
+use crate::store::history::{DeliveryRow, HistoryStatus, MinuteKey, Recorder, Writer, minute};
 
 /// Keys handed over at once.
 const PART: usize = 2_048;

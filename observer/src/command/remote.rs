@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use observer_core::wire::{Hello, Line, PROTOCOL, Refusal, Request, Summary, event_as_it_came};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,7 +17,6 @@ use super::live::{Consumer, Stop, list, say};
 use super::source::{Source, nobody_listens};
 use crate::cli::SourceArgs;
 use crate::exit::Exit;
-use crate::wire::{Hello, Line, PROTOCOL, Refusal, Request, Summary, event_as_it_came};
 
 /// Between two looks at the terminal and the clock when nothing comes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -6,6 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::alert::Alert;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::join::attach::Ready;
+use observer_core::metrics::{Metrics, Reading};
+use observer_core::minute::Minute;
+use observer_core::wire::{Account, Hello, PROTOCOL};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -23,16 +30,9 @@ use super::record::Recording;
 use super::service::Service;
 use super::socket::Socket;
 use super::startup::{Findings, Purpose, as_user, examine};
-use crate::alert::Alert;
 use crate::cli::RunArgs;
 use crate::config::{Config, Listen};
-use crate::count::Ended;
-use crate::event::Event;
-use crate::history::DeliveryRow;
-use crate::metrics::{Metrics, Reading};
-use crate::minute::Minute;
-use crate::mta::attach::Ready;
-use crate::wire::{Account, Hello, PROTOCOL};
+use crate::store::history::DeliveryRow;
 
 /// For the sinks to spool or write what waits, and to deliver some of it. History
 /// takes its time after that, and all has ended within two seconds.

@@ -8,7 +8,7 @@ use super::socket::Occupant;
 use crate::cli::SourceArgs;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::history;
+use crate::store::history;
 
 /// Where events come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,10 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use crossterm::event::{self, Event as Input};
 use jiff::Timestamp;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::tally::{Budget, Loader, Prefixes};
+use observer_core::wire::{Account, Known, Request};
 use ratatui::DefaultTerminal;
 use tokio::time::Instant;
 
@@ -15,12 +19,8 @@ use super::Failure;
 use super::live::{Consumer, Live, Stop, is_coloured, list, runtime, say, settings};
 use super::remote::Remote;
 use crate::cli::TopArgs;
-use crate::count::Ended;
-use crate::event::Event;
-use crate::tally::{Budget, Loader, Prefixes};
 use crate::ui::top::input;
 use crate::ui::top::{Look, Model, Next, draw};
-use crate::wire::{Account, Known, Request};
 
 /// Between two screens, if nobody types.
 const REDRAW: Duration = Duration::from_millis(250);

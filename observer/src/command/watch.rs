@@ -10,6 +10,13 @@ use anstream::ColorChoice;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use lru::LruCache;
+use observer_core::alert::Alert;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::filter::Filter;
+use observer_core::sanitize::sanitize;
+use observer_core::tally::{Budget, Loader, Prefixes, Tallies};
+use observer_core::wire::{Joined, Known, LaterAlert, Request};
 
 use super::alerts::Alerts;
 use super::configuration::load_to_read;
@@ -17,17 +24,10 @@ use super::live::{Consumer, Live, Stop, is_coloured, runtime, say, settings};
 use super::record::Recording;
 use super::remote::Remote;
 use super::{Failure, source};
-use crate::alert::Alert;
 use crate::cli::{Destination, WatchArgs};
 use crate::config::History;
-use crate::count::Ended;
-use crate::event::Event;
-use crate::filter::Filter;
-use crate::sanitize::sanitize;
-use crate::tally::{Budget, Loader, Prefixes, Tallies};
 use crate::ui::before::{self, SHOWN};
 use crate::ui::watch::{Shown, Writer};
-use crate::wire::{Joined, Known, LaterAlert, Request};
 
 /// Events shown that are remembered until their deliveries come.
 const LATEST: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();

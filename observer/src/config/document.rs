@@ -22,7 +22,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.place, crate::sanitize::sanitize(&self.text))
+        write!(out, "{}: {}", self.place, observer_core::sanitize::sanitize(&self.text))
     }
 }
 

@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 
 use clap_mangen::roff::{Roff, bold, roman};
-
-use crate::wrap::wrap;
+use observer_core::wrap::wrap;
 
 /// A section of the file.
 struct Section {

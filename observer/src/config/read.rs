@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use observer_common::MAX_PORTS;
+use observer_core::choice::Choice;
+use observer_core::mta;
 
 use super::document::{Documents, Section};
 use super::{Config, Diagnose, History, Kernel, Listen, Metrics, MtaLog, Socket};
-use crate::choice::Choice;
 use crate::config::value;
-use crate::dns::Zone;
 use crate::follow::Place;
-use crate::history::Retention;
-use crate::mta;
+use crate::host::dns::Zone;
+use crate::store::history::Retention;
 
 /// Bytes of the smallest queue: a second of a busy host.
 const QUEUE_MIN: u64 = 1 << 20;

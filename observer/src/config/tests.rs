@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::keys::{default_file, man, names_by_type};
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::sink::target::Target;
+use crate::deliver::target::Target;
 
 const FILE: &str = "observer.toml";
 

@@ -1,9 +1,9 @@
 //! What of a sink's state is worth a notice, and when.
 
 use jiff::{SignedDuration, Timestamp};
+use observer_core::notice::{Finding, NoticeKind};
 
 use super::health::SinkStatus;
-use crate::notice::{Finding, NoticeKind};
 
 /// A receiver that is away for less is restarting.
 const DOWN_AFTER: SignedDuration = SignedDuration::from_secs(10);

@@ -56,7 +56,7 @@ impl DeadLetters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::message::MessageKind;
+    use crate::deliver::message::MessageKind;
 
     #[test]
     fn a_line_tells_which_and_why() {

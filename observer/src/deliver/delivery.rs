@@ -11,7 +11,7 @@ use super::dead_letter::DeadLetters;
 use super::message::Message;
 use super::shared::Shared;
 use super::transport::{self, Transport, Trouble};
-use crate::spool::SpoolReader;
+use crate::store::spool::SpoolReader;
 
 /// Messages of one request or write.
 const BATCH: usize = 512;

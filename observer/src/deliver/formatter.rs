@@ -2,10 +2,11 @@
 
 use std::io;
 
+use observer_core::format::{Entry, Format, journal};
+
 use super::message::{Message, MessageKind};
 use super::target::Target;
 use crate::config::SinkConfig;
-use crate::format::{Entry, Format, journal};
 
 /// How a sink writes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::spool;
+use crate::store::spool;
 
 /// What a sink has done so far, and what is in its way.
 #[derive(Clone, Debug, Default, PartialEq)]

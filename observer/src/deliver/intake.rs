@@ -10,7 +10,7 @@ use super::health::Opening;
 use super::message::Message;
 use super::shared::Shared;
 use super::shared_record::SharedRecord;
-use crate::spool::{Spool, SpoolReader, SpoolWriter};
+use crate::store::spool::{Spool, SpoolReader, SpoolWriter};
 
 /// Messages are on the disk itself after this time; in the kernel's page cache,
 /// which outlives this process, at once.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::health::{Opening, SinkStatus};
 use super::target::Target;
 use crate::queue::QueueLevel;
-use crate::spool::{Limits, SpoolHandle};
+use crate::store::spool::{Limits, SpoolHandle};
 
 /// A receiver is looked at again this often while nothing is sent: a broken
 /// connection is noticed, and messages are confirmed.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::alert::Alert;
-use crate::event::Event;
-use crate::format::Entry;
-use crate::minute::Minute;
-use crate::notice::Notice;
+use observer_core::alert::Alert;
+use observer_core::event::Event;
+use observer_core::format::Entry;
+use observer_core::minute::Minute;
+use observer_core::notice::Notice;
 
 /// What the words and lists of an alert or a notice take, roughly: there are few.
 const WORDS: usize = 1_024;

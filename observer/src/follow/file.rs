@@ -13,10 +13,11 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use observer_core::mta::LINE_MAX;
+
 use super::directory::Directory;
 use super::lines::Lines;
 use super::{From, LogCounts};
-use crate::mta::LINE_MAX;
 
 const CHUNK: usize = 64 << 10;
 /// A server goes on writing to a file that was renamed until it is told: such a file is

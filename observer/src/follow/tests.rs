@@ -7,13 +7,13 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use observer_core::mta::stamp::Clock;
+use observer_core::mta::{LINE_MAX, Line, MtaKind, Said, read_entry};
 use tempfile::tempdir;
 
 use super::journal::Journal;
 use super::lines::Lines;
 use super::{Follower, From, LogCounts, Place, named_at};
-use crate::mta::stamp::Clock;
-use crate::mta::{LINE_MAX, Line, MtaKind, Said, read_entry};
 
 fn now() -> Timestamp {
     "2026-11-26T17:00:00Z".parse().unwrap()

@@ -14,11 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+use observer_core::attempt::{Attempt, Task};
+use observer_core::event::Surroundings;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::cgroups::Cgroups;
-use crate::attempt::{Attempt, Task};
-use crate::event::Surroundings;
 
 /// Distinct cgroups remembered; a host has a few hundred.
 const CGROUPS: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
@@ -287,7 +287,7 @@ fn interface_name(index: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use observer_core::sample;
 
     /// Waits as a command does, with a generous deadline.
     async fn named(names: &mut Names, attempt: &Attempt) -> Surroundings {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::event::Host;
+use observer_core::event::Host;
 
 /// This host's name and boot.
 ///

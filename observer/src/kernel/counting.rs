@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use aya::maps::MapError;
 use observer_common::record::OutcomeKey;
 use observer_common::stat::{self, Stats};
+use observer_core::count::{DestinationSum, Known, KnownEnds, Missing, Totals, missing};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::CounterMaps;
-use crate::count::{DestinationSum, Known, KnownEnds, Missing, Totals, missing};
 
 /// Between two looks at the counters.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -31,9 +31,10 @@ use aya::maps::MapError;
 use aya::{Ebpf, EbpfError};
 use observer_common::record::{AttemptRecord, DestinationCounters, DestinationKey, OutcomeKey};
 use observer_common::stat::CpuStats;
+use observer_core::event::Capabilities;
 
-use crate::event::Capabilities;
 use btf::Btf;
+
 pub use counters::CounterMaps;
 use ring::Ring;
 

@@ -38,12 +38,13 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use self::index::Index;
+
 pub use self::left::{LeftSpool, left_spools};
 use self::position::PositionFile;
 pub use self::reader::SpoolReader;
 use self::segment::Segment;
 pub use self::writer::SpoolWriter;
-use crate::choice::Choice;
+use observer_core::choice::Choice;
 
 /// How much a spool may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! What was counted before a reader came, for stderr.
 
 use jiff::Timestamp;
-
-use crate::tally::{Tallies, Tally, Window};
+use observer_core::tally::{Tallies, Tally, Window};
 
 /// Destinations shown.
 pub const SHOWN: usize = 5;
@@ -48,9 +47,9 @@ mod tests {
     use jiff::ToSpan;
 
     use super::*;
-    use crate::label::{Label, Reason};
-    use crate::sample;
-    use crate::tally::Seen;
+    use observer_core::label::{Label, Reason};
+    use observer_core::sample;
+    use observer_core::tally::Seen;
 
     #[test]
     fn says_what_was_counted_and_what_fails() {

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail, Sample};
-use crate::event::Endpoint;
-use crate::firewall::{Answer, Way};
-use crate::format::place;
-use crate::format::span::span;
-use crate::label::{Label, Origin, Reason};
-use crate::sanitize::{excerpt, sanitize};
-use crate::wrap::wrap;
+use observer_core::diagnose::{Answers, Count, Diagnosis, Firewall, LikelyCause, Line, Mail, Sample};
+use observer_core::event::Endpoint;
+use observer_core::format::place;
+use observer_core::format::span::span;
+use observer_core::label::{Label, Origin, Reason};
+use observer_core::sanitize::{excerpt, sanitize};
+use observer_core::wrap::wrap;
+
+use crate::host::firewall::{Answer, Way};
 
 /// Columns of a terminal that a mail has too.
 const WIDTH: usize = 78;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use observer_core::sanitize::sanitize;
 use serde::Serialize;
 
 use super::table::{Align, columns};
 use crate::kernel::hooks::{Group, HOOKS, HookReport, HookStatus};
 use crate::kernel::{Environment, Tracefs};
-use crate::sanitize::sanitize;
 
 const CAP_SYS_ADMIN: u32 = 21;
 const CAPABILITIES: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)];

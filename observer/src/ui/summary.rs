@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use observer_core::ledger::{DestinationSummary, Ledger, Outcome, judgement};
+
 use super::table::{Align, columns};
-use crate::ledger::{DestinationSummary, Ledger, Outcome, judgement};
 
 /// Destinations shown.
 const TOP: usize = 10;

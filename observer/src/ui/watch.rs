@@ -2,10 +2,10 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use crate::alert::Alert;
-use crate::event::Event;
-use crate::format::{Entry, Format, json, text};
-use crate::wire::{Joined, LaterAlert};
+use observer_core::alert::Alert;
+use observer_core::event::Event;
+use observer_core::format::{Entry, Format, json, text};
+use observer_core::wire::{Joined, LaterAlert};
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;

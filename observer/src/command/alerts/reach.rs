@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::count::Ended;
+use observer_core::count::Ended;
+use observer_core::scope::{OpenScope, ScopeChange, ScopeTracker};
+use observer_core::steady::Now;
+use observer_core::tally::{Budget, Prefixes, Seen, Tallies};
+
 use crate::host::own;
 use crate::queue::QueueLevel;
-use crate::scope::{OpenScope, ScopeChange, ScopeTracker};
-use crate::steady::Now;
-use crate::tally::{Budget, Prefixes, Seen, Tallies};
 
 /// What a daemon keeps for this: enough for the destinations of a large host, and
 /// little of its memory. What is forgotten still counts in the groups above it.
@@ -152,9 +153,9 @@ fn run(jobs: &Receiver<Job>, answers: &Sender<Looked>, level: &QueueLevel) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Label, Reason};
-    use crate::sample;
-    use crate::scope::Change;
+    use observer_core::label::{Label, Reason};
+    use observer_core::sample;
+    use observer_core::scope::Change;
 
     fn looked(reach: &mut Reach) -> Looked {
         reach.look(sample::time().into());

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::wire::{Line, Request};
+use observer_core::wire::{Line, Request};
 
 /// For its answer.
 const WITHIN: Duration = Duration::from_secs(5);

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::event::Event;
+use observer_core::wire;
 use tempfile::TempDir;
 
 use super::super::Failure;
 use super::super::capture::Capture;
 use super::super::live::{Consumer, runtime};
 use crate::cli::DiagnoseArgs;
-use crate::event::Event;
-use crate::history::{DeliveryRow, Entry, Recorder, Retention};
-use crate::wire;
+use crate::store::history::{DeliveryRow, Entry, Recorder, Retention};
 
 /// Entries of one transaction.
 const BATCH: usize = 1_000;

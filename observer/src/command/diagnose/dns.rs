@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use observer_core::diagnose::{Evidence, Mail};
 use tokio::runtime::Runtime;
 
 use super::super::Failure;
 use super::super::live::runtime;
 use crate::cli::DiagnoseArgs;
 use crate::config;
-use crate::diagnose::{Evidence, Mail};
-use crate::dns::finding::{Finding, of_listing, of_mail, of_names};
-use crate::dns::{DomainMail, Resolver, Settings, Zone};
+use crate::host::dns::finding::{Finding, of_listing, of_mail, of_names};
+use crate::host::dns::{DomainMail, Resolver, Settings, Zone};
 
 /// Two inquiries, and a diagnosis takes less than two seconds.
 const DEADLINE: Duration = Duration::from_millis(900);
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::dns::tests::server::{Data, Server};
+    use crate::host::dns::tests::server::{Data, Server};
 
     /// A name server with these records, until the test program ends.
     fn serve(data: Data) -> SocketAddr {
@@ -163,7 +163,7 @@ mod tests {
         dns.ask(None, &mut evidence);
         assert_eq!(dns.networks(), Some(Vec::new()));
         assert_eq!(evidence.dns, [Finding::NullMx { domain: "example.net".to_owned() }]);
-        let diagnosis = crate::diagnose::diagnose(&evidence, jiff::Timestamp::UNIX_EPOCH);
-        assert_eq!(diagnosis.causes[0].cause, crate::diagnose::Cause::WrongExchanger);
+        let diagnosis = observer_core::diagnose::diagnose(&evidence, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(diagnosis.causes[0].cause, observer_core::diagnose::Cause::WrongExchanger);
     }
 }

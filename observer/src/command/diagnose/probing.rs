@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use observer_core::diagnose::{Evidence, Seen, Traced};
 
 use super::recorded::single_hosts;
-use crate::diagnose::{Evidence, Seen, Traced};
-use crate::probe::compare::born;
-use crate::probe::connect::{Patience, connect_and_tell};
-use crate::probe::{self, BANNER_WAIT, CONNECT_WAIT, Plan, Probe, trace};
+use crate::host::probe::compare::born;
+use crate::host::probe::connect::{Patience, connect_and_tell};
+use crate::host::probe::{self, BANNER_WAIT, CONNECT_WAIT, Plan, Probe, trace};
 
 /// Destinations that are probed.
 const PROBED: usize = 4;
@@ -137,7 +137,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::label::Label;
+    use observer_core::label::Label;
 
     fn probed(last: u8, label: Label) -> Probe {
         Probe {

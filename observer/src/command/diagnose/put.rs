@@ -5,12 +5,12 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
+use observer_core::diagnose::Diagnosis;
 
 use super::super::{Failure, print};
 use crate::cli::DiagnoseArgs;
-use crate::diagnose::Diagnosis;
 use crate::exit::Exit;
-use crate::surroundings;
+use crate::host::surroundings;
 use crate::ui::diagnosis;
 
 pub(super) fn put(args: &DiagnoseArgs, diagnoses: &[Diagnosis], since: Timestamp) -> Result<(), Failure> {

@@ -7,10 +7,10 @@ use std::ops::ControlFlow;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use observer_core::diagnose::{FirstAndLast, Mail, Seen};
 
 use super::back;
-use crate::diagnose::{FirstAndLast, Mail, Seen};
-use crate::history::{Connect, DeliveryRow, DestinationTotals, Entry, History, Question, Result};
+use crate::store::history::{Connect, DeliveryRow, DestinationTotals, Entry, History, Question, Result};
 
 /// What was before, for comparison.
 const DAYS_BEFORE: i64 = 7;

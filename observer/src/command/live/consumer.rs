@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use observer_core::alert::Alert;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::wire::{Account, Joined, Known, LaterAlert};
 
 use super::super::Failure;
 use super::{Live, say};
-use crate::alert::Alert;
-use crate::count::Ended;
-use crate::event::Event;
-use crate::wire::{Account, Joined, Known, LaterAlert};
 
 /// Takes what is observed: with hooks of this process's own, from [`Live`], or by
 /// `observer run`, from `Remote`.

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use observer_core::metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +24,6 @@ use tokio::time::timeout;
 
 use crate::command::live::say;
 use crate::command::socket::Socket;
-use crate::metrics;
 
 /// Connections at a time. One that comes when all are taken ends the oldest, so
 /// that those who connect and say nothing keep nobody out.

@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 
 use jiff::Timestamp;
 use observer_common::stat;
+use observer_core::count::Totals;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::count::Totals;
 use crate::kernel::hooks::HOOKS;
 
 const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::wire::{Line, Request, v0};
+use observer_core::wire::{Line, Request, v0};
 
 /// Bytes of lines that a reader may be behind.
 pub(super) const BEHIND: usize = 16 << 20;
@@ -159,7 +159,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Account;
+    use observer_core::wire::Account;
 
     fn before(events: u64) -> Before {
         Before { events, missing: 0 }

@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::count::{Ended, Totals};
+use observer_core::event::{Endpoint, Event};
+use observer_core::label::Label;
+use observer_core::tally::{Limit, Seen, Snapshot, Tallies};
+use observer_core::wire::{Account, Line, Missing, Request};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::News;
 use super::backlog::{BEHIND, Backlog, Before, Sort};
 use super::losses::Losses;
-use crate::count::{Ended, Totals};
-use crate::event::{Endpoint, Event};
 use crate::kernel::Probers;
-use crate::label::Label;
-use crate::tally::{Limit, Seen, Snapshot, Tallies};
-use crate::wire::{Account, Line, Missing, Request};
 
 /// Destinations of a snapshot, at most, and bytes that they take in memory.
 const KNOWN: Limit = Limit { destinations: 10_000, bytes: 4 << 20 };
@@ -264,7 +264,7 @@ impl<S: Sums> Cursor<S> {
         self.lost += lost;
         self.board.figures.losses.events.add(lost);
         // Plain numbers are always written.
-        let line = Line::Lost(crate::wire::Lost { events: lost }).to_json().unwrap_or_default();
+        let line = Line::Lost(observer_core::wire::Lost { events: lost }).to_json().unwrap_or_default();
         out.extend_from_slice(line.as_bytes());
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::count::Ended;
-use crate::event::Event;
+use observer_core::count::Ended;
+use observer_core::event::Event;
 
 /// Different ends that are told apart, some 100 bytes each.
 const MAX: usize = 16_384;
@@ -67,8 +67,8 @@ fn ended(event: &Event) -> Option<Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Label, Reason};
-    use crate::sample;
+    use observer_core::label::{Label, Reason};
+    use observer_core::sample;
 
     #[test]
     fn every_event_counts_and_those_alike_are_one() {

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use observer_core::wire::{Line, Probing};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
@@ -18,7 +19,6 @@ use super::super::live::say;
 use super::losses::Losses;
 use super::refusal::refuse_for;
 use crate::kernel::{Admitted, CONNECTIONS, Probers};
-use crate::wire::{Line, Probing};
 
 /// Many times what a diagnosis takes.
 const AT_MOST: Duration = Duration::from_mins(10);

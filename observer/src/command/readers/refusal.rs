@@ -2,9 +2,8 @@
 
 use std::io;
 
+use observer_core::wire::{Line, PROTOCOL, Refusal};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-
-use crate::wire::{Line, PROTOCOL, Refusal};
 
 /// Says why this reader is not served.
 pub(super) async fn refuse_for(mut stream: impl AsyncWrite + Unpin, cause: String) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::wire::Hello;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -17,7 +18,6 @@ use super::News;
 use super::board::{Board, Sums};
 use super::refusal::refuse_for;
 use super::session::{self, REQUEST_WITHIN};
-use crate::wire::Hello;
 
 /// Readers at a time: each may have a snapshot and totals of its own.
 const MAX_READERS: usize = 16;

@@ -4,6 +4,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use observer_core::count::Totals;
+use observer_core::ledger::Ledger;
+use observer_core::tally::Snapshot;
+use observer_core::wire::{Account, Hello, Known, Line, REQUEST_MAX, Request, Summary};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -12,11 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::board::{Board, Cursor, Sums};
 use super::prober;
 use super::refusal::refuse_for;
-use crate::count::Totals;
-use crate::ledger::Ledger;
-use crate::tally::Snapshot;
 use crate::ui::summary;
-use crate::wire::{Account, Hello, Known, Line, REQUEST_MAX, Request, Summary};
 
 /// For a reader to say what it wants.
 pub(super) const REQUEST_WITHIN: Duration = Duration::from_secs(5);

@@ -6,16 +6,16 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 use observer_common::stat;
+use observer_core::label::{Label, Reason};
+use observer_core::sample;
+use observer_core::tally::Loader;
+use observer_core::wire::{Account, Known, Line, PROTOCOL};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
 
 use super::backlog::BEHIND;
 use super::*;
-use crate::label::{Label, Reason};
-use crate::sample;
-use crate::tally::Loader;
-use crate::wire::{Account, Known, Line, PROTOCOL};
 
 /// The kernel's counts, which the test makes.
 #[derive(Clone, Default)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use observer_core::alert::Alert;
+use observer_core::event::Event;
+use observer_core::wire::Joined;
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::alert::Alert;
-use crate::event::Event;
-use crate::wire::Joined;
 
 const V0: &str = include_str!("../../../../tests/fixtures/wire-v0/daemon.jsonl");
 const V0_REFUSAL: &str = include_str!("../../../../tests/fixtures/wire-v0/refusal.jsonl");

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::report::{About, Account, Builder, Frame, Period, Report, Source};
+use observer_core::tally::Seen;
 
 use super::super::capture::{self, Capture};
 use super::super::live::{Consumer, runtime};
 use super::{Failure, Progress, host_name};
 use crate::cli::ReportArgs;
-use crate::count::Ended;
-use crate::event::Event;
 use crate::host::own;
-use crate::report::{About, Account, Builder, Frame, Period, Report, Source};
-use crate::tally::Seen;
 
 pub(super) fn report(args: &ReportArgs, duration: Duration, tz: &TimeZone) -> Result<Report, Failure> {
     runtime()?.block_on(captured(args, duration, tz))
@@ -93,14 +93,14 @@ impl Consumer for Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{Label, Reason};
-    use crate::sample;
+    use observer_core::label::{Label, Reason};
+    use observer_core::sample;
 
     #[test]
     fn what_a_daemon_found_missing_is_in_the_report() {
         let frame = Frame {
             period: Period { since: sample::time(), until: sample::time() + Duration::from_mins(1) },
-            selection: crate::report::Selection::default(),
+            selection: observer_core::report::Selection::default(),
             top: 10,
             finest_s: 1,
             tz: TimeZone::UTC,

@@ -10,13 +10,14 @@ use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 
 use self::progress::Progress;
+
 pub(super) use self::recorded::unreadable;
 use super::live::say;
 use super::{Failure, print};
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::exit::Exit;
-use crate::report::{Report, Source, html, json, table};
-use crate::surroundings::host;
+use crate::host::surroundings::host;
+use observer_core::report::{Report, Source, html, json, table};
 
 /// For a file or a pipe: what mail and terminals have room for.
 const WIDTH: u16 = 80;

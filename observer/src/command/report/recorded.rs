@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use jiff::{Timestamp, ZonedDateTime};
+use observer_core::report::{About, Builder, Frame, Period, Recorded, Report, Selection, Source};
 
 use super::super::configuration::load_to_read;
 use super::super::source;
 use super::{Failure, Progress, host_name, say};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
-use crate::history::{self, History, Question};
 use crate::host::own;
-use crate::report::{About, Builder, Frame, Period, Recorded, Report, Selection, Source};
+use crate::store::history::{self, History, Question};
 
 /// History counts by the minute.
 const MINUTE_S: i64 = 60;

@@ -14,9 +14,9 @@ use super::super::socket::{self, Occupant, unfinished};
 use super::access::{self, Made};
 use super::{Findings, user};
 use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
+use crate::deliver::target::Target;
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
-use crate::sink::target::Target;
 
 /// What an SQLite file begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";

@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use super::super::open_alerts;
 use super::super::socket::unfinished;
 use crate::config::{Config, Listen, Places, Problem};
+use crate::deliver::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
 use crate::deliver::{dead_letters, spool_name};
 use crate::follow;
-use crate::history;
-use crate::sink::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
+use crate::store::history;
 
 /// Symbolic links that are followed in one path, as the kernel does.
 const LINKS_MAX: usize = 40;

@@ -1,7 +1,8 @@
 //! What is allowed and makes no sense.
 
+use observer_core::label::Label;
+
 use crate::config::{Config, Places, Problem, SinkConfig};
-use crate::label::Label;
 
 /// What of a configuration has no effect, or hardly the one that was meant.
 pub(super) fn remarks(config: &Config, places: &Places) -> Vec<Problem> {

@@ -4,22 +4,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use observer_core::choice::Choice;
+use observer_core::filter::Filter;
+use observer_core::format::Format;
+use observer_core::format::rfc5424::DOCUMENTATION_PEN;
+use observer_core::label::Label;
 use ureq::http::Uri;
 
 use super::super::document::Section;
 use super::super::{Kinds, QUEUE, SinkConfig};
 use super::{Surroundings, absolute, choice, number, queue_size, secret, size, word};
-use crate::choice::Choice;
 use crate::config::target::{
     ClientCertificate, FileTarget, HttpProtocol, HttpTarget, JOURNAL_SOCKET, JournaldTarget, NatsTarget, Remote,
     SyslogReceiver, SyslogTarget, Target, Tls,
 };
 use crate::config::value;
-use crate::filter::Filter;
-use crate::format::Format;
-use crate::format::rfc5424::DOCUMENTATION_PEN;
-use crate::label::Label;
-use crate::spool::{Limits, WhenFull};
+use crate::store::spool::{Limits, WhenFull};
 
 /// Bytes of a spool's segments. Several make up the smallest spool.
 const SEGMENT_MAX: u64 = 16 << 20;

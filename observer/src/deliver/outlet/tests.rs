@@ -1,10 +1,10 @@
 use jiff::Timestamp;
+use observer_core::label::{Label, Reason};
+use observer_core::minute::{MinuteOutcome, Minutes};
+use observer_core::sample::{event, host, ip};
 
 use super::*;
 use crate::config::{Surroundings, parse};
-use crate::label::{Label, Reason};
-use crate::minute::{MinuteOutcome, Minutes};
-use crate::sample::{event, host, ip};
 
 const LONG: Duration = Duration::from_secs(60);
 

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sink::target::Remote;
+use crate::deliver::target::Remote;
 
 impl fmt::Display for Remote {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

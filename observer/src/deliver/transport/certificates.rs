@@ -10,8 +10,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
-use crate::sink::target::{ClientCertificate, Tls};
-use crate::sink::tls;
+use crate::deliver::target::{ClientCertificate, Tls};
+use crate::deliver::tls;
 
 /// An authority, and files of what it issued.
 pub(super) struct Authority {

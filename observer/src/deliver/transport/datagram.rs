@@ -16,8 +16,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::confirmation::{Confirmation, HOLD};
 use super::pipe::Pipe;
 use super::{Sent, Transport, Trouble, address};
-use crate::sink::message::Message;
-use crate::sink::target::Remote;
+use crate::deliver::message::Message;
+use crate::deliver::target::Remote;
 
 /// Where datagrams go.
 #[derive(Clone, Debug)]

@@ -26,9 +26,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::{Sent, Transport, Trouble, secret};
-use crate::sink::message::Message;
-use crate::sink::target::{HttpProtocol, HttpTarget};
-use crate::sink::tls;
+use crate::deliver::message::Message;
+use crate::deliver::target::{HttpProtocol, HttpTarget};
+use crate::deliver::tls;
 
 /// How long a batch waits for somebody to mend the token or the address.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -239,7 +239,7 @@ fn together(cause: &str) -> String {
 /// What a receiver says, short and safe to show.
 fn words(answer: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(answer).trim().chars().take(MOST_WORDS).collect();
-    crate::sanitize::sanitize(&text).into_owned()
+    observer_core::sanitize::sanitize(&text).into_owned()
 }
 
 /// A URL without what could be secret in it.

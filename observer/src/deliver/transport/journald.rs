@@ -17,8 +17,8 @@ use super::confirmation::Confirmation;
 use super::datagram::{Port, Way, in_words, is_too_long};
 use super::pipe::Pipe;
 use super::{Sent, Transport, Trouble};
-use crate::sink::message::Message;
-use crate::sink::target::JournaldTarget;
+use crate::deliver::message::Message;
+use crate::deliver::target::JournaldTarget;
 
 /// The journal. What journald has read it keeps, so that nothing is held back
 /// longer than until then.

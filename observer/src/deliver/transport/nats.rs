@@ -13,14 +13,14 @@ use async_nats::jetstream::context::{Context, ContextBuilder, PublishError, Publ
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, ConnectOptions, ServerAddr};
+use observer_core::label::Label;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::{Sent, Transport, Trouble, secret};
-use crate::label::Label;
-use crate::sink::message::Message;
-use crate::sink::target::{NatsTarget, Tls};
-use crate::sink::tls;
+use crate::deliver::message::Message;
+use crate::deliver::target::{NatsTarget, Tls};
+use crate::deliver::tls;
 
 /// How often a connection that is not used answers the server's pings.
 const TEND_EVERY: Duration = Duration::from_secs(5);

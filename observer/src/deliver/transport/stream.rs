@@ -15,9 +15,9 @@ use rustls::{ClientConnection, StreamOwned};
 use super::confirmation::{Confirmation, HOLD};
 use super::pipe::Pipe;
 use super::{Sent, Transport, Trouble, address};
-use crate::sink::message::Message;
-use crate::sink::target::{Remote, Tls};
-use crate::sink::tls;
+use crate::deliver::message::Message;
+use crate::deliver::target::{Remote, Tls};
+use crate::deliver::tls;
 
 /// Reads of what a receiver says, at a time: a hostile one could talk for ever.
 const MOST_READS: usize = 16;

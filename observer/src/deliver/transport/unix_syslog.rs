@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::datagram::{Datagrams, Way};
 use super::stream::{Receiver, Stream};
 use super::{Sent, Transport, Trouble};
-use crate::sink::message::Message;
+use crate::deliver::message::Message;
 
 /// Finds out at each connect what the socket is.
 pub(super) struct UnixSyslog {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use observer_core::evidence::dns::AutonomousSystem;
 
-use crate::sanitize::sanitize;
+use observer_core::sanitize::sanitize;
 
 /// The largest file that is read, in bytes. IPinfo's largest free one has 50 MB.
 const MAX_FILE: u64 = 256 << 20;

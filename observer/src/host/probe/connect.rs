@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use observer_common::record::{EndCode, FAMILY_V4, FAMILY_V6, end, fact, phase};
+use observer_core::label::label;
+use observer_core::sanitize::sanitize;
 use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketType, bind, recv, send, shutdown};
 
 use super::socket::{self, millis};
 use super::{BANNER_WAIT, CONNECT_WAIT, Icmp, MAX_BANNER, MAX_TIME, PAUSE, Plan, Probe, Refused, admit};
-use crate::label::label;
-use crate::sanitize::sanitize;
 
 const QUIT: &[u8] = b"QUIT\r\n";
 /// How long the answer to QUIT is awaited, so that the session ends in order.

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use observer_core::sanitize::sanitize;
 use serde::Deserialize;
 
 use super::MAX_SOURCES;
 use crate::host::route::{self, Route};
 use crate::host::tool::run;
-use crate::sanitize::sanitize;
 
 /// Where local traffic goes, whatever address it is to.
 const LOOPBACK: &str = "lo";

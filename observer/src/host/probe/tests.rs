@@ -3,13 +3,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use observer_common::record::{end, fact, phase};
+use observer_core::label::{Label, Origin, Reason};
 use proptest::prelude::*;
 
 use super::compare::{Born, BySource, Unclear, born, by_source};
 use super::connect::{Patience, Seen, connect, first_line, is_whole};
 use super::trace::{Answer, Hop, MAX_SILENT, ProbeKind, Trace, answer};
 use super::*;
-use crate::label::{Label, Origin, Reason};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -202,7 +202,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_banner_and_an_error(bytes in any::<Vec<u8>>()) {
         let line = first_line(&bytes);
-        prop_assert!(line.chars().count() <= MAX_BANNER && line.chars().all(crate::sanitize::is_visible));
+        prop_assert!(line.chars().count() <= MAX_BANNER && line.chars().all(observer_core::sanitize::is_visible));
         let _ = socket::parse(&bytes);
     }
 }

@@ -5,7 +5,7 @@ use rusqlite::{Row, Statement};
 
 use super::Result;
 use super::entry::{Stored, address, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word};
-use crate::mta::DeliveryStatus;
+use observer_core::mta::DeliveryStatus;
 
 /// The columns that [`Stored::bind`] fills and [`Stored::read`] reads, in order.
 pub(super) const COLUMNS: &str =
@@ -55,8 +55,8 @@ mod tests {
     use super::super::tests::{entry, place, recorder};
     use super::super::{History, Question};
     use super::*;
-    use crate::mta::{MtaKind, Said};
-    use crate::sample;
+    use observer_core::mta::{MtaKind, Said};
+    use observer_core::sample;
 
     const ALL: [Connect; 8] = [
         Connect::Seen,

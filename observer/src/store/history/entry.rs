@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer as _;
 
 use super::{Error, Result};
+
 pub(super) use observer_core::record::entry::nanoseconds;
 pub use observer_core::record::entry::{Entry, MinuteKey, minute, whole_minute};
 
-use crate::event::{Endpoint, Evidence, Process};
-use crate::label::{Origin, Reason};
+use observer_core::event::{Endpoint, Evidence, Process};
+use observer_core::label::{Origin, Reason};
 
 /// The columns that [`Stored::bind`] fills and [`Stored::read`] reads, in order.
 pub(super) const COLUMNS: &str = "id, time, label, reason, origin, active_refusal, errno, src_ip, src_port, dst_ip, \

@@ -18,8 +18,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 pub use self::rows::Brief;
 use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
 use super::{DeliveryRow, Entry, Error, Result, delivery, schema};
-use crate::label::Label;
-use crate::ledger::Outcome;
+use observer_core::label::Label;
+use observer_core::ledger::Outcome;
 pub use observer_core::record::entry::{DestinationTotals, Tallies, Tally};
 
 /// For a writer in the middle of a migration; ordinary writers block no reader.

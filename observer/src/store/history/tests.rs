@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use observer_core::event::Event;
+use observer_core::label::{Label, Reason};
+use observer_core::sample;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{Entry, Error, History, MinuteKey, Question, Recorder, Retention, Tallies, minute, schema};
-use crate::event::Event;
-use crate::label::{Label, Reason};
-use crate::sample;
 
 pub(super) fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();

@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use observer_core::alert::Alert;
+use observer_core::event::Event;
 
 use super::{DeliveryRow, Entry, MinuteKey, Recorder, Result, Retention};
-use crate::alert::Alert;
-use crate::event::Event;
 use crate::queue::QueueLevel;
 
 /// What the words and lists of an alert take, roughly: there are few.

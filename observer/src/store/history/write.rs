@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::alert::Alert;
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction};
 
 use super::entry::{COLUMNS, Stored as _, address, nanoseconds};
 use super::lock::{self, Lock};
 use super::reserve::Reserve;
 use super::{DeliveryRow, Entry, MinuteKey, Result, delivery, schema};
-use crate::alert::Alert;
 
 /// Rows that one step of retention deletes.
 const STEP: u32 = 10_000;

@@ -6,10 +6,8 @@
 //! (one byte) and of its id (two bytes), the label, the id and the body.
 
 use jiff::Timestamp;
-
+use observer_core::label::Label;
 use observer_core::record::message::{Message, MessageKind};
-
-use crate::label::Label;
 
 /// What a segment begins with: the format's name and version.
 pub const MAGIC: [u8; 8] = *b"OBSPOOL2";

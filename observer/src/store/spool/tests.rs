@@ -2,13 +2,13 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 
+use observer_core::label::Label;
+use observer_core::record::message::{Message, MessageKind};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::record::{self, Census, Parsed, census};
 use super::*;
-use crate::label::Label;
-use observer_core::record::message::{Message, MessageKind};
 
 /// Both halves of a spool, on one thread.
 #[derive(Debug)]

@@ -1,15 +1,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::diagnose::{Diagnosis, Evidence, Firewall, Mail, Seen, diagnose};
+use observer_core::event::{Endpoint, Evidence as Facts};
+use observer_core::label::{Label, Origin, Reason};
+use observer_core::mta::{DeliveryStatus, MtaKind, Said};
 
 use super::{letter, render};
-use crate::diagnose::{Diagnosis, Evidence, Firewall, Mail, Seen, diagnose};
-use crate::event::{Endpoint, Evidence as Facts};
-use crate::firewall::{Flow, Listings, Way, walk};
-use crate::history::{Connect, DeliveryRow, Entry};
-use crate::label::{Label, Origin, Reason};
-use crate::mta::{DeliveryStatus, MtaKind, Said};
-use crate::probe::Probe;
+use crate::host::firewall::{Flow, Listings, Way, walk};
+use crate::host::probe::Probe;
+use crate::store::history::{Connect, DeliveryRow, Entry};
 
 fn entry(second: i64, label: Label, reason: Option<Reason>, origin: Option<Origin>) -> Entry {
     let end = |ip: &str, port| Endpoint { ip: ip.parse().ok(), port: Some(port) };
@@ -193,5 +193,5 @@ fn what_their_postmaster_reads() {
 #[test]
 fn no_terminal_escape_gets_through() {
     let text = render(&diagnosis("mx\u{1b}[2J\u{202e}.example", 0, 3));
-    assert!(text.chars().all(|c| c == '\n' || crate::sanitize::is_visible(c)), "{text:?}");
+    assert!(text.chars().all(|c| c == '\n' || observer_core::sanitize::is_visible(c)), "{text:?}");
 }

@@ -1,10 +1,10 @@
 use insta::assert_snapshot;
+use observer_core::sanitize::is_visible;
 use serde_json::Value;
 
 use super::{MailLog, json, mail_log, text};
 use crate::kernel::hooks::{Group, HOOKS, Hook, HookKind, HookReport, HookStatus};
 use crate::kernel::{Environment, Tracefs};
-use crate::sanitize::is_visible;
 
 const STATE: Hook = Hook {
     program: "inet_sock_set_state",

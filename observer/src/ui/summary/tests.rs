@@ -1,9 +1,9 @@
 use insta::assert_snapshot;
+use observer_core::label::{Label, Reason};
+use observer_core::ledger::{DestinationSummary, Ledger};
+use observer_core::sample;
 
 use super::{TOP, render};
-use crate::label::{Label, Reason};
-use crate::ledger::{DestinationSummary, Ledger};
-use crate::sample;
 
 fn destination(ip: &str, failures: u64) -> DestinationSummary {
     DestinationSummary {

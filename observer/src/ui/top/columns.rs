@@ -1,7 +1,8 @@
 //! The columns of a list: which ones there are, and which ones fit.
 
+use observer_core::label::Label;
+
 use super::subject::View;
-use crate::label::Label;
 
 /// A column. Each can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,11 @@
 //! One destination or source: its outcomes, latencies, sources and attempts.
 
+use observer_core::event::Event;
+use observer_core::format::phrase::{phrase, task_name};
+use observer_core::format::text::destination;
+use observer_core::label::Label;
+use observer_core::sanitize::sanitize;
+use observer_core::tally::{Latency, Outcome, Source, SourceCounts, Tally};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -9,12 +15,6 @@ use super::lines::{first_line, put};
 use super::look::Look;
 use super::model::Model;
 use super::snapshot::{Detail, Stretch, Subject};
-use crate::event::Event;
-use crate::format::phrase::{phrase, task_name};
-use crate::format::text::destination;
-use crate::label::Label;
-use crate::sanitize::sanitize;
-use crate::tally::{Latency, Outcome, Source, SourceCounts, Tally};
 
 /// Outcomes and sources that are listed, and the rest in a line of its own.
 const MAX_LINES: usize = 6;

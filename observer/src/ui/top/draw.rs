@@ -1,5 +1,7 @@
 //! Draws the model.
 
+use observer_core::label::Label;
+use observer_core::tally::Family;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -12,8 +14,6 @@ use super::look::Look;
 use super::model::Model;
 use super::snapshot::{Row, Snapshot, Stretch, View};
 use super::{detail, help};
-use crate::label::Label;
-use crate::tally::Family;
 
 /// Draws everything. Pure: the same model gives the same screen.
 pub fn draw(frame: &mut Frame, model: &Model, look: Look) {

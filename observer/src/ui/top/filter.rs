@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use observer_core::tally::Tally;
 
 use super::subject::Subject;
-use crate::tally::Tally;
 
 /// Letters from which on a text is looked for in labels and reasons too.
 const MIN_WORD: usize = 3;

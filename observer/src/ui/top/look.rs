@@ -1,10 +1,9 @@
 //! Colours and characters that this terminal has.
 
 use anstyle::{AnsiColor, Effects};
+use observer_core::format::text::label_style;
+use observer_core::label::Label;
 use ratatui::style::{Color, Modifier, Style};
-
-use crate::format::text::label_style;
-use crate::label::Label;
 
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ pub use self::draw::draw;
 pub use self::look::Look;
 pub use self::model::{Model, Next};
 pub use self::snapshot::Snapshot;
-pub use crate::wire::Account;
+pub use observer_core::wire::Account;
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,16 @@
 //! The state behind the screen.
 
 use jiff::Timestamp;
+use observer_core::count::Ended;
+use observer_core::event::Event;
+use observer_core::sanitize::is_visible;
+use observer_core::tally::{Prefixes, Seen, Tallies, Window};
+use observer_core::wire::Account;
 
 use super::columns::Column;
 use super::input::{Change, Mode};
 use super::recent::Recent;
 use super::snapshot::{Asked, Detail, Snapshot, Sort, Stretch, Subject, View};
-use crate::count::Ended;
-use crate::event::Event;
-use crate::sanitize::is_visible;
-use crate::tally::{Prefixes, Seen, Tallies, Window};
-use crate::wire::Account;
 
 /// Letters that a filter can have.
 const MAX_FILTER: usize = 64;
@@ -83,7 +83,7 @@ impl Model {
     /// Nothing counted yet. `scope` is what is watched, such as `port 25`.
     pub fn new(scope: String, prefixes: Prefixes, now: Timestamp) -> Self {
         Self {
-            tallies: Tallies::new(crate::tally::Budget::default(), prefixes),
+            tallies: Tallies::new(observer_core::tally::Budget::default(), prefixes),
             recent: Recent::default(),
             scope,
             began: Began { at: Some(now), who: "top" },

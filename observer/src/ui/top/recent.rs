@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use observer_core::event::Event;
+
 use super::subject::Subject;
-use crate::event::Event;
 
 /// Failures kept of everything, some 1 kB each.
 const MAX_FAILURES: usize = 2_048;

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 
 use super::columns::{Column, GRAPH_MAX};
 use super::filter::Needle;
+
 pub(super) use super::subject::Subject;
 pub(super) use super::subject::View;
-use crate::event::Event;
-use crate::label::Label;
-use crate::tally::{Family, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
-use crate::wire::Account;
+use observer_core::event::Event;
+use observer_core::label::Label;
+use observer_core::tally::{Family, Latency, Outcome, SourceCounts, Tallies, Tally, Tick, Window};
+use observer_core::wire::Account;
 
 /// Rows that can be scrolled through; the filter reaches the others.
 const MAX_ROWS: usize = 1_000;

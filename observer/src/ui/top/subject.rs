@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-
-use crate::event::Event;
-use crate::tally::{Key, Tallies, Tally};
+use observer_core::event::Event;
+use observer_core::tally::{Key, Tallies, Tally};
 
 /// What a row, or the detail, is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,16 +6,16 @@ mod sizes;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::event::Event;
+use observer_core::label::{Label, Reason};
+use observer_core::sample::{self, ip};
+use observer_core::tally::Prefixes;
+use observer_core::wire::Account;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::input::Change;
 use super::{Look, Model, Next, draw};
-use crate::event::Event;
-use crate::label::{Label, Reason};
-use crate::sample::{self, ip};
-use crate::tally::Prefixes;
-use crate::wire::Account;
 
 pub(super) const PLAIN: Look = Look { is_coloured: false, is_unicode: true };
 

@@ -2,11 +2,12 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 
+use observer_core::event::Event;
+use observer_core::format::Format;
+use observer_core::label::{Label, Reason};
+use observer_core::sample;
+
 use super::{BUFFER, Shown, Writer};
-use crate::event::Event;
-use crate::format::Format;
-use crate::label::{Label, Reason};
-use crate::sample;
 
 fn event() -> Event {
     sample::event(Label::Refused, Some(Reason::Rst))

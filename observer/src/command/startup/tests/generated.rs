@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use observer_core::metrics::Metrics;
 
 use super::super::super::alerts::Alerts;
 use super::super::super::metrics::MetricsServer;
@@ -16,8 +17,7 @@ use super::super::super::record::Recording;
 use super::super::super::socket::Socket;
 use super::*;
 use crate::config::parse;
-use crate::metrics::Metrics;
-use crate::surroundings::host;
+use crate::host::surroundings::host;
 
 const CONFIGURATIONS: u64 = 100;
 /// Of each kind, so that the test says something.

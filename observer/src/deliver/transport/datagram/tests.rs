@@ -4,7 +4,7 @@ use std::thread;
 
 use super::super::unix_syslog::UnixSyslog;
 use super::*;
-use crate::sink::message::MessageKind;
+use crate::deliver::message::MessageKind;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use ureq::http::StatusCode;
 
 use super::{Judgement, words};
-use crate::sink::message::Message;
+use crate::deliver::message::Message;
 
 #[derive(Deserialize)]
 struct Answer {

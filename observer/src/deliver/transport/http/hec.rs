@@ -5,7 +5,7 @@ use serde::Deserialize;
 use ureq::http::StatusCode;
 
 use super::{Judgement, words};
-use crate::sink::message::Message;
+use crate::deliver::message::Message;
 
 #[derive(Deserialize)]
 struct Answer {

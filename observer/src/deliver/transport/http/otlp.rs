@@ -5,9 +5,9 @@ use serde::Deserialize;
 use ureq::http::StatusCode;
 
 use super::{Judgement, words};
-use crate::sink::message::Message;
+use crate::deliver::message::Message;
 
-/// Around the resources of a request, as [`crate::format::otlp`] writes it.
+/// Around the resources of a request, as [`observer_core::format::otlp`] writes it.
 const OPEN: &[u8] = br#"{"resourceLogs":["#;
 const CLOSE: &[u8] = b"]}";
 

@@ -9,8 +9,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::super::certificates::Authority;
 use super::*;
-use crate::sink::message::MessageKind;
-use crate::sink::target::Tls;
+use crate::deliver::message::MessageKind;
+use crate::deliver::target::Tls;
 
 const HEC_OK: &str = r#"{"text":"Success","code":0}"#;
 

@@ -1,15 +1,15 @@
 use std::io::{IoSliceMut, Read as _, Seek as _};
 use std::os::unix::net::UnixDatagram;
 
+use observer_core::event::Event;
+use observer_core::format::{Entry, journal};
+use observer_core::label::{Label, Reason};
+use observer_core::sample::event;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::Event;
-use crate::format::{Entry, journal};
-use crate::label::{Label, Reason};
-use crate::sample::event;
-use crate::sink::message::MessageKind;
+use crate::deliver::message::MessageKind;
 
 fn receiver() -> (TempDir, UnixDatagram, Journald) {
     let directory = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use super::*;
-use crate::sink::message::MessageKind;
+use crate::deliver::message::MessageKind;
 
 fn target() -> NatsTarget {
     NatsTarget {

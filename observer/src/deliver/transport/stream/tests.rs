@@ -8,7 +8,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::super::certificates::Authority;
 use super::*;
-use crate::sink::message::MessageKind;
+use crate::deliver::message::MessageKind;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -240,7 +240,7 @@ fn files_that_are_not_certificates_are_named() {
     let authority = Authority::new();
     let client = authority.issue("client", "mx1", false);
     let (_listener, remote) = listen();
-    let swapped = crate::sink::target::ClientCertificate { chain: client.key.clone(), key: client.chain.clone() };
+    let swapped = crate::deliver::target::ClientCertificate { chain: client.key.clone(), key: client.chain.clone() };
     let tls = authority.trusted(Some(swapped));
     let trouble = Stream::new(Receiver::Tls(remote, tls), TIMEOUT).send(&messages(0..1)).unwrap_err();
     assert!(trouble.to_string().contains("client.pem"), "{trouble}");

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use futures_util::future::{join, join_all};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use observer_core::sanitize::sanitize;
 
 use super::Inquiry;
-use crate::dns::zone::{Zone, is_private, never_listed};
-use crate::dns::{Answer, Failure, Listing, ListingAnswer, name};
-use crate::sanitize::sanitize;
+use crate::host::dns::zone::{Zone, is_private, never_listed};
+use crate::host::dns::{Answer, Failure, Listing, ListingAnswer, name};
 
 /// Lists that are asked.
 const MAX_ZONES: usize = 32;

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::{join, join_all};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use observer_core::sanitize::sanitize;
 
 use super::{Inquiry, Records};
-use crate::dns::name;
-use crate::dns::{Absence, Answer, DomainMail, Failure, Host, MailExchanger, Route};
-use crate::sanitize::sanitize;
+use crate::host::dns::name;
+use crate::host::dns::{Absence, Answer, DomainMail, Failure, Host, MailExchanger, Route};
 
 /// Exchangers of a domain that are looked at. The large providers have five.
 const MAX_EXCHANGERS: usize = 20;

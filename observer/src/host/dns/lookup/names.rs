@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use super::Inquiry;
-use crate::dns::name;
-use crate::dns::{AddressNames, Answer, Pointer};
+use crate::host::dns::name;
+use crate::host::dns::{AddressNames, Answer, Pointer};
 
 /// Names of an address that are looked at. More than one is rare.
 const MAX_POINTERS: usize = 8;

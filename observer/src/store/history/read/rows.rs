@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
+
 pub use observer_core::record::entry::Brief;
 use rusqlite::Row;
 
 use super::{History, Question, time_of_seconds};
-use crate::history::entry::{
+use crate::store::history::entry::{
     COLUMNS, Stored as _, duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
 };
-use crate::history::{Entry, MinuteKey, Result};
+use crate::store::history::{Entry, MinuteKey, Result};
 
 fn brief(row: &Row<'_>) -> Result<Brief> {
     Ok(Brief {

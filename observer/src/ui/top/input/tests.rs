@@ -1,7 +1,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use observer_core::tally::Window;
 
 use super::{Change, Mode, change};
-use crate::tally::Window;
 use crate::ui::top::snapshot::{Stretch, View};
 
 fn press(code: KeyCode, mode: Mode) -> Option<Change> {

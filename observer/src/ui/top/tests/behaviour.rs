@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use observer_core::count::Ended;
+use observer_core::label::{Label, Reason};
+use observer_core::sample;
 use ratatui::style::{Color, Modifier};
 
 use super::super::columns::{Column, ORDER};
 use super::super::input::{Change, Mode};
 use super::super::snapshot::{Sort, Stretch, View};
 use super::{Account, Look, Next, PLAIN, empty, event, mixed, now, press, screen, terminal, typed};
-use crate::count::Ended;
-use crate::label::{Label, Reason};
-use crate::sample;
 use crate::ui::top::Model;
 
 fn names(model: &Model) -> Vec<&str> {
@@ -175,7 +175,7 @@ fn counts_that_began_later_than_asked_for_say_so() {
     assert_eq!(shown(&mut model, Stretch::All, 90), "port 25, since top began 1m ago");
     let narrow = screen(&mut model, 44, 24);
     assert!(narrow.contains("port 25: 262 attempts, 100 failed"), "{narrow}");
-    model.load(crate::tally::Tallies::default(), Some(now() - Duration::from_secs(7_200)));
+    model.load(observer_core::tally::Tallies::default(), Some(now() - Duration::from_secs(7_200)));
     assert_eq!(shown(&mut model, Stretch::ALL[2], 0), "port 25");
     assert_eq!(shown(&mut model, Stretch::All, 0), "port 25, since observer run began 2h ago");
 }

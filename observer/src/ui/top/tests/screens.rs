@@ -1,11 +1,11 @@
 //! Each view at 80x24 and 160x50.
 
 use insta::assert_snapshot;
+use observer_core::label::{Label, Reason};
 
 use super::super::input::Change;
 use super::super::snapshot::{Stretch, View};
 use super::{Account, Look, empty, event, mixed, now, press, screen, terminal, text, typed};
-use crate::label::{Label, Reason};
 
 /// Both sizes, named apart.
 macro_rules! assert_screens {

@@ -1,14 +1,14 @@
 //! Any screen can be drawn, and nothing hostile reaches it.
 
 use jiff::Timestamp;
+use observer_core::sample::any_event;
+use observer_core::sanitize::is_visible;
+use observer_core::tally::Prefixes;
 use proptest::prelude::*;
 
 use super::super::input::Change;
 use super::super::snapshot::{Stretch, View};
 use super::{Account, Look, Model, now, terminal, text};
-use crate::sample::any_event;
-use crate::sanitize::is_visible;
-use crate::tally::Prefixes;
 
 fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
@@ -80,7 +80,12 @@ proptest! {
 #[test]
 fn hostile_names_come_out_harmless() {
     let mut model = super::mixed();
-    let mut event = super::event("203.0.113.5", crate::label::Label::Timeout, Some(crate::label::Reason::Abandoned), 0);
+    let mut event = super::event(
+        "203.0.113.5",
+        observer_core::label::Label::Timeout,
+        Some(observer_core::label::Reason::Abandoned),
+        0,
+    );
     let process = event.process.as_mut().unwrap();
     process.comm = "\x1b[2Jsm\u{202e}tp".to_owned();
     process.cgroup = Some("/a\nb\x1b]0;x\x07<script>".to_owned());
