@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use observer::dns::finding::{of_mail, of_names};
-use observer::dns::{Resolver, Settings};
+use observer::host::dns::finding::{of_mail, of_names};
+use observer::host::dns::{Resolver, Settings};
 use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Runtime};
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use observer::spool::record::{Parsed, append, census, parse};
+use observer::store::spool::record::{Parsed, append, census, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     let found = census(bytes, 0);
