@@ -7,6 +7,7 @@
 //! A log holds mail addresses. The part before the `@` is dropped where a line is
 //! parsed: no value that leaves a parser has one, in a field or in the words.
 
+mod advice;
 pub mod exim;
 pub mod header;
 mod journal;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::advice::{advice, is_export};
 use self::header::Header;
 pub use self::said::Said;
 use self::stamp::{Clock, Seen};

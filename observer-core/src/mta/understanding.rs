@@ -1,6 +1,7 @@
 //! Whether anything in a log is understood.
 
 use super::Writer;
+use super::advice::COMPRESSED as SHOWN_COMPRESSED;
 use super::words::redacted_unknown;
 
 /// So many lines of other programs are nothing odd in a log that they share with the mail server.
@@ -54,7 +55,7 @@ impl Understanding {
 fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(&line[..line.len().min(LOOKED_AT)]);
     if COMPRESSED.iter().any(|magic| text.starts_with(magic)) {
-        return "(compressed data)".to_owned();
+        return SHOWN_COMPRESSED.to_owned();
     }
     let mut text = redacted_unknown(&text);
     if text.len() > SHOWN_MAX {

@@ -15,7 +15,7 @@ use observer_core::join::Settings;
 use observer_core::join::attach::{Attacher, Ready};
 use observer_core::join::hash::DomainKey;
 use observer_core::metrics::MtaMetrics;
-use observer_core::mta::{Line, MtaKind};
+use observer_core::mta::{Line, MtaKind, advice};
 use observer_core::steady::{Now, Steady};
 
 use super::Failure;
@@ -252,9 +252,10 @@ impl MtaLog {
 
 /// That of so many lines none is understood, and what to do about it.
 fn not_understood(place: &str, lines: u64, first: &str) -> String {
+    let advice = advice(first);
     format!(
         "cannot understand {place}: none of {lines} lines so far is of a form that observer knows, and no event gets its delivery: \
-         check kind and log in [mta]; the first line: {first}"
+         {advice}; the first line: {first}"
     )
 }
 

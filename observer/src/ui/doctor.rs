@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use observer_core::mta::advice;
 use observer_core::sanitize::sanitize;
 use serde::Serialize;
 
@@ -53,8 +54,9 @@ pub fn mail_log(found: &MailLog) -> String {
     match (trouble, first) {
         (Some(trouble), _) => format!("\nmail log: cannot read {log}: {}\n", sanitize(trouble)),
         (None, Some(first)) => format!(
-            "\nmail log: cannot understand {log}: none of {lines} lines is of a form that observer knows: check kind and log in \
-             [mta]; the first line: {}\n",
+            "\nmail log: cannot understand {log}: none of {lines} lines is of a form that observer knows: {}; the first \
+             line: {}\n",
+            advice(first),
             sanitize(first)
         ),
         (None, None) => {
