@@ -5,10 +5,14 @@
 //! add one: a function in a file of tests/life/, and an entry in the `TRIALS` of that file,
 //! which `all` lists.
 
+#[path = "life/agreement.rs"]
+mod agreement;
 #[path = "life/alerts.rs"]
 mod alerts;
 #[path = "life/clocks.rs"]
 mod clocks;
+#[path = "life/configurations.rs"]
+mod configurations;
 #[path = "receivers/daemon.rs"]
 mod daemon;
 #[path = "life/disk.rs"]
@@ -62,6 +66,7 @@ fn all() -> Vec<LifeTrial> {
         sinks::TRIALS,
         frozen::TRIALS,
         strangers::TRIALS,
+        agreement::TRIALS,
     ]
     .concat()
 }

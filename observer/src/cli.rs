@@ -22,7 +22,7 @@ pub use self::destination::{Destination, Host};
 pub use self::diagnose::DiagnoseArgs;
 pub use self::report::{ReportArgs, ReportFormat};
 pub use self::source::{GROUP, SOCKET, SourceArgs};
-use crate::config::{Config, History, Kernel, Places, Socket, keys};
+use crate::config::{Config, History, Kernel, Loaded, Places, Socket, keys};
 use crate::store::history::Retention;
 use observer_core::filter::Filter;
 use observer_core::format::Format;
@@ -587,8 +587,13 @@ fn distinct(ports: &[u16]) -> Vec<u16> {
 }
 
 impl RunArgs {
-    /// Says where what was typed came from.
-    pub fn place(&self, places: &mut Places) {
+    /// Lays what was typed over what was read, and says where it came from.
+    pub fn lay_over(&self, loaded: &mut Loaded) {
+        self.place(&mut loaded.places);
+        loaded.config = self.over(std::mem::take(&mut loaded.config));
+    }
+
+    fn place(&self, places: &mut Places) {
         let typed = [
             ("history.path", "--history", self.history.path.is_some()),
             ("socket.path", "--socket", self.socket.is_some()),

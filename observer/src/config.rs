@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::document::{Document, Documents};
+use self::document::{Document, Documents, Heard};
 
 pub use self::document::{Places, Problem};
 pub use self::read::Surroundings;
@@ -93,6 +93,24 @@ pub struct Loaded {
     pub places: Places,
     /// The files, in the order in which they were read.
     pub files: Vec<PathBuf>,
+    /// What is understood, and hardly meant.
+    pub remarks: Vec<Problem>,
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// All that is wrong with keys and values.
+    pub problems: Vec<Problem>,
+    /// What the rest means, with the defaults of what is wrong, so that it can be looked at too;
+    /// `None` where a file is not TOML, or cannot be read.
+    pub rest: Option<Box<Loaded>>,
+}
+
+impl From<Problem> for Rejected {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem], rest: None }
+    }
 }
 
 /// The meaning of files, given by name and text; a key in a later one is stronger.
@@ -101,10 +119,17 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong in any of them.
 pub fn parse(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
-    parse_with_places(files, surroundings).map(|(config, _)| config)
+    let understood = understand(files, surroundings);
+    understood.map(|(config, _)| config).map_err(|(problems, _)| problems)
 }
 
-fn parse_with_places(files: &[(&str, &str)], surroundings: &Surroundings) -> Result<(Config, Places), Vec<Problem>> {
+type Understood = (Config, Heard);
+
+/// The rest of what is wrong is there where every file is TOML.
+fn understand(
+    files: &[(&str, &str)],
+    surroundings: &Surroundings,
+) -> Result<Understood, (Vec<Problem>, Option<Box<Understood>>)> {
     let mut problems = Vec::new();
     let mut parsed = Vec::new();
     for (name, text) in files {
@@ -113,11 +138,15 @@ fn parse_with_places(files: &[(&str, &str)], surroundings: &Surroundings) -> Res
             Err(problem) => problems.push(problem),
         }
     }
+    let is_whole = problems.is_empty();
     let documents = Documents::new(parsed);
     let config = read::config(&documents, surroundings);
-    let (more, places) = documents.into_problems();
-    problems.extend(more);
-    if problems.is_empty() { Ok((config, places)) } else { Err(problems) }
+    let mut heard = documents.into_heard();
+    problems.append(&mut heard.problems);
+    match problems.is_empty() {
+        true => Ok((config, heard)),
+        false => Err((problems, is_whole.then(|| Box::new((config, heard))))),
+    }
 }
 
 impl Config {
@@ -126,12 +155,17 @@ impl Config {
     ///
     /// # Errors
     /// All that is wrong, each with its place and its cure.
-    pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Loaded, Vec<Problem>> {
-        let (files, texts) = read_all(file).map_err(|problem| vec![problem])?;
+    pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Loaded, Rejected> {
+        let (files, texts) = read_all(file)?;
         let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
         let texts: Vec<_> = names.iter().zip(&texts).map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let (config, places) = parse_with_places(&texts, surroundings)?;
-        Ok(Loaded { config, places, files })
+        let loaded = |(config, heard): Understood| {
+            let Heard { places, remarks, .. } = heard;
+            Loaded { config, places, files: files.clone(), remarks }
+        };
+        understand(&texts, surroundings)
+            .map(loaded)
+            .map_err(|(problems, rest)| Rejected { problems, rest: rest.map(|rest| Box::new(loaded(*rest))) })
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::live::{list, say};
 use super::mta_log;
-use super::startup::{Purpose, User, as_user, examine};
+use super::startup::{Purpose, User, as_user, look};
 use super::{Failure, print};
 use crate::cli::ConfigCommand;
-use crate::config::{Config, Listen, Loaded, Surroundings, keys};
+use crate::config::{Config, Listen, Loaded, Problem, Rejected, Surroundings, keys};
 use crate::exit::Exit;
 use crate::host::surroundings::host;
 
@@ -21,12 +21,7 @@ pub(super) fn run(command: &ConfigCommand) -> Result<(), Failure> {
 /// Reads and looks at all of it as the service's user does.
 fn check(file: Option<&Path>, user: Option<&str>) -> Result<(), Failure> {
     let user = user.map(User::named).transpose()?.or_else(User::of_service);
-    let looked = as_user(user.as_ref(), || -> Result<_, Failure> {
-        let loaded = load(file)?;
-        let findings = examine(&loaded.config, &loaded.places, &loaded.files, Purpose::Check);
-        Ok((loaded, findings))
-    });
-    let (loaded, findings) = looked??;
+    let (loaded, findings) = as_user(user.as_ref(), || look(file, |_| {}, Purpose::Check))??;
     findings.reject()?;
     let mut text = meaning(&loaded);
     let as_whom = user.map(|user| format!(", looked at as the user {}", user.name())).unwrap_or_default();
@@ -51,14 +46,24 @@ pub(super) fn load_to_read(file: Option<&Path>) -> Result<Config, Failure> {
     }
 }
 
+fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
+    read(file)?.map_err(|rejected| failure(&rejected.problems))
+}
+
 /// Reads the configuration.
-pub(super) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
+///
+/// # Errors
+/// If the host's name cannot be read; of the configuration, the inner one.
+pub(super) fn read(file: Option<&Path>) -> Result<Result<Loaded, Rejected>, Failure> {
     let host = host().map_err(|error| Failure::new("cannot read this host's name from /proc", error))?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into);
-    Config::load(file, &Surroundings { host: host.name, credentials }).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Failure::with(Exit::Configuration, lines.join("\nobserver: "))
-    })
+    Ok(Config::load(file, &Surroundings { host: host.name, credentials }))
+}
+
+/// All of them at once.
+pub(super) fn failure(problems: &[Problem]) -> Failure {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    Failure::with(Exit::Configuration, lines.join("\nobserver: "))
 }
 
 /// A line for each part.

@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use super::alerts::Alerts;
-use super::configuration;
 use super::confinement::Confinement;
 use super::live::{Consumer, Live, Stop, list, runtime, say, settings_of};
 use super::memory::{self, Memory};
@@ -29,9 +28,9 @@ use super::readers::Readers;
 use super::record::Recording;
 use super::service::Service;
 use super::socket::Socket;
-use super::startup::{Findings, Purpose, as_user, examine};
+use super::startup::{Findings, Purpose, as_user, look};
 use crate::cli::RunArgs;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Loaded};
 use crate::store::history::DeliveryRow;
 
 /// For the sinks to spool or write what waits, and to deliver some of it. History
@@ -65,12 +64,10 @@ async fn daemon(args: &RunArgs) -> Result<(), Failure> {
 
 /// What was configured and typed, once it was found to fit this host, and what is to be said of it.
 fn startup(args: &RunArgs) -> Result<(Config, Findings), Failure> {
-    let mut loaded = configuration::load(args.config.as_deref())?;
-    args.place(&mut loaded.places);
-    let config = args.over(loaded.config);
-    let findings = as_user(None, || examine(&config, &loaded.places, &loaded.files, Purpose::Start))?;
+    let (loaded, findings) =
+        as_user(None, || look(args.config.as_deref(), |loaded| args.lay_over(loaded), Purpose::Start))??;
     findings.refuse()?;
-    Ok((config, findings))
+    Ok((loaded.config, findings))
 }
 
 /// Set when SIGHUP came.
@@ -146,13 +143,12 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// What was said of it, if it stays as it was.
     fn reload(&mut self) -> Result<(), String> {
-        let looked = configuration::load(self.args.config.as_deref()).and_then(|mut loaded| {
-            self.args.place(&mut loaded.places);
-            let config = self.args.over(loaded.config);
-            let findings = examine(&config, &loaded.places, &loaded.files, Purpose::Reload);
+        let lay_over = |loaded: &mut Loaded| self.args.lay_over(loaded);
+        let looked = look(self.args.config.as_deref(), lay_over, Purpose::Reload);
+        let looked = looked.and_then(|(loaded, findings)| {
             findings.refuse()?;
             findings.tell();
-            Ok(config)
+            Ok(loaded.config)
         });
         let config = match looked {
             Ok(config) => config,

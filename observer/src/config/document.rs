@@ -28,6 +28,14 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+impl Problem {
+    /// True if both are about the same line of a file.
+    pub fn shares_line(&self, other: &Self) -> bool {
+        let line = |problem: &Self| problem.place.rsplit_once(':').map(|(line, _)| line.to_owned());
+        line(self).is_some_and(|line_of_self| line(other) == Some(line_of_self))
+    }
+}
+
 /// A file that parses.
 pub(super) struct Document<'a> {
     name: &'a str,
@@ -74,14 +82,29 @@ fn place(name: &str, text: &str, offset: usize) -> String {
     format!("{name}:{line}:{column}")
 }
 
-/// Where each value came from, by its key with its section, such as `sink.siem.path`.
+/// Where each value came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places(BTreeMap<String, String>);
+pub struct Places {
+    /// By its key with its section, such as `sink.siem.path`.
+    keys: BTreeMap<String, String>,
+    sections: BTreeMap<String, String>,
+}
 
 impl Places {
     /// A value was typed, with this option.
     pub fn typed(&mut self, key: &str, option: &str) {
-        self.0.insert(key.to_owned(), option.to_owned());
+        self.keys.insert(key.to_owned(), option.to_owned());
+    }
+
+    /// True if somebody wrote or typed this key.
+    pub fn has(&self, section: &str, key: &str) -> bool {
+        self.keys.contains_key(&format!("{section}.{key}"))
+    }
+
+    /// True if the problem is with a value that somebody wrote or typed, and not with what a
+    /// section lacks or with what is built in.
+    pub fn is_written(&self, problem: &Problem) -> bool {
+        self.keys.values().any(|place| *place == problem.place)
     }
 
     /// A problem with the value of a key of a section; `text` begins with the value.
@@ -89,7 +112,7 @@ impl Places {
         let name = format!("{section}.{key}");
         let text = format!("[{section}] {key} {text}");
         // Nobody wrote it: the default, or what the section lacks.
-        let place = self.0.get(&name).or_else(|| self.0.get(section)).cloned();
+        let place = self.keys.get(&name).or_else(|| self.sections.get(section)).cloned();
         Problem { place: place.unwrap_or_else(|| "built-in default".to_owned()), text }
     }
 }
@@ -99,12 +122,24 @@ pub(super) struct Documents<'a> {
     documents: Vec<Document<'a>>,
     /// With the file and the place in it.
     problems: RefCell<Vec<(usize, usize, Problem)>>,
-    places: RefCell<BTreeMap<String, String>>,
+    /// What is understood, and hardly meant.
+    remarks: RefCell<Vec<Problem>>,
+    places: RefCell<Places>,
+}
+
+/// What files have beside their meaning.
+pub(super) struct Heard {
+    /// All that is wrong, in the order of the files.
+    pub(super) problems: Vec<Problem>,
+    /// What is understood, and hardly meant.
+    pub(super) remarks: Vec<Problem>,
+    /// Where each value is.
+    pub(super) places: Places,
 }
 
 impl<'a> Documents<'a> {
     pub(super) fn new(documents: Vec<Document<'a>>) -> Self {
-        Self { documents, problems: RefCell::default(), places: RefCell::default() }
+        Self { documents, problems: RefCell::default(), remarks: RefCell::default(), places: RefCell::default() }
     }
 
     /// The keys outside of any section.
@@ -114,8 +149,7 @@ impl<'a> Documents<'a> {
     }
 
     fn problem(&self, file: usize, span: &Range<usize>, text: String) {
-        let Document { name, text: whole, .. } = &self.documents[file];
-        let problem = Problem { place: place(name, whole, span.start), text };
+        let problem = Problem { place: self.place(file, span), text };
         self.problems.borrow_mut().push((file, span.start, problem));
     }
 
@@ -141,16 +175,27 @@ impl<'a> Documents<'a> {
         }
     }
 
-    fn found(&self, name: String, file: usize, span: &Range<usize>) {
-        let Document { name: of_file, text, .. } = &self.documents[file];
-        self.places.borrow_mut().insert(name, place(of_file, text, span.start));
+    fn place(&self, file: usize, span: &Range<usize>) -> String {
+        let Document { name, text, .. } = &self.documents[file];
+        place(name, text, span.start)
     }
 
-    /// All that is wrong, in the order of the files, and where each value is.
-    pub(super) fn into_problems(self) -> (Vec<Problem>, Places) {
+    fn found_key(&self, name: String, file: usize, span: &Range<usize>) {
+        self.places.borrow_mut().keys.insert(name, self.place(file, span));
+    }
+
+    fn found_section(&self, name: String, file: usize, span: &Range<usize>) {
+        self.places.borrow_mut().sections.insert(name, self.place(file, span));
+    }
+
+    pub(super) fn into_heard(self) -> Heard {
         let mut problems = self.problems.into_inner();
         problems.sort();
-        (problems.into_iter().map(|(_, _, problem)| problem).collect(), Places(self.places.into_inner()))
+        Heard {
+            problems: problems.into_iter().map(|(_, _, problem)| problem).collect(),
+            remarks: self.remarks.into_inner(),
+            places: self.places.into_inner(),
+        }
     }
 }
 
@@ -172,7 +217,7 @@ impl<'s, 'a> Section<'s, 'a> {
         for (file, table) in &self.tables {
             match table.get(key).map(|value| (value, value.get_ref())) {
                 Some((value, DeValue::Table(inner))) => {
-                    self.documents.found(self.named(key), *file, &value.span());
+                    self.documents.found_section(self.named(key), *file, &value.span());
                     tables.push((*file, inner));
                 }
                 Some((value, _)) => {
@@ -194,7 +239,7 @@ impl<'s, 'a> Section<'s, 'a> {
                     self.documents.problem(*file, &name.span(), text);
                     continue;
                 }
-                self.documents.found(self.named(name.get_ref()), *file, &name.span());
+                self.documents.found_section(self.named(name.get_ref()), *file, &name.span());
                 if !names.iter().any(|known| known == name.get_ref()) {
                     names.push(name.get_ref().to_string());
                 }
@@ -219,7 +264,7 @@ impl<'s, 'a> Section<'s, 'a> {
         self.asked.borrow_mut().push(key);
         let found = self.tables.iter().rev().find_map(|(file, table)| Some((*file, table.get(key)?)));
         if let Some((file, value)) = &found {
-            self.documents.found(self.named(key), *file, &value.span());
+            self.documents.found_key(self.named(key), *file, &value.span());
         }
         found
     }
@@ -295,6 +340,22 @@ impl<'s, 'a> Section<'s, 'a> {
             }
         }
         Some(list)
+    }
+
+    /// Says what `odd` has to say of the strings of a list, or of the one that it is.
+    pub(super) fn remark(&self, key: &'static str, odd: impl Fn(&str) -> Option<String>) {
+        let Some((file, value)) = self.find(key) else { return };
+        let values: Vec<_> = match value.get_ref() {
+            DeValue::Array(list) => list.iter().collect(),
+            _ => vec![value],
+        };
+        for value in values {
+            if let Some(text) = scalar(value.get_ref()).and_then(&odd) {
+                let (place, given) = (self.documents.place(file, &value.span()), self.documents.literal(file, value));
+                let text = format!("[{}] {key} has {given}: {text}", self.name);
+                self.documents.remarks.borrow_mut().push(Problem { place, text });
+            }
+        }
     }
 
     /// Whatever was not asked for is unknown. `what` is said of the section.

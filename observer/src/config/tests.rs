@@ -22,6 +22,30 @@ fn problems(text: &str) -> String {
 }
 
 #[test]
+fn an_index_is_one_that_elasticsearch_makes() {
+    let of = |index: &str| read(&format!("[sink.a]\ntype = 'elasticsearch'\nurl = 'https://e/'\nindex = '{index}'\n"));
+    for right in ["logs-observer-default", "logs.mx1", "observer_2"] {
+        of(right).unwrap();
+    }
+    for wrong in ["Logs", "_logs", "-logs", "a b", "a/b", "a,b", "..", "", &"a".repeat(256)] {
+        let problem = of(wrong).unwrap_err().remove(0).to_string();
+        assert!(problem.contains("\"index\" is") && problem.contains("in lower case"), "{wrong}: {problem}");
+    }
+}
+
+#[test]
+fn a_server_of_nats_has_a_host() {
+    let of = |server: &str| read(&format!("[sink.a]\ntype = 'nats'\nsubject = 'a'\nservers = ['{server}']\n"));
+    for right in ["nats://nats.example.net:4222", "tls://[2001:db8::1]:4222", "nats://127.0.0.1"] {
+        of(right).unwrap();
+    }
+    for wrong in ["nats://", "tls://:4222", "nats:///x", "nats://a@", "siem"] {
+        let problem = of(wrong).unwrap_err().remove(0).to_string();
+        assert!(problem.contains("\"servers\" has") && problem.contains("expected a server"), "{wrong}: {problem}");
+    }
+}
+
+#[test]
 fn nothing_is_the_default() {
     assert_eq!(read("").unwrap(), Config::default());
     assert_eq!(parse(&[], &surroundings()).unwrap(), Config::default());
@@ -293,7 +317,7 @@ fn a_link_to_nothing_says_where_it_leads() {
     std::fs::write(&file, "").unwrap();
     std::fs::create_dir(directory.path().join("conf.d")).unwrap();
     std::os::unix::fs::symlink("gone.toml", directory.path().join("conf.d/10.toml")).unwrap();
-    let problem = Config::load(Some(&file), &surroundings()).unwrap_err().remove(0).to_string();
+    let problem = Config::load(Some(&file), &surroundings()).unwrap_err().problems.remove(0).to_string();
     assert!(problem.contains("conf.d/10.toml: it is a symbolic link to gone.toml, which is not there"), "{problem}");
 }
 
@@ -308,7 +332,7 @@ fn all_files_are_told_of_at_once() {
 fn files_are_read_in_order_and_a_missing_one_is_an_error_if_it_was_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("observer.toml");
-    let missing = Config::load(Some(&file), &surroundings()).unwrap_err();
+    let missing = Config::load(Some(&file), &surroundings()).unwrap_err().problems;
     assert!(missing[0].text.contains("name another one with --config"), "{}", missing[0]);
     std::fs::write(&file, "[watch]\nports = [25]\n").unwrap();
     std::fs::create_dir(directory.path().join("conf.d")).unwrap();
@@ -319,9 +343,9 @@ fn files_are_read_in_order_and_a_missing_one_is_an_error_if_it_was_named() {
     let loaded = Config::load(Some(&file), &surroundings()).unwrap();
     assert_eq!((loaded.config.ports, loaded.files.len()), (vec![2525], 3));
     std::fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
-    assert!(Config::load(Some(&file), &surroundings()).unwrap_err()[0].text.contains("larger than 1M"));
+    assert!(Config::load(Some(&file), &surroundings()).unwrap_err().problems[0].text.contains("larger than 1M"));
     std::fs::write(&file, b"\xff").unwrap();
-    assert!(Config::load(Some(&file), &surroundings()).unwrap_err()[0].text.contains("UTF-8"));
+    assert!(Config::load(Some(&file), &surroundings()).unwrap_err().problems[0].text.contains("UTF-8"));
 }
 
 #[test]

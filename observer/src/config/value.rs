@@ -86,6 +86,31 @@ fn destination_error(text: &str) -> String {
         .to_owned()
 }
 
+/// What is odd about a prefix: it has more than its length keeps.
+pub(crate) fn host_bits(text: &str) -> Option<String> {
+    let net = text.trim().parse::<IpNet>().ok()?;
+    let (address, prefix) = (net.addr(), net.trunc());
+    let text = format!("bits beyond the prefix are ignored: write {prefix}, or {address} if one address is meant");
+    (prefix.addr() != address).then_some(text)
+}
+
+/// What is odd about a process name: no process has one that long.
+pub(crate) fn cut_name(text: &str) -> Option<String> {
+    /// Bytes of a name that the kernel keeps: `TASK_COMM_LEN` without the NUL.
+    const KEPT: usize = 15;
+    let kept = text.get(..text.floor_char_boundary(KEPT))?;
+    let remark = || format!("the kernel keeps {KEPT} bytes of a process name, so that none matches: write {kept:?}");
+    (kept.len() < text.len()).then(remark)
+}
+
+/// What is odd about a cgroup's path.
+pub(crate) fn relative_cgroup(text: &str) -> Option<String> {
+    let path = cgroup(text).ok()?;
+    let is_relative = !text.starts_with('/');
+    is_relative
+        .then(|| format!("taken for {path:?}: write the path in full, as systemd-cgls or /proc/PID/cgroup has it"))
+}
+
 /// A cgroup path from the root of the hierarchy.
 pub(crate) fn cgroup(text: &str) -> Result<PathBuf, String> {
     let typed = Path::new(text);

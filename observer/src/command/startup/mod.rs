@@ -9,12 +9,11 @@ mod sense;
 mod tests;
 mod user;
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use super::Failure;
 use super::live::say;
-use crate::config::{Config, Places, Problem};
-use crate::exit::Exit;
+use super::{Failure, configuration};
+use crate::config::{Loaded, Problem, Rejected};
 
 pub(super) use self::user::{User, as_user};
 
@@ -40,19 +39,58 @@ pub(super) struct Findings {
     pub(super) remarks: Vec<Problem>,
 }
 
-/// Looks at all that a configuration names, as the user of this thread. `files` are those that it
-/// was read from.
-pub(super) fn examine(config: &Config, places: &Places, files: &[PathBuf], purpose: Purpose) -> Findings {
+/// Reads the configuration, lays what was typed over it, and looks at all that it names, as the
+/// user of this thread. Where a key is wrong the rest is looked at all the same, and the findings
+/// refuse it.
+///
+/// # Errors
+/// If a file cannot be read, or is not TOML.
+pub(super) fn look(
+    file: Option<&Path>,
+    lay_over: impl FnOnce(&mut Loaded),
+    purpose: Purpose,
+) -> Result<(Loaded, Findings), Failure> {
+    match configuration::read(file)? {
+        Ok(mut loaded) => {
+            lay_over(&mut loaded);
+            let findings = examine(&loaded, purpose);
+            Ok((loaded, findings))
+        }
+        Err(Rejected { rest: None, problems }) => Err(configuration::failure(&problems)),
+        Err(Rejected { rest: Some(mut rest), problems }) => {
+            lay_over(&mut rest);
+            let findings = examine(&rest, purpose).beside(&rest, problems);
+            Ok((*rest, findings))
+        }
+    }
+}
+
+fn examine(loaded: &Loaded, purpose: Purpose) -> Findings {
+    let Loaded { config, places, files, remarks } = loaded;
     let mut findings = Findings { refusals: paths::shared(config, places, files), ..Findings::default() };
     // A reload says of each sink how it goes once it is opened.
     if purpose != Purpose::Reload {
         opened::look(config, places, purpose == Purpose::Check, &mut findings);
     }
+    findings.remarks.extend_from_slice(remarks);
     findings.remarks.extend(sense::remarks(config, places));
     findings
 }
 
 impl Findings {
+    /// With what is wrong with keys. What was found of a default that stands for a wrong value, or
+    /// of what is built in, is of no use then.
+    fn beside(self, loaded: &Loaded, wrong: Vec<Problem>) -> Self {
+        let kept = |found: Vec<Problem>| {
+            let is_of_use = |problem: &Problem| {
+                loaded.places.is_written(problem) && !wrong.iter().any(|known| known.shares_line(problem))
+            };
+            found.into_iter().filter(is_of_use).collect::<Vec<_>>()
+        };
+        let (refusals, defects, remarks) = (kept(self.refusals), kept(self.defects), kept(self.remarks));
+        Self { refusals: [wrong, refusals].concat(), defects, remarks }
+    }
+
     /// Fails where there are refusals, and says the rest then.
     pub(super) fn refuse(&self) -> Result<(), Failure> {
         if !self.refusals.is_empty() {
@@ -75,9 +113,5 @@ impl Findings {
 
 /// All of them at once.
 fn failure(problems: &[Problem]) -> Result<(), Failure> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    Err(Failure::with(Exit::Configuration, lines.join("\nobserver: ")))
+    if problems.is_empty() { Ok(()) } else { Err(configuration::failure(problems)) }
 }

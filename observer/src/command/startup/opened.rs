@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::net::sockopt::socket_peercred;
@@ -14,9 +14,10 @@ use super::super::socket::{self, Occupant, unfinished};
 use super::access::{self, Made};
 use super::{Findings, user};
 use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
-use crate::deliver::target::Target;
+use crate::deliver::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
+use observer_core::mta;
 
 /// What an SQLite file begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -186,7 +187,7 @@ impl Look<'_> {
                     let text = format!("{file:?}: {text}, unless SupplementaryGroups= of the unit does");
                     self.remark("mta", "log", &text);
                 }
-                found => self.defect("mta", "log", found),
+                found => self.defect("mta", "log", found.and_then(|()| is_of_a_log(file))),
             },
         }
     }
@@ -196,10 +197,23 @@ impl Look<'_> {
         if let Target::File(file) = &sink.target
             && !self.is_made_by_unit(&file.path)
         {
-            self.defect(&section, "path", access::writable(&file.path, Made::Never));
+            self.defect(
+                &section,
+                "path",
+                access::writable(&file.path, Made::Never).and_then(|()| takes_lines(&file.path)),
+            );
+            if fs::metadata(&file.path).is_ok_and(|found| found.file_type().is_fifo()) {
+                let text = format!("{:?} is a FIFO: the sink waits while nobody reads from it", file.path);
+                self.remark(&section, "path", &text);
+            }
             if file.rotate_bytes.is_some() {
                 self.defect(&section, "path", access::directory(access::parent(&file.path), Made::Never));
             }
+        }
+        if let Target::Journald(JournaldTarget { socket, .. })
+        | Target::Syslog(SyslogTarget { receiver: SyslogReceiver::Unix(socket), .. }) = &sink.target
+        {
+            self.receiver(&section, socket);
         }
         if let Some(name) = spool_name(sink)
             && !self.is_made_by_unit(&config.spool)
@@ -222,6 +236,35 @@ impl Look<'_> {
         }
     }
 
+    /// The socket of a receiver on this host. It may come later, and what is sent waits for it.
+    fn receiver(&mut self, section: &str, path: &Path) {
+        let shown = path.display();
+        let none =
+            "is there now, and records wait in the spool until one is: start its receiver, or name another socket";
+        match fs::metadata(path) {
+            Ok(there) if there.file_type().is_socket() => {
+                match Occupant::at(&fs::canonicalize(path).unwrap_or_default()) {
+                    Ok(Occupant::Stale) => {
+                        self.remark(section, "address", &format!("\"{shown}\": no process that reads from it {none}"));
+                    }
+                    Err(error) => self.defect(
+                        section,
+                        "address",
+                        Err(format!("{shown}: {error}: allow it, or name another socket")),
+                    ),
+                    Ok(_) => {}
+                }
+            }
+            Ok(_) => {
+                self.defect(section, "address", Err(format!("{shown} is not a socket: name that of the receiver")))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.remark(section, "address", &format!("\"{shown}\": no socket {none}"));
+            }
+            Err(error) => self.defect(section, "address", Err(format!("{shown}: {error}: name another socket"))),
+        }
+    }
+
     fn secret(&mut self, section: &str, key: &str, file: &Path) {
         // Of anything else it is said that it is no file.
         let is_open = file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o007 != 0);
@@ -239,6 +282,36 @@ fn listens(path: &Path) -> Option<String> {
     let pid = socket_peercred(&socket).ok()?.pid.as_raw_nonzero();
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
+}
+
+/// Why no line of a file is one of a log.
+fn is_of_a_log(path: &Path) -> Result<(), String> {
+    /// Bytes of it that are looked at.
+    const LOOKED_AT: u64 = 4_096;
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut head));
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    let first = String::from_utf8_lossy(&head);
+    let first = first.lines().next().unwrap_or_default();
+    if mta::is_export(first) { Err(format!("{}: {}", path.display(), mta::advice(first))) } else { Ok(()) }
+}
+
+/// Why lines cannot be written to what is there.
+fn takes_lines(path: &Path) -> Result<(), String> {
+    /// Major and minor number: Documentation/admin-guide/devices.txt.
+    const FULL: u64 = libc::makedev(1, 7);
+    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    let (kind, shown) = (found.file_type(), path.display());
+    if kind.is_block_device() {
+        return Err(format!("{shown} is a disk, and records would be written over what is on it: name a file"));
+    }
+    if kind.is_socket() {
+        return Err(format!("{shown} is a socket: name a file, or use a sink of type syslog"));
+    }
+    if kind.is_char_device() && found.rdev() == FULL {
+        return Err(format!("{shown} has never room: name a file"));
+    }
+    Ok(())
 }
 
 /// Why a file that exists is no history.

@@ -3,6 +3,9 @@
 use observer_core::label::Label;
 
 use crate::config::{Config, Places, Problem, SinkConfig};
+use crate::deliver::target::Target;
+
+const TLS_KEYS: [&str; 4] = ["tls_ca", "tls_cert", "tls_key", "tls_server_name"];
 
 /// What of a configuration has no effect, or hardly the one that was meant.
 pub(super) fn remarks(config: &Config, places: &Places) -> Vec<Problem> {
@@ -11,6 +14,8 @@ pub(super) fn remarks(config: &Config, places: &Places) -> Vec<Problem> {
         let section = format!("sink.{}", sink.name);
         let remark = |(key, text): (&str, String)| places.problem(&section, key, &text);
         remarks.extend(of_sink(sink, &config.ports).into_iter().map(remark));
+        let is_written = |key: &str| places.has(&section, key);
+        remarks.extend(of_target(&sink.target, is_written).into_iter().map(remark));
     }
     let is_idle = config.history.is_none() && config.socket.is_none() && config.metrics.is_none();
     if is_idle && config.sinks.is_empty() {
@@ -51,6 +56,23 @@ fn of_sink(sink: &SinkConfig, watched: &[u16]) -> Vec<(&'static str, String)> {
     }
     remarks.extend(of_labels(sink));
     remarks
+}
+
+fn of_target(target: &Target, is_written: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
+    match target {
+        Target::File(file) if file.rotate_bytes.is_none() && is_written("keep") => {
+            vec![("keep", "has no effect without \"rotate_size\": set that too, or leave this out".to_owned())]
+        }
+        Target::File(file) if file.rotate_bytes.is_some() && file.keep == 0 => {
+            let text = "= 0: all records are deleted whenever the file reaches \"rotate_size\": keep 1 at least";
+            vec![("keep", text.to_owned())]
+        }
+        Target::Http(http) if http.url.starts_with("http://") => {
+            let written = TLS_KEYS.into_iter().filter(|key| is_written(key));
+            written.map(|key| (key, "has no effect: \"url\" begins with http://: use https://".to_owned())).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn of_labels(sink: &SinkConfig) -> Option<(&'static str, String)> {

@@ -2,18 +2,24 @@ mod generated;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
-use super::*;
-use crate::config::Surroundings;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-/// A directory in which configurations are tried; `DIR` in their text is its path.
-struct Place(tempfile::TempDir);
+use super::*;
+use crate::config::{Config, Surroundings};
+use crate::follow;
+
+/// A directory in which configurations are tried, with a syslog socket `log`; `DIR` in their text
+/// is its path.
+struct Place(tempfile::TempDir, #[expect(dead_code, reason = "it is to be there")] UnixDatagram);
 
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let log = UnixDatagram::bind(directory.path().join("log")).unwrap();
+        let place = Self(directory, log);
         fs::create_dir(place.path().join("conf")).unwrap();
         place
     }
@@ -32,7 +38,7 @@ impl Place {
         let text = text.replace("DIR", &self.path().display().to_string()).replace("group = '0'", &group);
         fs::write(&file, text).unwrap();
         let loaded = Config::load(Some(&file), &Surroundings::default()).unwrap();
-        as_user(None, || examine(&loaded.config, &loaded.places, &loaded.files, purpose)).unwrap()
+        as_user(None, || examine(&loaded, purpose)).unwrap()
     }
 
     /// Refusals, defects and remarks, a line each, as they are said.
@@ -76,13 +82,13 @@ fn one_path_for_two_things_is_refused_however_it_is_written() {
         file("DIR/hard"),
         file("DIR/alias/h.sqlite-lock"),
         format!("{history}[metrics]\nlisten = 'unix:DIR/soft'\n"),
-        format!("{history}[spool]\ndirectory = 'DIR/alias/h.sqlite'\n[sink.a]\ntype = 'syslog'\n"),
+        format!("{history}[spool]\ndirectory = 'DIR/alias/h.sqlite'\n[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n"),
         "[socket]\npath = 'DIR/s'\ngroup = '0'\n[metrics]\nlisten = 'unix:DIR/alias/../s'\n".to_owned(),
         "[socket]\npath = 'DIR/s'\ngroup = '0'\n[metrics]\nlisten = 'unix:DIR/s.new'\n".to_owned(),
         "[sink.a]\ntype = 'file'\npath = 'DIR/real/later'\n[sink.b]\ntype = 'file'\npath = 'DIR/dangling'\n".to_owned(),
         "[sink.a]\ntype = 'file'\npath = 'DIR/e'\nrotate_size = '1M'\n[sink.b]\ntype = 'file'\npath = 'DIR/e.2'\n".to_owned(),
-        "[sink.a]\ntype = 'syslog'\n[sink.b]\ntype = 'file'\npath = 'DIR/alias/../spool/a.dead'\n".to_owned(),
-        "[sink.a]\ntype = 'syslog'\n[sink.b]\ntype = 'file'\npath = 'DIR/spool/a.syslog-rfc5424/lock'\n".to_owned(),
+        "[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n[sink.b]\ntype = 'file'\npath = 'DIR/alias/../spool/a.dead'\n".to_owned(),
+        "[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n[sink.b]\ntype = 'file'\npath = 'DIR/spool/a.syslog-rfc5424/lock'\n".to_owned(),
         "[sink.a]\ntype = 'file'\npath = 'DIR/conf/observer.toml'\n".to_owned(),
         "[sink.a]\ntype = 'file'\npath = 'DIR/t'\n[sink.b]\ntype = 'splunk-hec'\nurl = 'https://s/'\ntoken_file = 'DIR/t'\n".to_owned(),
         "[mta]\nkind = 'postfix'\nlog = 'DIR/real/mail'\n[sink.a]\ntype = 'file'\npath = 'DIR/alias/mail'\n".to_owned(),
@@ -103,7 +109,7 @@ fn paths_that_lie_beside_each_other_are_no_matter() {
     let place = Place::new();
     let text = "[history]\npath = 'DIR/h.sqlite'\n[socket]\npath = 'DIR/s'\ngroup = '0'\n[metrics]\nlisten = 'unix:DIR/m'\n\
                 [spool]\ndirectory = 'DIR/spool'\n[sink.a]\ntype = 'file'\npath = 'DIR/e'\nrotate_size = '1M'\n[sink.b]\n\
-                type = 'file'\npath = 'DIR/e.20'\n[sink.c]\ntype = 'syslog'\n[sink.d]\ntype = 'syslog'\n[sink.f]\n\
+                type = 'file'\npath = 'DIR/e.20'\n[sink.c]\ntype = 'syslog'\naddress = 'DIR/log'\n[sink.d]\ntype = 'syslog'\naddress = 'DIR/log'\n[sink.f]\n\
                 type = 'file'\npath = '/dev/null'\n[sink.g]\ntype = 'file'\npath = '/dev/null'\n";
     assert_eq!(place.found(text), "");
 }
@@ -115,6 +121,8 @@ fn what_a_configuration_names_is_opened() {
     place.keep("token", "");
     fs::create_dir(place.path().join("directory")).unwrap();
     place.keep("history", "root:x:0:0\n");
+    drop(UnixListener::bind(place.path().join("stale")).unwrap());
+    mknodat(CWD, place.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     let of = |text: &str| place.found(text);
     let tls = |keys: &str| of(&format!("[sink.a]\ntype = 'syslog'\ntransport = 'tls'\naddress = 'siem'\n{keys}\n"));
     let hec = |keys: &str| of(&format!("[sink.a]\ntype = 'splunk-hec'\nurl = 'http://127.0.0.1/e'\n{keys}\n"));
@@ -130,13 +138,37 @@ fn what_a_configuration_names_is_opened() {
         of("[history]\npath = 'DIR/history'\n"),
         of("[history]\npath = 'DIR/directory'\n"),
         of("[history]\npath = 'DIR/a/b/h.sqlite'\n"),
-        of("[spool]\ndirectory = 'DIR/text/spool'\n[sink.a]\ntype = 'syslog'\n"),
+        of("[spool]\ndirectory = 'DIR/text/spool'\n[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n"),
         of("[sink.a]\ntype = 'file'\npath = 'DIR/none/events'\n"),
+        of("[sink.a]\ntype = 'file'\npath = '/dev/full'\n"),
+        of("[sink.a]\ntype = 'file'\npath = 'DIR/log'\n"),
+        of("[sink.a]\ntype = 'file'\npath = 'DIR/fifo'\n"),
+        of("[sink.a]\ntype = 'syslog'\naddress = 'DIR/none'\n"),
+        of("[sink.a]\ntype = 'syslog'\naddress = 'DIR/text'\n"),
+        of("[sink.a]\ntype = 'journald'\naddress = 'DIR/stale'\n"),
         of("[mta]\nkind = 'postfix'\nlog = 'DIR/mail.log'\n"),
         of("[mta]\nkind = 'postfix'\nlog = 'DIR/text'\ndomain_key_file = 'DIR/none'\n"),
         of("[diagnose]\nasn_file = 'DIR/none.mmdb'\n"),
     ];
     insta::assert_snapshot!(all.concat());
+}
+
+#[test]
+fn a_mail_log_is_looked_at_as_run_reads_it() {
+    let place = Place::new();
+    let of = |log: &str| place.found(&format!("[mta]\nkind = 'postfix'\nlog = '{log}'\n[sink.a]\ntype = 'stdout'\n"));
+    place.keep("mail.log", "Nov 26 16:07:01 mx1 postfix/smtp[7]: 4bQ: to=<a@b.example>, status=deferred\n");
+    place.keep("empty", "");
+    place.keep("export", "__CURSOR=s=06\n__REALTIME_TIMESTAMP=1764173221440526\nMESSAGE=x\n\n");
+    fs::create_dir(place.path().join("directory")).unwrap();
+    mknodat(CWD, place.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    for right in ["DIR/mail.log", "DIR/empty", "DIR/mail-%D"] {
+        assert_eq!(of(right), "", "{right}");
+    }
+    let wrong = ["DIR/none.log", "DIR/directory", "DIR/fifo", "DIR/mail.log/x", "DIR/none/mail-%D", "DIR/export"];
+    insta::assert_snapshot!(wrong.map(of).concat());
+    // The journal is read where there is what reads it.
+    assert_eq!(of("journal").is_empty(), follow::journalctl().is_some());
 }
 
 #[test]
@@ -161,8 +193,8 @@ fn what_holds_no_files_is_no_place_for_them() {
     for (kind, text) in [
         ("refused", "[history]\npath = '/proc/h.sqlite'\n"),
         ("refused", "[history]\npath = '/proc/observer/h.sqlite'\n"),
-        ("refused", "[spool]\ndirectory = '/proc/observer'\n[sink.a]\ntype = 'syslog'\n"),
-        ("refused", "[spool]\ndirectory = '/sys/kernel'\n[sink.a]\ntype = 'syslog'\n"),
+        ("refused", "[spool]\ndirectory = '/proc/observer'\n[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n"),
+        ("refused", "[spool]\ndirectory = '/sys/kernel'\n[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n"),
         ("refused", "[metrics]\nlisten = 'unix:/proc/m'\n"),
         ("broken", "[socket]\npath = '/sys/s'\ngroup = '0'\n"),
         ("broken", "[sink.a]\ntype = 'file'\npath = '/proc/events'\n"),
@@ -204,7 +236,7 @@ fn who_may_not_is_named() {
     fs::write(&file, text.replace("DIR", &place.path().display().to_string())).unwrap();
     let loaded = Config::load(Some(&file), &Surroundings::default()).unwrap();
     let nobody = User::named("nobody").unwrap();
-    let look = || examine(&loaded.config, &loaded.places, &loaded.files, Purpose::Check);
+    let look = || examine(&loaded, Purpose::Check);
     let found = as_user(Some(&nobody), look).unwrap();
     let all = [found.refusals, found.defects, found.remarks].concat();
     let lines: String = all.iter().map(|problem| format!("{problem}\n")).collect();
@@ -228,6 +260,12 @@ fn what_makes_no_sense_is_worth_a_word() {
         file("labels = ['refused']\nsend = ['successes']"),
         file("labels = ['connected']\nsend = ['failures', 'successes']"),
         file("labels = ['refused']\nsend = ['alerts']\nuid = [0]"),
+        file(
+            "destinations = ['192.0.2.1/24', '192.0.2.0/24']\ncomm = 'a-name-longer-than-15'\ncgroup = ['postfix.service']",
+        ),
+        place.found("[sink.a]\ntype = 'file'\npath = 'DIR/e'\nkeep = 3\n"),
+        place.found("[sink.a]\ntype = 'file'\npath = 'DIR/e'\nrotate_size = '1M'\nkeep = 0\n"),
+        place.found("[sink.a]\ntype = 'otlp'\nurl = 'http://127.0.0.1/'\ntls_server_name = 'siem'\n"),
         place.found("[kernel]\n"),
     ];
     insta::assert_snapshot!(all.concat());
@@ -236,6 +274,25 @@ fn what_makes_no_sense_is_worth_a_word() {
     {
         assert_eq!(file(sense), "", "{sense}");
     }
+}
+
+/// What is found beside a wrong key is what is wrong beside it: nothing of the default that stands
+/// for a wrong value, nor of what is built in.
+#[test]
+fn a_wrong_key_hides_nothing_else() {
+    let place = Place::new();
+    place.keep("text", "not PEM\n");
+    let file = place.path().join("conf/observer.toml");
+    let text = "[watch]\nports = [0]\n[history]\npath = 'h.sqlite'\n[socket]\npath = 'DIR/text'\n[metrics]\nlisten = 'here'\n\
+                [mta]\nkind = 'postfix'\nlog = 'DIR/mail.log'\n[sink.a]\ntype = 'file'\npath = 'DIR/none/e'\nkeeps = 1\n\
+                send = []\n[sink.b]\ntype = 'syslog'\ntransport = 'tls'\naddress = 'siem'\ntls_ca = 'DIR/text'\nsend = ['all']\n";
+    fs::write(&file, text.replace("DIR", &place.path().display().to_string())).unwrap();
+    let (_, found) = as_user(None, || look(Some(&file), |_| {}, Purpose::Start)).unwrap().unwrap();
+    let lines = [("refused", found.refusals), ("broken", found.defects), ("odd", found.remarks)]
+        .map(|(kind, found)| found.iter().map(|problem| format!("{kind}: {problem}\n")).collect::<String>());
+    insta::assert_snapshot!(lines.concat().replace(&place.path().display().to_string(), "DIR"));
+    fs::write(&file, "[watch\n").unwrap();
+    assert!(as_user(None, || look(Some(&file), |_| {}, Purpose::Start)).unwrap().is_err());
 }
 
 #[test]

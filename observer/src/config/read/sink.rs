@@ -146,7 +146,7 @@ fn target(kind: SinkKind, section: &Section<'_, '_>, surroundings: &Surroundings
         }),
         SinkKind::SplunkHec => Target::Http(http(section, surroundings, HttpProtocol::SplunkHec, true)?),
         SinkKind::Elasticsearch => {
-            let index = section.value("index", "logs-observer-default".to_owned(), word);
+            let index = section.value("index", "logs-observer-default".to_owned(), index);
             Target::Http(http(section, surroundings, HttpProtocol::Bulk { index }, false)?)
         }
         SinkKind::Otlp => Target::Http(http(section, surroundings, HttpProtocol::Otlp, false)?),
@@ -315,6 +315,9 @@ fn kinds(section: &Section<'_, '_>) -> Kinds {
 }
 
 fn filter(section: &Section<'_, '_>) -> Filter {
+    section.remark("destinations", value::host_bits);
+    section.remark("comm", value::cut_name);
+    section.remark("cgroup", value::relative_cgroup);
     Filter {
         labels: section.list("labels", choice::<Label>).unwrap_or_default(),
         destinations: section.list("destinations", value::destination).unwrap_or_default(),
@@ -326,6 +329,19 @@ fn filter(section: &Section<'_, '_>) -> Filter {
         // Kinds decide about those.
         successes: true,
     }
+}
+
+/// What Elasticsearch and OpenSearch take for the name of an index or a data stream.
+fn index(text: &str) -> Result<String, String> {
+    const FORBIDDEN: [char; 12] = ['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':'];
+    const BYTES_MAX: usize = 255;
+    let is_taken = (1..=BYTES_MAX).contains(&text.len())
+        && ![".", ".."].contains(&text)
+        && !text.starts_with(['-', '_', '+'])
+        && !text.contains(FORBIDDEN)
+        && text.chars().all(|c| c.to_lowercase().eq([c]) && !c.is_control() && !c.is_whitespace());
+    let error = "expected the name of an index, such as logs-observer-default: in lower case, and none of \\ / * ? \" < > | , # : in it";
+    if is_taken { Ok(text.to_owned()) } else { Err(error.to_owned()) }
 }
 
 fn url(text: &str) -> Result<String, String> {
@@ -340,8 +356,14 @@ fn url(text: &str) -> Result<String, String> {
 }
 
 fn server(text: &str) -> Result<String, String> {
-    let is_server = text.starts_with("nats://") || text.starts_with("tls://");
-    if is_server { word(text) } else { Err("expected a server, such as nats://nats.example.net:4222".to_owned()) }
+    let rest = text.strip_prefix("nats://").or_else(|| text.strip_prefix("tls://"));
+    let has_host =
+        |rest: &str| rest.rsplit('@').next().is_some_and(|host| !host.is_empty() && !host.starts_with([':', '/']));
+    if rest.is_some_and(has_host) {
+        word(text)
+    } else {
+        Err("expected a server, such as nats://nats.example.net:4222".to_owned())
+    }
 }
 
 fn subject(text: &str) -> Result<String, String> {

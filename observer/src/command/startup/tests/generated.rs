@@ -16,7 +16,7 @@ use super::super::super::outlets::Outlets;
 use super::super::super::record::Recording;
 use super::super::super::socket::Socket;
 use super::*;
-use crate::config::parse;
+use crate::config::{Config, parse};
 use crate::host::surroundings::host;
 
 const CONFIGURATIONS: u64 = 100;
@@ -148,13 +148,15 @@ async fn what_the_check_passes_starts() {
         let text = Generator { random: fastrand::Rng::with_seed(seed), port }.configuration();
         let text = text.replace("DIR", &place.path().display().to_string());
         let Ok(config) = parse(&[("observer.toml", &text)], &Surroundings::default()) else { panic!("{text}") };
-        let check = as_user(None, || examine(&config, &Places::default(), &[], Purpose::Check)).unwrap();
-        let run = as_user(None, || examine(&config, &Places::default(), &[], Purpose::Start)).unwrap();
+        let (places, files, remarks) = Default::default();
+        let loaded = Loaded { config, places, files, remarks };
+        let check = as_user(None, || examine(&loaded, Purpose::Check)).unwrap();
+        let run = as_user(None, || examine(&loaded, Purpose::Start)).unwrap();
         // Nobody is up: both find the same.
         assert_eq!(check, run, "{text}");
         let is_passed = check.reject().is_ok();
         if is_passed {
-            assert_eq!(start(&config), Ok(()), "seed {seed}: passed, and does not start:\n{text}");
+            assert_eq!(start(&loaded.config), Ok(()), "seed {seed}: passed, and does not start:\n{text}");
             passed += 1;
         } else {
             refused += 1;
