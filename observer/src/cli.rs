@@ -473,7 +473,12 @@ impl Command {
                 let Some(typed) = &args.destination else { return Ok(()) };
                 let destination: Destination =
                     typed.parse::<Destination>().map_err(|error| format!("invalid destination {typed:?}: {error}"))?;
-                args.port = destination.port.unwrap_or(args.port);
+                args.port = match (args.port, destination.port) {
+                    (Some(option), Some(behind)) if option != behind => {
+                        return Err(format!("--port {option} contradicts the port of {typed:?}: name one of them"));
+                    }
+                    (option, behind) => option.or(behind),
+                };
                 args.destination = Some(destination.to_string());
             }
             _ => {}
@@ -520,9 +525,12 @@ impl KernelArgs {
     }
 }
 
+/// What mail to other servers uses.
+const SMTP: u16 = 25;
+
 /// The ports that were typed, or the one that is meant otherwise.
 pub fn or_smtp(typed: &[u16]) -> Vec<u16> {
-    if typed.is_empty() { vec![25] } else { typed.to_vec() }
+    if typed.is_empty() { vec![SMTP] } else { typed.to_vec() }
 }
 
 impl TopArgs {

@@ -260,8 +260,8 @@ impl Cause {
             },
             Self::RouteFault => Words {
                 verdict: "this host has no working route there",
-                next_step: "cure this host's routing table or its next hop",
-                by_hand: "ip route get {dst}; ip neigh",
+                next_step: "correct this host's routing table or its next hop",
+                by_hand: "ip route get {dst}; ip neigh; ip route show table all type blackhole (or unreachable, prohibit)",
                 surer: "the routing decision for that address, and whether the next hop answers",
             },
             Self::NetworkFault => Words {

@@ -75,9 +75,14 @@ impl Route {
     /// What the kernel answers where it has no route.
     pub fn refused(error: &str) -> Option<Self> {
         let (_, why) = error.split_once("RTNETLINK answers: ")?;
-        let is_decision = ["Network is unreachable", "No route to host", "Permission denied", "Invalid argument"]
-            .contains(&why.trim());
-        is_decision.then(|| Self::Refused { why: why.trim().to_owned() })
+        let why = match why.trim() {
+            why @ "Network is unreachable" => why.to_owned(),
+            why @ "No route to host" => format!("{why}, which a route of type unreachable answers"),
+            why @ "Permission denied" => format!("{why}, which a route of type prohibit answers"),
+            why @ "Invalid argument" => format!("{why}, which a route of type blackhole answers"),
+            _ => return None,
+        };
+        Some(Self::Refused { why })
     }
 }
 
@@ -113,7 +118,12 @@ mod tests {
     fn a_refusal_is_a_decision_and_other_errors_are_not() {
         let refused = |why: &str| Some(Route::Refused { why: why.to_owned() });
         assert_eq!(Route::refused("RTNETLINK answers: Network is unreachable"), refused("Network is unreachable"));
-        assert_eq!(Route::refused("RTNETLINK answers: Permission denied"), refused("Permission denied"));
+        for (why, kind) in
+            [("No route to host", "unreachable"), ("Permission denied", "prohibit"), ("Invalid argument", "blackhole")]
+        {
+            let named = format!("{why}, which a route of type {kind} answers");
+            assert_eq!(Route::refused(&format!("RTNETLINK answers: {why}")), refused(&named));
+        }
         assert_eq!(Route::refused("RTNETLINK answers: Operation not supported"), None);
         assert_eq!(Route::refused("No such file or directory"), None);
     }

@@ -34,9 +34,9 @@ pub struct DiagnoseArgs {
     /// Look back so far: a time ago, a day, or RFC 3339 [default: 24 hours, without DEST 1 hour]
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,
-    /// Port of the attempts
-    #[arg(short, long, value_name = "PORT", value_parser = value::port, default_value = "25")]
-    pub port: u16,
+    /// Port of the attempts [default: that behind DEST, else 25]
+    #[arg(short, long, value_name = "PORT", value_parser = value::port)]
+    pub port: Option<u16>,
     /// History to read [default: that of the configuration]
     #[arg(long, value_name = "PATH")]
     pub history: Option<PathBuf>,
@@ -82,4 +82,11 @@ pub struct DiagnoseArgs {
     /// private. There is none where nothing fails, or where the cause is at this end.
     #[arg(long, value_name = "FILE", requires = "destination")]
     pub evidence: Option<PathBuf>,
+}
+
+impl DiagnoseArgs {
+    /// The port that was typed, or the one that is meant otherwise.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(super::SMTP)
+    }
 }

@@ -94,11 +94,18 @@ fn a_port_behind_a_destination_is_a_port_to_watch() {
     assert!(typed.filter.destination.iter().any(|to| to.name() == Some("mx.example.net")));
     assert_eq!(report(&["-d", "203.0.113.5:587"]).unwrap().port, [587]);
     let diagnose = |args: &[&str]| match parse(&[&["diagnose"], args].concat()).unwrap().command {
-        Command::Diagnose(args) => (args.destination.unwrap(), args.port),
+        Command::Diagnose(args) => (args.destination.clone().unwrap(), args.port()),
         other => panic!("{other:?}"),
     };
     assert_eq!(diagnose(&["mx.example.net:587"]), ("mx.example.net".to_owned(), 587));
     assert_eq!(diagnose(&["203.0.113.0/24", "-p", "465"]), ("203.0.113.0/24".to_owned(), 465));
+    assert_eq!(diagnose(&["203.0.113.5"]), ("203.0.113.5".to_owned(), 25));
+    assert_eq!(diagnose(&["203.0.113.5:587", "-p", "587"]), ("203.0.113.5".to_owned(), 587));
+    for port in ["25", "465"] {
+        let refused = parse(&["diagnose", "-p", port, "203.0.113.5:587"]).unwrap_err();
+        let expected = format!("error: --port {port} contradicts the port of \"203.0.113.5:587\": name one of them");
+        assert!(refused.contains(&expected), "{refused}");
+    }
 }
 
 fn run(args: &[&str]) -> super::RunArgs {

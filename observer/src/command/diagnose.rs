@@ -49,8 +49,8 @@ const LOOKED_UP: usize = 4;
 const OTHERS: usize = 1_000;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
-    if args.probe && !args.force && !probe::PORTS.contains(&args.port) {
-        let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port);
+    if args.probe && !args.force && !probe::PORTS.contains(&args.port()) {
+        let text = format!("port {} is none of a mail server's: --force probes it all the same", args.port());
         return Err(Failure::usage(&text));
     }
     if args.probe {
@@ -59,7 +59,7 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let config = configuration::load_to_read(args.source.config.as_deref())?;
     let dns = Dns::begin(args, &config.diagnose)?;
     let of_domain = dns.as_ref().filter(|_| args.domain.is_none()).and_then(Dns::networks);
-    let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port), Ok);
+    let look_up = |asked: &str| of_domain.clone().map_or_else(|| networks(asked, args.port()), Ok);
     let asked = args.destination.as_deref().map(look_up).transpose()?;
     let asn_file = args.asn_file.as_ref().or(config.diagnose.asn_file.as_ref()).filter(|_| asked.is_some());
     let operators = asn_file.map(|file| AsnDatabase::open(file)).transpose();
@@ -70,7 +70,7 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     };
     let now = ZonedDateTime::now();
     let inquiry = Inquiry {
-        port: args.port,
+        port: args.port(),
         is_probing: args.probe,
         is_forced: args.force,
         socket: source::socket(&args.source, &config),

@@ -238,7 +238,13 @@ pub fn letter(diagnosis: &Diagnosis, host: &str) -> String {
     fact("last attempt", time(times.last));
     fact("last that succeeded", time(times.connected));
     fact("failing since", time(times.failing_since));
-    text.push_str("\nHow they ended:\n\n");
+    let from = match diagnosis.sources.as_slice() {
+        [] | [_] => String::new(),
+        several => format!(", all from {} together", several.join(", ")),
+    };
+    text.push('\n');
+    paragraph(&mut text, "", &format!("How they ended{from}:"));
+    text.push('\n');
     for ending in &diagnosis.endings {
         let _ = writeln!(text, "  {:>7}  {}", ending.count, in_plain_words(ending.label, ending.reason, None));
     }

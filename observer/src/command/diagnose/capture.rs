@@ -33,7 +33,7 @@ pub(super) struct Captured {
 /// of its own.
 pub(super) fn capture(args: &DiagnoseArgs, duration: Duration) -> Result<Captured, Failure> {
     runtime()?.block_on(async {
-        let capture = Capture::begin(&args.source, &args.kernel, &[args.port], duration).await?;
+        let capture = Capture::begin(&args.source, &args.kernel, &[args.port()], duration).await?;
         let mut record = CapturedHistory::begin()?;
         capture.finish(&mut record).await?;
         record.end()
