@@ -99,7 +99,7 @@ impl Choice for Label {
             Self::Reset => "Accepted, then reset by the peer",
             Self::Closed => "Accepted, then closed by the peer without a byte",
             Self::Silent => "Accepted, but no banner until the application gave up",
-            Self::Cancelled => "The application dropped the attempt before anyone could fail it",
+            Self::Cancelled => "Dropped on this host before anyone could fail it",
             Self::Connected => "Handshake, banner, and an end in order",
             Self::Unknown => return None,
         })

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::{
-    Account, Bin, Destination, LabelCounts, Local, Omitted, OutcomeCount, Overview, Period, Process, Quantiles, Report,
-    SCHEMA, Selection, Source, SourceAddress, Timeline,
+    Account, Bin, Destination, LabelCounts, Local, Meaning, NameBook, Omitted, OutcomeCount, Outside, Overview, Period,
+    Process, Quantiles, Report, SCHEMA, Selection, Source, SourceAddress, Timeline,
 };
+use crate::choice::Choice as _;
 use crate::count::Ended;
 use crate::event::milliseconds;
 use crate::fact::own::OwnAddresses;
@@ -63,6 +64,7 @@ pub struct Builder {
     timeline: Timeline,
     processes: HashMap<String, LabelCounts>,
     nameless: LabelCounts,
+    names: NameBook,
 }
 
 impl Builder {
@@ -73,6 +75,7 @@ impl Builder {
             timeline: Timeline::new(frame.period, frame.finest_s, &frame.tz),
             processes: HashMap::new(),
             nameless: LabelCounts::default(),
+            names: NameBook::default(),
             frame,
         }
     }
@@ -81,6 +84,13 @@ impl Builder {
     #[must_use]
     pub fn with_own(mut self, own: OwnAddresses) -> Self {
         self.tallies.set_own(own);
+        self
+    }
+
+    /// With what a mail server's log calls the destinations.
+    #[must_use]
+    pub fn with_names(mut self, names: NameBook) -> Self {
+        self.names = names;
         self
     }
 
@@ -145,6 +155,8 @@ impl Builder {
             source: about.source,
             period: self.frame.period,
             local: self.local(),
+            outside: self.outside(),
+            meanings: self.meanings(),
             overview: self.overview(),
             destinations,
             destinations_omitted,
@@ -176,6 +188,28 @@ impl Builder {
         }
     }
 
+    fn outside(&self) -> Outside {
+        let total = self.tallies.total();
+        let local = self.local().unwrap_or(Local { attempts: 0, failures: 0 });
+        let others =
+            || self.tallies.destinations().filter(|((ip, _), _)| !self.tallies.is_own(*ip)).map(|(_, tally)| tally);
+        let count = |is_it: fn(&Tally) -> bool| others().filter(|tally| is_it(tally)).count() as u64;
+        Outside {
+            attempts: total.attempts() - local.attempts,
+            failures: total.failures() - local.failures,
+            destinations: count(|_| true),
+            destinations_failing: count(|tally| tally.failures() > 0),
+            destinations_always_failing: count(|tally| tally.attempts() > 0 && tally.failures() == tally.attempts()),
+            attempts_forgotten: self.tallies.forgotten().attempts(),
+        }
+    }
+
+    fn meanings(&self) -> Vec<Meaning> {
+        let counts = labels(self.tallies.total());
+        let meaning = |(label, _): (Label, u64)| label.help().map(|meaning| Meaning { label, meaning });
+        counts.iter().filter_map(meaning).collect()
+    }
+
     fn local(&self) -> Option<Local> {
         let own = self.tallies.destinations().filter(|((ip, _), _)| self.tallies.is_own(*ip));
         let local = own.fold(Local { attempts: 0, failures: 0 }, |local, (_, tally)| Local {
@@ -198,7 +232,9 @@ impl Builder {
             attempts: total.attempts() - listed(Tally::attempts),
             failures: total.failures() - listed(Tally::failures),
         };
-        (all.into_iter().map(|(key, tally)| destination(key, tally)).collect(), omitted)
+        let listed =
+            all.into_iter().map(|(key, tally)| Destination { names: self.names.of(key.0), ..destination(key, tally) });
+        (listed.collect(), omitted)
     }
 
     fn sources(&self) -> Vec<SourceAddress> {
@@ -281,6 +317,7 @@ fn destination((ip, port): Key, tally: &Tally) -> Destination {
     Destination {
         ip,
         port,
+        names: None,
         attempts: tally.attempts(),
         failures: tally.failures(),
         established: tally.established(),

@@ -52,10 +52,12 @@ struct Page {
     holds: Option<String>,
     selection: Option<String>,
     generated: String,
+    headline: String,
     summary: String,
     figures: Vec<(&'static str, String)>,
     times: Vec<String>,
     outcomes: Grid,
+    meanings: Vec<(&'static str, &'static str)>,
     scopes: Vec<String>,
     labels: Vec<&'static str>,
     parts: Vec<Part>,
@@ -111,10 +113,12 @@ pub fn render(report: &Report, tz: &TimeZone) -> Result<String, HtmlError> {
         holds: words::holds(report, tz),
         selection: words::selection(&report.selection),
         generated: words::time(report.generated, tz),
+        headline: words::headline(report),
         summary: words::summary(report),
         figures: figures(report),
         times: times(report, tz),
         outcomes: outcomes(report),
+        meanings: report.meanings.iter().map(|of| (of.label.as_str(), of.meaning)).collect(),
         scopes: words::scopes(report),
         labels: words::labels(report).into_iter().map(Label::as_str).collect(),
         parts: parts(report, tz)?,
@@ -210,8 +214,9 @@ fn by_label(first: &'static str, labels: &[Label]) -> Vec<Column> {
 }
 
 fn destinations(report: &Report, tz: &TimeZone) -> Result<Part, HtmlError> {
+    let has_names = report.destinations.iter().any(|known| known.names.is_some());
     let rows = report.destinations.iter().map(|known| {
-        vec![
+        let mut row = vec![
             words::endpoint(known.ip, known.port),
             known.attempts.to_string(),
             known.failures.to_string(),
@@ -221,8 +226,26 @@ fn destinations(report: &Report, tz: &TimeZone) -> Result<Part, HtmlError> {
             known.last_failed.map(|at| words::short_time(at, tz)).unwrap_or_default(),
             known.last_succeeded.map(|at| words::short_time(at, tz)).unwrap_or_default(),
             words::brief_quantiles(known.refusal_ms.as_ref()),
-        ]
+        ];
+        if has_names {
+            row.push(known.names.as_ref().map(words::names).unwrap_or_default());
+        }
+        row
     });
+    let mut columns = vec![
+        text("destination"),
+        number("attempts"),
+        number("failed"),
+        number("share"),
+        number("streak"),
+        text("mostly"),
+        text("last failure"),
+        text("last success"),
+        text("refused in"),
+    ];
+    if has_names {
+        columns.push(text("in the mail log"));
+    }
     let has_failures = report.destinations.iter().any(|known| known.failures > 0);
     Ok(Part {
         id: "destinations",
@@ -231,17 +254,7 @@ fn destinations(report: &Report, tz: &TimeZone) -> Result<Part, HtmlError> {
         notes: words::omitted(&report.destinations_omitted).into_iter().collect(),
         grid: Grid {
             caption: "Most failures first; the streak counts failures since the last success; refused in: median / 95%",
-            columns: vec![
-                text("destination"),
-                number("attempts"),
-                number("failed"),
-                number("share"),
-                number("streak"),
-                text("mostly"),
-                text("last failure"),
-                text("last success"),
-                text("refused in"),
-            ],
+            columns,
             rows: rows.collect(),
         },
         ..Part::default()
@@ -258,6 +271,7 @@ fn sources(report: &Report) -> Result<Part, HtmlError> {
         id: "sources",
         title: "Source address × outcome",
         plot: Some(plot::heat_map(report)?),
+        notes: words::beside_sources(report).into_iter().collect(),
         is_folded: true,
         grid: Grid {
             caption: "Attempts by source address and outcome",
@@ -300,7 +314,10 @@ fn processes(report: &Report) -> Part {
     Part {
         id: "processes",
         title: "Processes",
-        notes: words::omitted(&report.processes_omitted).into_iter().collect(),
+        notes: [words::omitted(&report.processes_omitted), words::beside_processes(report)]
+            .into_iter()
+            .flatten()
+            .collect(),
         grid: Grid {
             caption: "Who asked, by name; of attempts whose event arrived",
             columns: vec![text("process"), number("attempts"), number("failed"), number("share")],

@@ -7,6 +7,7 @@
 mod build;
 pub mod html;
 pub mod json;
+mod names;
 pub mod palette;
 pub mod period;
 mod plot;
@@ -24,6 +25,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 pub use self::build::{About, Builder, Frame};
+pub use self::names::{NameBook, Names};
 pub use self::period::{Moment, Period};
 pub use self::recorded::Recorded;
 pub use self::timeline::{Bucket, Timeline};
@@ -56,8 +58,12 @@ pub struct Report {
     /// scope and under no local address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<Local>,
+    /// Attempts to other hosts, which is what a reader asks for first.
+    pub outside: Outside,
     /// Everything.
     pub overview: Overview,
+    /// What the labels mean that occur.
+    pub meanings: Vec<Meaning>,
     /// Outcomes over time.
     pub timeline: Timeline,
     /// Destinations, most failures first.
@@ -211,6 +217,38 @@ pub struct Local {
     pub failures: u64,
 }
 
+/// Attempts to other hosts than this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Outside {
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Those that ended in any other way than `connected`.
+    pub failures: u64,
+    /// Their destinations; where memory was short, those that are remembered.
+    pub destinations: u64,
+    /// Destinations to which an attempt failed.
+    pub destinations_failing: u64,
+    /// Destinations to which every attempt failed.
+    pub destinations_always_failing: u64,
+    /// Attempts to destinations that are not remembered: they are in no number of destinations.
+    #[serde(skip_serializing_if = "is_none")]
+    pub attempts_forgotten: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// What a label means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Meaning {
+    /// The label.
+    pub label: Label,
+    /// In a sentence.
+    pub meaning: &'static str,
+}
+
 /// How often an outcome came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutcomeCount {
@@ -243,6 +281,9 @@ pub struct Destination {
     pub ip: IpAddr,
     /// Port.
     pub port: u16,
+    /// What the mail server's log calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Names>,
     /// Attempts that ended.
     pub attempts: u64,
     /// Those that ended in any other way than `connected`.

@@ -23,8 +23,10 @@ pub fn render(report: &Report, width: u16, tz: &TimeZone) -> String {
     for (title, body) in [
         ("Scope", page.lines(&words::scopes(report))),
         ("Outcomes", page.outcomes(report)),
+        ("Labels", page.meanings(report)),
         ("Over time", page.timeline(&report.timeline)),
         ("Destinations", page.destinations(report)),
+        ("Destinations as the mail log names them", page.names(report)),
         ("Source addresses", page.sources(report)),
         ("Time to refusal", page.refusals(report)),
         ("Processes", page.processes(report)),
@@ -47,6 +49,7 @@ impl Page<'_> {
     fn head(&self, report: &Report) -> String {
         let mut lines = vec![
             format!("observer report for {}: {}", sanitize(&report.host), words::period(report.period, self.tz)),
+            words::headline(report),
             words::source(&report.source),
         ];
         lines.extend(words::holds(report, self.tz));
@@ -155,7 +158,31 @@ impl Page<'_> {
         if let Some(column) = table.column_mut(0) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
+        finish(&table) + &self.lines(&Vec::from_iter(words::beside_sources(report)))
+    }
+
+    /// What stands in the first column has no breaks in it.
+    fn pairs(&self, rows: impl Iterator<Item = [String; 2]>) -> String {
+        let mut table = self.plain();
+        rows.for_each(|row| _ = table.add_row(row));
+        for (index, padding) in [(0, (0, 2)), (1, (0, 0))] {
+            if let Some(column) = table.column_mut(index) {
+                column.set_padding(padding);
+            }
+        }
+        if let Some(column) = table.column_mut(0) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         finish(&table)
+    }
+
+    fn meanings(&self, report: &Report) -> String {
+        self.pairs(report.meanings.iter().map(|of| [of.label.as_str().to_owned(), of.meaning.to_owned()]))
+    }
+
+    fn names(&self, report: &Report) -> String {
+        let named = report.destinations.iter().filter_map(|known| Some((known, known.names.as_ref()?)));
+        self.pairs(named.map(|(known, names)| [words::endpoint(known.ip, known.port), words::names(names)]))
     }
 
     fn refusals(&self, report: &Report) -> String {
@@ -178,7 +205,8 @@ impl Page<'_> {
                 words::share(process.failures, process.attempts),
             ]);
         }
-        finish(&table) + &self.lines(&Vec::from_iter(words::omitted(&report.processes_omitted)))
+        let notes = [words::omitted(&report.processes_omitted), words::beside_processes(report)];
+        finish(&table) + &self.lines(&Vec::from_iter(notes.into_iter().flatten()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Account, Cause, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
+use super::{Account, Cause, Names, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
 use crate::format::span::span;
 use crate::label::Label;
 use crate::ledger::judgement;
@@ -86,8 +86,12 @@ pub(super) fn source(source: &Source) -> String {
 
 /// `history holds 2026-11-23 16:59 to 17:00 UTC`, where that begins later than the period.
 pub(super) fn holds(report: &Report, tz: &TimeZone) -> Option<String> {
+    begins_later(report).map(|holds| format!("history holds {}", period(holds, tz)))
+}
+
+fn begins_later(report: &Report) -> Option<Period> {
     let Source::History { holds: Some(holds), .. } = &report.source else { return None };
-    (holds.since > report.period.since).then(|| format!("history holds {}", period(*holds, tz)))
+    (holds.since > report.period.since).then_some(*holds)
 }
 
 /// What was selected; `None` for everything.
@@ -169,7 +173,93 @@ pub(super) fn scopes(report: &Report) -> Vec<String> {
     sentences(&report.scopes, report.scopes_omitted)
 }
 
-/// The report in one sentence.
+/// What a reader who is no administrator needs: the share that failed, and of how many destinations.
+pub(super) fn headline(report: &Report) -> String {
+    let of = report.outside;
+    if report.overview.attempts == 0 {
+        return "No connection attempt ended in this period.".to_owned();
+    }
+    if of.attempts == 0 {
+        return "No connection attempt to another host: all were to this host itself.".to_owned();
+    }
+    // Of some outcomes alone no share can be told.
+    if !report.selection.labels.is_empty() {
+        return format!("{} to other hosts ended in the selected ways.", attempts(of.attempts));
+    }
+    let within = if begins_later(report).is_some() { ", in the part of the period that history holds" } else { "" };
+    if of.failures == 0 {
+        return match of.attempts {
+            1 => format!("The one connection attempt to another host succeeded{within}."),
+            count => format!("All {count} connection attempts to other hosts succeeded{within}."),
+        };
+    }
+    let share = share(of.failures, of.attempts);
+    let share = format!(
+        "{share} of the connection attempts to other hosts failed ({} of {}){within}",
+        of.failures, of.attempts
+    );
+    // With destinations that are not remembered nothing can be said of their number.
+    if of.attempts_forgotten > 0 {
+        return format!("{share}.");
+    }
+    let failing = match (of.destinations_failing, of.destinations) {
+        (1, 1) => "to the only destination".to_owned(),
+        (2, 2) => "to both destinations".to_owned(),
+        (failing, all) if failing == all => format!("to all {all} destinations"),
+        (failing, all) => format!("to {failing} of {all} destinations"),
+    };
+    let always = match (of.destinations_always_failing, of.destinations_failing) {
+        (0, 1) => "other attempts to it succeeded".to_owned(),
+        (0, _) => "other attempts to each of these succeeded".to_owned(),
+        (1, 1) => "every attempt to it failed".to_owned(),
+        (always, failing) if always == failing => "every attempt to these failed".to_owned(),
+        (always, _) => format!("every attempt to {always} of these failed"),
+    };
+    format!("{share}, {failing}; {always}.")
+}
+
+fn attempts(count: u64) -> String {
+    if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") }
+}
+
+/// Why the source addresses do not add up to all attempts.
+pub(super) fn beside_sources(report: &Report) -> Option<String> {
+    let listed: u64 = report.sources.iter().map(|source| source.attempts).sum();
+    let missing = report.overview.attempts.saturating_sub(listed);
+    let local = report.local.map_or(0, |local| local.attempts);
+    match missing {
+        0 => None,
+        _ if missing == local => Some(format!("Not in this table: {} to this host itself", attempts(local))),
+        _ => Some(format!(
+            "Not in this table: {}, to this host itself or from addresses that there was no room for",
+            attempts(missing)
+        )),
+    }
+}
+
+/// Why the processes do not add up to all attempts.
+pub(super) fn beside_processes(report: &Report) -> Option<String> {
+    let listed: u64 = report.processes.iter().map(|process| process.attempts).sum();
+    let missing = report.overview.attempts.saturating_sub(listed + report.processes_omitted.attempts);
+    (missing > 0).then(|| format!("Not in this table: {} whose process is not known", attempts(missing)))
+}
+
+/// `example.net, example.org and 3 more domains, by mx.example.net`.
+pub(super) fn names(names: &Names) -> String {
+    let shown = |names: &[String]| names.iter().map(|name| sanitize(name).into_owned()).collect::<Vec<_>>().join(", ");
+    let more = match names.domains_omitted {
+        0 => String::new(),
+        1 => " and 1 more domain".to_owned(),
+        count => format!(" and {count} more domains"),
+    };
+    match (names.domains.is_empty(), names.hosts.is_empty()) {
+        (false, false) => format!("{}{more}, by {}", shown(&names.domains), shown(&names.hosts)),
+        (false, true) => format!("{}{more}", shown(&names.domains)),
+        (true, _) => shown(&names.hosts),
+    }
+}
+
+/// The numbers of the report in one sentence.
 pub(super) fn summary(report: &Report) -> String {
     let of = &report.overview;
     let connected = of.attempts - of.failures;

@@ -146,3 +146,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_documentation_has_the_meanings_that_help_and_reports_have() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    for label in Label::ALL {
+        let meaning = label.help().unwrap();
+        let (first, rest) = meaning.split_at(1);
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", label.as_str()))).unwrap();
+        assert!(row.contains(&format!("{}{rest}", first.to_lowercase())), "{meaning}\n{row}");
+    }
+}

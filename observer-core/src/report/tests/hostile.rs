@@ -10,7 +10,10 @@ use crate::sanitize::is_visible;
 
 /// A report in which every name is `name`.
 fn named(name: &str) -> Report {
-    let mut builder = crate::report::Builder::new(sample::frame());
+    let mut names = crate::report::NameBook::default();
+    let logged: String = format!("x{name}").chars().take(40).collect();
+    sample::attempts().iter().take(20).for_each(|(seen, _)| names.add(seen.daddr, Some(&logged), Some(&logged)));
+    let mut builder = crate::report::Builder::new(sample::frame()).with_names(names);
     sample::attempts().iter().take(20).for_each(|(seen, _)| _ = builder.add(seen, Some(name)));
     let source = Source::History { path: format!("/tmp/{name}").into(), holds: None };
     builder.finish(About { host: name.to_owned(), source, ..sample::about() }, sample::account(20))

@@ -1,4 +1,5 @@
 mod hostile;
+mod names;
 mod page;
 mod schema;
 
@@ -41,6 +42,7 @@ fn the_table_at_80_columns() {
 fn an_empty_table_still_says_what_it_is_of() {
     insta::assert_snapshot!(table::render(&empty(), 80, &TimeZone::UTC), @"
     observer report for mx1: 2026-11-23 16:00 to 17:00 UTC
+    No connection attempt ended in this period.
     from /var/lib/observer/history.sqlite
     0 attempts to 0 destinations
 
@@ -277,6 +279,65 @@ fn where_all_are_to_this_host_itself_nothing_is_left_to_tell() {
         words::summary(&sample::build(sample::frame(), &attempts)),
         "10 attempts to 1 destinations: 0 failed (0.0%), 10 went well. All of them are to this host itself"
     );
+}
+
+/// Of one destination each: how many attempts there were, and how many failed.
+fn outside(destinations: &[(u64, u64)]) -> Report {
+    let mut attempts = Vec::new();
+    for (nth, &(all, failed)) in destinations.iter().enumerate() {
+        for attempt in 0..all {
+            let outcome = if attempt < failed { (Label::Refused, Some(Reason::Rst)) } else { (Label::Connected, None) };
+            attempts
+                .push((sample::seen(attempt as i64, "192.0.2.10", &format!("203.0.113.{nth}"), outcome, 5), "smtp"));
+        }
+    }
+    sample::build(sample::frame(), &attempts)
+}
+
+#[test]
+fn one_sentence_says_what_matters() {
+    let own = (sample::seen(9, "127.0.0.1", "127.0.0.1", (Label::Refused, Some(Reason::Rst)), 1), "php");
+    let mut partly = outside(&[(4, 1), (6, 0)]);
+    let Source::History { holds, .. } = &mut partly.source else { panic!("{:?}", partly.source) };
+    *holds = Some(Period { since: sample::since() + SignedDuration::from_mins(9), until: partly.period.until });
+    let mut forgetful = outside(&[(4, 1), (6, 0)]);
+    forgetful.outside.attempts_forgotten = 3;
+    let selected =
+        Frame { selection: Selection { labels: vec![Label::Refused], ..Selection::default() }, ..sample::frame() };
+    let all = [
+        empty(),
+        sample::build(sample::frame(), &[own]),
+        outside(&[(1, 0)]),
+        outside(&[(4, 0), (6, 0)]),
+        outside(&[(4, 1), (6, 0)]),
+        outside(&[(4, 1), (6, 2), (1, 0)]),
+        outside(&[(4, 4), (6, 0)]),
+        outside(&[(4, 4), (6, 6)]),
+        outside(&[(4, 4), (6, 1), (2, 2), (9, 0)]),
+        outside(&[(4, 4), (6, 1)]),
+        outside(&[(3, 3)]),
+        partly,
+        forgetful,
+        sample::build(selected, &sample::attempts()),
+    ];
+    insta::assert_snapshot!(all.iter().map(words::headline).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_table_that_does_not_add_up_says_why() {
+    let seen = |second, to| sample::seen(second, "192.0.2.10", to, (Label::Connected, None), 1);
+    let mut builder = Builder::new(sample::frame());
+    builder.add(&sample::seen(1, "127.0.0.1", "127.0.0.1", (Label::Connected, None), 1), Some("php"));
+    builder.add(&seen(2, "203.0.113.5"), Some("smtp"));
+    builder.add(&seen(3, "203.0.113.5"), None);
+    let report = builder.finish(sample::about(), sample::account(3));
+    let (sources, processes) =
+        ("Not in this table: 1 attempt to this host itself", "Not in this table: 1 attempt whose process is not known");
+    for text in [table::render(&report, 80, &TimeZone::UTC), html::render(&report, &TimeZone::UTC).unwrap()] {
+        assert!(text.contains(sources) && text.contains(processes), "{text}");
+    }
+    let whole = table::render(&sample::report(), 80, &TimeZone::UTC);
+    assert!(!whole.contains("Not in this table"), "{whole}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use jiff::{Timestamp, ZonedDateTime};
-use observer_core::report::{About, Builder, Frame, Period, Recorded, Report, Selection, Source};
+use observer_core::report::{About, Builder, Frame, NameBook, Period, Recorded, Report, Selection, Source};
 
 use super::super::configuration::load_to_read;
 use super::super::source;
@@ -36,7 +36,9 @@ pub(super) fn report(args: &ReportArgs, now: &ZonedDateTime) -> Result<Report, F
     let selection = args.selection();
     let tz = now.time_zone().clone();
     let frame = Frame { period: shown, selection: selection.clone(), top: args.top(), finest_s: MINUTE_S, tz };
-    let read = read(&history, whole, &selection, Builder::new(frame).with_own(own::addresses().unwrap_or_default()));
+    let names = names(&history, whole, &selection).map_err(|error| unreadable(&error, &path))?;
+    let builder = Builder::new(frame).with_own(own::addresses().unwrap_or_default()).with_names(names);
+    let read = read(&history, whole, &selection, builder);
     let (recorded, held) = read.map_err(|error| unreadable(&error, &path))?;
     if recorded.attempts() == 0 {
         say(&nothing(args, held, &path));
@@ -91,6 +93,18 @@ fn slice(history: &History, question: &Question, recorded: &mut Recorded) -> his
     })?;
     recorded.end_slice();
     Ok(())
+}
+
+/// What the mail server's log, as far as history has it, calls the destinations.
+fn names(history: &History, period: Period, selection: &Selection) -> history::Result<NameBook> {
+    let (since, until) = (Some(period.since), Some(period.until));
+    let question = Question { since, until, destinations: selection.destinations.clone(), ..Question::default() };
+    let mut names = NameBook::default();
+    history.names(&question, |ip, domain, host| {
+        names.add(ip, domain, host);
+        ControlFlow::Continue(())
+    })?;
+    Ok(names)
 }
 
 /// What history holds, in whole minutes.

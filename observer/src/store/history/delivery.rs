@@ -146,6 +146,36 @@ mod tests {
     }
 
     #[test]
+    fn an_address_has_each_of_its_names_once() {
+        let (_directory, path) = place();
+        let all = [
+            delivery("a.example", "203.0.113.1", 0),
+            delivery("a.example", "203.0.113.1", 1),
+            DeliveryRow { host: Some("mx.example".to_owned()), ..delivery("b.example", "203.0.113.1", 2) },
+            delivery("c.example", "203.0.113.2", 3),
+            delivery("d.example", "", 4),
+            delivery("late.example", "203.0.113.1", 9),
+        ];
+        recorder(&path).record_deliveries(&all).unwrap();
+        let history = History::open_read_only(&path).unwrap();
+        let names = |destinations: &[&str]| {
+            let destinations = destinations.iter().map(|net| net.parse().unwrap()).collect();
+            let question = Question { until: Some(all[5].time), destinations, ..Question::default() };
+            let mut found = Vec::new();
+            let take = |ip: IpAddr, domain: Option<&str>, host: Option<&str>| {
+                found.push(format!("{ip} {} {}", domain.unwrap_or("-"), host.unwrap_or("-")));
+                ControlFlow::Continue(())
+            };
+            history.names(&question, take).unwrap();
+            found.sort();
+            found
+        };
+        let of_first = ["203.0.113.1 a.example -", "203.0.113.1 b.example mx.example"];
+        assert_eq!(names(&[]), [&of_first[..], &["203.0.113.2 c.example -"]].concat());
+        assert_eq!(names(&["203.0.113.1/32"]), of_first);
+    }
+
+    #[test]
     fn deliveries_go_with_the_attempts_of_their_time() {
         let (_directory, path) = place();
         let mut recorder = recorder(&path);

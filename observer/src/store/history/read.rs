@@ -16,7 +16,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
 pub use self::rows::Brief;
-use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, time_of_nanoseconds, word};
+use super::entry::{
+    COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
+};
 use super::{DeliveryRow, Entry, Error, Result, delivery, schema};
 use observer_core::label::Label;
 use observer_core::ledger::Outcome;
@@ -146,6 +148,32 @@ impl History {
         self.define_words("observer_for", domains).map_err(|error| error.at(&self.path))?;
         let sql = format!("SELECT {} FROM delivery WHERE {condition} ORDER BY time, seq", delivery::COLUMNS);
         self.rows(question, &sql, |row| Ok(take(DeliveryRow::read(row)?))).map(drop)
+    }
+
+    /// Hands over which recipients' domain and which host's name the mail server's log has for an
+    /// address, each once, until `take` breaks.
+    ///
+    /// # Errors
+    /// As [`History::attempts`].
+    pub fn names(
+        &self,
+        question: &Question,
+        mut take: impl FnMut(IpAddr, Option<&str>, Option<&str>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let of_time = Question { since: question.since, until: question.until, ..Question::default() };
+        let mut condition = of_time.condition("time", nanoseconds);
+        if !question.destinations.is_empty() {
+            condition.push_str(" AND ");
+            condition.push_str(&Question::destined("ip", &question.destinations));
+        }
+        let sql =
+            format!("SELECT DISTINCT ip, recipient_domain, host FROM delivery WHERE {condition} AND ip IS NOT NULL");
+        let each = |row: &Row<'_>| {
+            let (domain, host) = (text(row, 1)?, text(row, 2)?);
+            let flow = read_address(row, 0)?.map(|ip| take(ip, domain.as_deref(), host.as_deref()));
+            Ok(flow.unwrap_or(ControlFlow::Continue(())))
+        };
+        self.rows(question, &sql, each).map(drop)
     }
 
     /// Outcomes of everything asked for.
