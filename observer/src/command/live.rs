@@ -6,6 +6,7 @@ mod consumer;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::kernel::reader::{Batch, Reader};
 use crate::kernel::ring::records;
 use crate::kernel::{Channels, Probers, Session, Settings};
 use crate::ui::summary;
+use observer_core::wrap;
 
 pub(super) use self::consumer::Consumer;
 
@@ -82,8 +84,22 @@ pub(super) fn is_coloured(color: ColorChoice) -> bool {
 
 /// A line on stderr, written whole.
 pub(super) fn say(line: &str) {
+    tell(&format!("observer: {line}\n"));
+}
+
+/// Lines on stderr, written at once; those that are longer than a terminal is wide go on between
+/// words.
+pub(super) fn tell(lines: &str) {
+    let fitted = |columns: u16| lines.lines().map(|line| wrap::fit(line, columns.into(), "  ") + "\n").collect();
+    let lines = columns(io::stderr()).map_or_else(|| lines.to_owned(), fitted);
     // Nobody is left to tell if stderr is closed.
-    let _ = io::stderr().write_all(format!("observer: {line}\n").as_bytes());
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
+/// Columns of a terminal, if it is one; with fewer than these nothing can be laid out.
+pub(super) fn columns(of: impl AsFd) -> Option<u16> {
+    const MIN: u16 = 40;
+    rustix::termios::tcgetwinsize(of).ok().map(|size| size.ws_col).filter(|&columns| columns >= MIN)
 }
 
 /// `port 25`, `ports 25, 587`.
@@ -486,7 +502,7 @@ impl Live {
     /// Writes the closing summary to stderr; `remarks` are the command's own.
     pub(super) fn summarize(&self, remarks: &[(&'static str, u64)]) {
         let ledger = self.ledger(&self.totals(), remarks);
-        let _ = io::stderr().write_all(summary::render(&ledger).as_bytes());
+        tell(&summary::render(&ledger));
     }
 }
 

@@ -86,8 +86,7 @@ pub fn run(cli: &Cli) -> Exit {
     match done {
         Ok(()) => Exit::Success,
         Err(failure) => {
-            // Nobody is left to tell if stderr is closed too.
-            let _ = io::stderr().write_all(format!("observer: {}\n", failure.text).as_bytes());
+            live::say(&failure.text);
             failure.exit
         }
     }

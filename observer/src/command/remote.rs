@@ -1,6 +1,6 @@
 //! A reader's end of `observer run`'s unix socket.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
-use super::live::{Consumer, Stop, list, say};
+use super::live::{Consumer, Stop, list, say, tell};
 use super::source::{Source, nobody_listens};
 use crate::cli::SourceArgs;
 use crate::exit::Exit;
@@ -189,7 +189,7 @@ impl Remote {
     /// As [`Self::finish`], and writes the summary to stderr.
     pub(super) async fn conclude(self, consumer: &mut impl Consumer) -> Result<(), Failure> {
         match self.finish(consumer).await? {
-            Some(summary) => drop(io::stderr().write_all(summary.text.as_bytes())),
+            Some(summary) => tell(&summary.text),
             None => say("no summary: observer run did not send one"),
         }
         Ok(())

@@ -99,11 +99,11 @@ impl Screen {
             crossterm::style::force_color_output(true);
         }
         let terminal = Restored(ratatui::try_init().map_err(failed)?);
-        let lines = terminal.0.size().map_err(failed)?.height;
+        let size = terminal.0.size().map_err(failed)?;
         let now = Timestamp::now();
         let prefixes = Prefixes { v4: args.prefix_v4, v6: args.prefix_v6 };
         let mut model = Model::new(list(ports), prefixes, now);
-        model.resize(lines);
+        model.resize(size.width, size.height);
         let mut screen = Self {
             terminal,
             model,
@@ -136,7 +136,7 @@ impl Screen {
         let mut is_new = false;
         while event::poll(Duration::ZERO).map_err(failed)? {
             match event::read().map_err(failed)? {
-                Input::Resize(_, lines) => self.model.resize(lines),
+                Input::Resize(columns, lines) => self.model.resize(columns, lines),
                 Input::Key(key) => match input::change(key, self.model.mode()) {
                     Some(change) => self.is_over |= self.model.apply(change, self.now) == Next::Leave,
                     None => continue,

@@ -20,7 +20,7 @@ use observer_core::wire::{Joined, Known, LaterAlert, Request};
 
 use super::alerts::Alerts;
 use super::configuration::load_to_read;
-use super::live::{Consumer, Live, Stop, is_coloured, runtime, say, settings};
+use super::live::{Consumer, Live, Stop, columns, is_coloured, runtime, say, settings};
 use super::record::Recording;
 use super::remote::Remote;
 use super::{Failure, source};
@@ -50,7 +50,8 @@ async fn watch(args: &WatchArgs, color: ColorChoice) -> Result<(), Failure> {
         ..Request::default()
     };
     let stdout = io::stdout();
-    let writer = Writer::new(io::BufWriter::new(stdout.lock()), args.output.format, is_coloured(color));
+    let out = io::BufWriter::new(stdout.lock());
+    let writer = Writer::new(out, args.output.format, is_coloured(color)).fitting(|| columns(io::stdout()));
     let limit = args.output.count.map(NonZeroU64::get);
     let latest = LruCache::new(LATEST);
     let screen = Screen { writer, filter, limit, shown: 0, latest, since: None, loader: None, before: None };

@@ -6,6 +6,7 @@ use observer_core::alert::Alert;
 use observer_core::event::Event;
 use observer_core::format::{Entry, Format, json, text};
 use observer_core::wire::{Joined, LaterAlert};
+use observer_core::wrap;
 
 /// Bytes kept back until a flush: more than a pipe holds gains nothing.
 const BUFFER: usize = 64 << 10;
@@ -27,12 +28,23 @@ pub struct Writer<W: Write> {
     format: Format,
     is_coloured: bool,
     pending: Vec<u8>,
+    /// Columns of the terminal, if it is one.
+    columns: fn() -> Option<u16>,
 }
+
+/// Lines that go on begin below the label, behind the time.
+const INDENT: &str = "              ";
 
 impl<W: Write> Writer<W> {
     /// A writer to `out`, which need not be buffered.
     pub fn new(out: W, format: Format, is_coloured: bool) -> Self {
-        Self { out, format, is_coloured, pending: Vec::new() }
+        Self { out, format, is_coloured, pending: Vec::new(), columns: || None }
+    }
+
+    /// With lines of text as wide as `columns` says, where it does: a terminal breaks words.
+    #[must_use]
+    pub fn fitting(self, columns: fn() -> Option<u16>) -> Self {
+        Self { columns, ..self }
     }
 
     /// Takes an event; it is surely written only after [`Self::flush`]. Never
@@ -103,6 +115,11 @@ impl<W: Write> Writer<W> {
     }
 
     fn send(&mut self, is_flush: bool) -> io::Result<Shown> {
+        if self.format == Format::Text
+            && let Some(columns) = (self.columns)()
+        {
+            self.pending = fitted(&self.pending, columns);
+        }
         let written = self.out.write_all(&self.pending);
         self.pending.clear();
         let written = written.and_then(|()| if is_flush { self.out.flush() } else { Ok(()) });
@@ -115,6 +132,12 @@ impl<W: Write> Writer<W> {
             Err(error) => Err(error),
         }
     }
+}
+
+fn fitted(lines: &[u8], columns: u16) -> Vec<u8> {
+    let text = String::from_utf8_lossy(lines);
+    let fitted: String = text.lines().map(|line| wrap::fit(line, usize::from(columns), INDENT) + "\n").collect();
+    fitted.into_bytes()
 }
 
 #[cfg(test)]

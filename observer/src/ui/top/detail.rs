@@ -20,6 +20,8 @@ use super::snapshot::{Detail, Stretch, Subject};
 const MAX_LINES: usize = 6;
 /// Columns of the counts by outcome.
 const LEFT_WIDTH: u16 = 52;
+/// Columns of the counts by time.
+const RIGHT_WIDTH: u16 = 26;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, detail: &Detail, model: &Model, look: Look) {
     let width = usize::from(area.width);
@@ -29,24 +31,32 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, detail: &Detail, model: &Model
     };
     let outcomes = outcomes(tally, look);
     let times = times(detail, model, look);
+    let history = history(tally, model, width, look);
+    let are_beside = area.width >= LEFT_WIDTH + RIGHT_WIDTH;
+    let middle_lines = if are_beside { outcomes.len().max(times.len()) } else { outcomes.len() + times.len() };
+    let latencies = latencies(tally, width, look);
     let sources = sources(&detail.sources, width, look);
     let is_source = matches!(detail.subject, Subject::Source(_));
     let chosen = detail.attempts.get(model.attempt);
     let evidence = chosen.map(|event| evidence(event, is_source, width, look)).unwrap_or_default();
     // What is missing in height is missing of the attempts.
     let [top, middle, below, attempts, why] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(outcomes.len().max(times.len()) as u16),
-        Constraint::Length(1 + sources.len() as u16),
+        Constraint::Length(1 + history.len() as u16),
+        Constraint::Length(middle_lines as u16),
+        Constraint::Length((latencies.len() + sources.len()) as u16),
         Constraint::Fill(1),
         Constraint::Length(evidence.len() as u16),
     ])
     .areas(area);
-    put(frame, top, [head(detail, look), history(tally, model, width, look)]);
-    let [left, right] = Layout::horizontal([Constraint::Length(LEFT_WIDTH), Constraint::Fill(1)]).areas(middle);
-    put(frame, left, outcomes);
-    put(frame, right, times);
-    put(frame, below, std::iter::once(latencies(tally, look)).chain(sources));
+    put(frame, top, std::iter::once(head(detail, look)).chain(history));
+    if are_beside {
+        let [left, right] = Layout::horizontal([Constraint::Length(LEFT_WIDTH), Constraint::Fill(1)]).areas(middle);
+        put(frame, left, outcomes);
+        put(frame, right, times);
+    } else {
+        put(frame, middle, outcomes.into_iter().chain(times));
+    }
+    put(frame, below, latencies.into_iter().chain(sources));
     list(frame, attempts, detail, model, look);
     put(frame, why, evidence);
 }
@@ -65,34 +75,28 @@ fn head(detail: &Detail, look: Look) -> Line<'static> {
     ])
 }
 
-fn history(tally: &Tally, model: &Model, width: usize, look: Look) -> Line<'static> {
+fn history(tally: &Tally, model: &Model, width: usize, look: Look) -> Vec<Line<'static>> {
     let at = model.shown.at;
     let since = |time| match time {
         Some(_) => format!("{} ago", ago(time, at)),
         None => "never".to_owned(),
     };
     let long = width >= 110;
-    let text = if long {
-        format!(
-            "{} failures in a row{dot}first failure {}{dot}last failure {} ({}){dot}last success {}",
-            tally.streak(),
-            date(tally.first_failed()),
-            date(tally.last_failed()),
-            since(tally.last_failed()),
-            since(tally.last_succeeded()),
-            dot = look.dot(),
-        )
+    let parts = if long {
+        vec![
+            format!("{} failures in a row", tally.streak()),
+            format!("first failure {}", date(tally.first_failed())),
+            format!("last failure {} ({})", date(tally.last_failed()), since(tally.last_failed())),
+            format!("last success {}", since(tally.last_succeeded())),
+        ]
     } else {
-        format!(
-            "{} in a row{dot}failed first {}, last {}{dot}succeeded {}",
-            tally.streak(),
-            since(tally.first_failed()),
-            since(tally.last_failed()),
-            since(tally.last_succeeded()),
-            dot = look.dot(),
-        )
+        vec![
+            format!("{} in a row", tally.streak()),
+            format!("failed first {}, last {}", since(tally.first_failed()), since(tally.last_failed())),
+            format!("succeeded {}", since(tally.last_succeeded())),
+        ]
     };
-    Line::raw(text)
+    fill(parts, look.dot(), width).into_iter().map(Line::raw).collect()
 }
 
 /// The most frequent outcomes since the start.
@@ -135,7 +139,8 @@ fn times(detail: &Detail, model: &Model, look: Look) -> Vec<Line<'static>> {
     lines
 }
 
-fn latencies(tally: &Tally, look: Look) -> Line<'static> {
+/// On one line, where there is room.
+fn latencies(tally: &Tally, width: usize, look: Look) -> Vec<Line<'static>> {
     let of = |what| {
         let number = tally.latencies().count(what);
         let quantile = |q| latency(tally.latencies().quantile(what, q));
@@ -144,13 +149,14 @@ fn latencies(tally: &Tally, look: Look) -> Line<'static> {
             _ => format!("p50 {} p95 {} max {} of {}", quantile(0.5), quantile(0.95), quantile(1.0), count(number)),
         }
     };
-    Line::raw(format!("refused after {}{}connected in {}", of(Latency::Refusal), look.dot(), of(Latency::Connect)))
+    let both = [format!("refused after {}", of(Latency::Refusal)), format!("connected in {}", of(Latency::Connect))];
+    fill(both, look.dot(), width).into_iter().map(Line::raw).collect()
 }
 
 /// `from 192.0.2.10: 120 attempts, 60 failed: refused 60`
 fn sources(all: &[SourceCounts], width: usize, look: Look) -> Vec<Line<'static>> {
     let shown = if all.len() > MAX_LINES / 2 { MAX_LINES / 2 - 1 } else { all.len() };
-    let mut lines: Vec<_> = all[..shown].iter().map(|counts| source(counts, look)).collect();
+    let mut lines: Vec<_> = all[..shown].iter().map(|counts| source(counts, width, look)).collect();
     if shown < all.len() {
         let rest = &all[shown..];
         let (attempts, failures) =
@@ -161,7 +167,8 @@ fn sources(all: &[SourceCounts], width: usize, look: Look) -> Vec<Line<'static>>
     lines
 }
 
-fn source(counts: &SourceCounts, look: Look) -> Line<'static> {
+/// With as many of the labels as there is room for.
+fn source(counts: &SourceCounts, width: usize, look: Look) -> Line<'static> {
     let name = match counts.source {
         Source::Address(ip) => ip.to_string(),
         Source::Unchosen => "no address chosen".to_owned(),
@@ -170,9 +177,10 @@ fn source(counts: &SourceCounts, look: Look) -> Line<'static> {
     let mut line =
         Line::raw(format!("from {name}: {} attempts, {} failed", count(counts.attempts()), count(counts.failures())));
     for label in Label::READ {
-        if counts.of(label) > 0 {
+        let text = format!("{} {}", label.as_str(), count(counts.of(label)));
+        if counts.of(label) > 0 && line.width() + 2 + text.len() <= width {
             line.push_span("  ");
-            line.push_span(Span::styled(format!("{} {}", label.as_str(), count(counts.of(label))), look.label(label)));
+            line.push_span(Span::styled(text, look.label(label)));
         }
     }
     line
@@ -247,7 +255,7 @@ fn known(event: &Event) -> [(&'static str, Option<String>); 16] {
 fn fill(parts: impl IntoIterator<Item = String>, between: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
-        let needed = between.len() + part.chars().count();
+        let needed = between.chars().count() + part.chars().count();
         match lines.last_mut().filter(|line| line.chars().count() + needed <= width) {
             Some(line) => *line += &format!("{between}{part}"),
             None => lines.push(part),

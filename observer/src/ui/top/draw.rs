@@ -30,7 +30,7 @@ pub fn draw(frame: &mut Frame, model: &Model, look: Look) {
         Constraint::Length(1),
     ])
     .areas(area);
-    put(frame, title, [self::title(model, look)]);
+    put(frame, title, [self::title(model, usize::from(area.width), look)]);
     put_right(frame, title, Line::raw(format!(" {}", clock(model.shown.at))));
     put(frame, summary, [self::summary(model, usize::from(area.width), look)]);
     put(frame, legend, labels);
@@ -50,18 +50,26 @@ fn put_right(frame: &mut Frame, area: Rect, line: Line) {
     frame.render_widget(line, Rect { x: area.right() - width, width, ..area });
 }
 
-fn title(model: &Model, look: Look) -> Line<'static> {
+/// With all lists and times to choose from, or with the chosen ones alone where there is no room.
+fn title(model: &Model, width: usize, look: Look) -> Line<'static> {
+    /// ` 16:07:06Z`, to the right.
+    const CLOCK: usize = 10;
+    let all = title_of(model, look, |_| true);
+    if all.width() + CLOCK <= width { all } else { title_of(model, look, |is_chosen| is_chosen) }
+}
+
+fn title_of(model: &Model, look: Look, is_shown: impl Fn(bool) -> bool) -> Line<'static> {
     let name = match model.is_paused {
         true => Span::styled("   PAUSED   ", look.alarm()),
         false => Span::styled("observer top", look.bold()),
     };
     let mut spans = vec![name, Span::raw(" ")];
     let chosen = |is_chosen: bool| if is_chosen { look.chosen() } else { Style::new() };
-    for view in View::ALL {
+    for view in View::ALL.into_iter().filter(|view| is_shown(*view == model.view)) {
         spans.push(Span::styled(format!(" {} ", view.as_str()), chosen(view == model.view)));
     }
     spans.push(Span::raw(" "));
-    for stretch in Stretch::ALL {
+    for stretch in Stretch::ALL.into_iter().filter(|stretch| is_shown(*stretch == model.stretch)) {
         spans.push(Span::styled(format!(" {} ", stretch.as_str()), chosen(stretch == model.stretch)));
     }
     Line::from(spans)
@@ -263,11 +271,14 @@ fn keys(model: &Model, width: usize, look: Look) -> Line<'static> {
             Span::raw(found),
         ]);
     }
-    let hint = match (model.is_help, shown.detail.is_some()) {
-        (true, _) => "up down scroll  esc closes the help  q quit",
-        (false, true) => "esc back  up down attempt  1-5 time  space pause  ? help  q quit",
-        (false, false) => "enter open  / filter  < > sort  r reverse  tab list  1-5 time  ? help  q quit",
+    let all: &[&str] = match (model.is_help, shown.detail.is_some()) {
+        (true, _) => &["up down scroll", "esc closes the help", "q quit"],
+        (false, true) => &["esc back", "up down attempt", "1-5 time", "space pause", "? help", "q quit"],
+        (false, false) => {
+            &["enter open", "/ filter", "< > sort", "r reverse", "tab list", "1-5 time", "? help", "q quit"]
+        }
     };
+    let hint = hints(all, width);
     if model.is_help || shown.detail.is_some() || (model.filter.is_empty() && shown.rows.len() == shown.matching) {
         return Line::styled(hint, look.dim());
     }
@@ -279,7 +290,19 @@ fn keys(model: &Model, width: usize, look: Look) -> Line<'static> {
     if shown.rows.len() < shown.matching {
         line.push_span(format!("first {} of {}{}", shown.rows.len(), shown.matching, look.dot()));
     }
-    let hint = if line.width() + hint.len() <= width { hint } else { "? help  q quit" };
+    let hint = if line.width() + hint.len() <= width { hint } else { hints(&["? help", "q quit"], width) };
     line.push_span(Span::styled(hint, look.dim()));
     line
+}
+
+/// As many as there is room for: those in the middle are left out first, since the help has them.
+fn hints(all: &[&str], width: usize) -> String {
+    /// Between two of them.
+    const GAP: &str = "  ";
+    let mut shown = all.to_vec();
+    while shown.len() > 1 && shown.join(GAP).len() > width {
+        // Those that lead out of here, and to the help, are the last two.
+        shown.remove(shown.len().saturating_sub(3));
+    }
+    shown.join(GAP)
 }

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::look::Look;
+use observer_core::wrap::wrap;
 
 const TEXT: &str = "\
 keys
@@ -40,22 +41,53 @@ last lines
   by the kernel's own counters. Events that found the ring buffer full are
   counted all the same, and said to be. Times are UTC.";
 
-/// Lines of the help.
-pub(super) const LINES: usize = count_lines(TEXT);
+/// Columns that the text is written for.
+const WIDTH: usize = 80;
+/// Where what a key does, or a column means, begins.
+const ABOUT: usize = 22;
 
-const fn count_lines(text: &str) -> usize {
-    let (bytes, mut lines, mut index) = (text.as_bytes(), 1, 0);
-    while index < bytes.len() {
-        lines += (bytes[index] == b'\n') as usize;
-        index += 1;
+/// The help in lines of so many columns.
+pub(super) fn lines(width: usize) -> Vec<String> {
+    if width >= WIDTH {
+        return TEXT.lines().map(str::to_owned).collect();
+    }
+    let mut lines = Vec::new();
+    for entry in entries() {
+        let (name, about) = entry.split_at_checked(ABOUT).filter(|(name, _)| name.ends_with("  ")).unwrap_or(("", ""));
+        let wrapped = match (name, entry.starts_with(' ')) {
+            ("", true) => wrap(&entry, width, "  ", "  "),
+            ("", false) => entry,
+            (name, _) => wrap(about, width, name, &" ".repeat(ABOUT)),
+        };
+        lines.extend(wrapped.lines().map(|line| line.trim_end().to_owned()));
+        if wrapped.is_empty() {
+            lines.push(String::new());
+        }
     }
     lines
 }
 
+/// Each with the lines that go on with it: what a key does, or a paragraph.
+fn entries() -> Vec<String> {
+    let has_name = |line: &str| line.get(..ABOUT).is_some_and(|name| name.ends_with("  ") && !name.trim().is_empty());
+    let mut entries: Vec<String> = Vec::new();
+    for line in TEXT.lines() {
+        // Names that fill a line are followed by what they mean.
+        let are_names = line.trim_start().starts_with("refused, ");
+        let goes_on = line.starts_with("  ") && !has_name(line) && !are_names;
+        match entries.last_mut() {
+            Some(last) if goes_on && last.starts_with(' ') => *last = format!("{last} {}", line.trim_start()),
+            _ => entries.push(line.to_owned()),
+        }
+    }
+    entries
+}
+
 /// Draws the help from line `first` on, or from as late as fills the screen.
 pub(super) fn draw(frame: &mut Frame, area: Rect, first: usize, look: Look) {
-    let first = first.min(LINES.saturating_sub(usize::from(area.height)));
-    for (line, y) in TEXT.lines().skip(first).zip(area.y..area.bottom()) {
+    let lines = lines(usize::from(area.width));
+    let first = first.min(lines.len().saturating_sub(usize::from(area.height)));
+    for (line, y) in lines.into_iter().skip(first).zip(area.y..area.bottom()) {
         let style = if line.starts_with(' ') { ratatui::style::Style::new() } else { look.bold() };
         frame.render_widget(Line::styled(line, style), Rect { y, height: 1, ..area });
     }
@@ -67,5 +99,19 @@ mod tests {
     fn it_fits_into_80_columns() {
         let long: Vec<_> = super::TEXT.lines().filter(|line| line.len() > 80).collect();
         assert!(long.is_empty(), "{long:?}");
+    }
+
+    /// Nothing is lost, and no word is cut.
+    #[test]
+    fn it_says_the_same_in_fewer_columns() {
+        let words = |lines: &[String]| lines.join(" ").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let whole = words(&super::lines(80));
+        for width in [79, 60, 50] {
+            let lines = super::lines(width);
+            assert_eq!(words(&lines), whole, "{width}");
+            let long: Vec<_> = lines.iter().filter(|line| line.len() > width).collect();
+            assert!(long.is_empty(), "{width}: {long:?}");
+        }
+        insta::assert_snapshot!(super::lines(60).join("\n"));
     }
 }

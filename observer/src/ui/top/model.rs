@@ -76,6 +76,8 @@ pub struct Model {
     pub(super) attempt: usize,
     pub(super) help_line: usize,
     page: usize,
+    /// Lines of the help, as wide as the terminal is.
+    help_lines: usize,
     pub(super) shown: Snapshot,
 }
 
@@ -105,6 +107,7 @@ impl Model {
             attempt: 0,
             help_line: 0,
             page: 16,
+            help_lines: 0,
             shown: Snapshot::empty(now),
         }
     }
@@ -142,8 +145,9 @@ impl Model {
         self.account = account;
     }
 
-    /// The terminal has so many lines.
-    pub fn resize(&mut self, lines: u16) {
+    /// The terminal has so many columns and lines.
+    pub fn resize(&mut self, columns: u16, lines: u16) {
+        self.help_lines = super::help::lines(usize::from(columns)).len();
         self.page = usize::from(lines.saturating_sub(FRAME_LINES).max(1));
     }
 
@@ -285,7 +289,7 @@ impl Model {
     fn step(&mut self, by: isize) -> Next {
         let moved = |from: usize, len: usize| from.saturating_add_signed(by).min(len.saturating_sub(1));
         if self.is_help {
-            self.help_line = moved(self.help_line, super::help::LINES);
+            self.help_line = moved(self.help_line, self.help_lines);
         } else if let Some(detail) = &self.shown.detail {
             self.attempt = moved(self.attempt, detail.attempts.len());
         } else {

@@ -26,7 +26,7 @@ fn now() -> Timestamp {
 
 fn empty() -> Model {
     let mut model = Model::new("port 25".to_owned(), Prefixes::default(), now());
-    model.resize(24);
+    model.resize(80, 24);
     model.refresh(now());
     model
 }
@@ -86,7 +86,7 @@ fn typed(model: &mut Model, text: &str) {
 }
 
 fn terminal(model: &mut Model, width: u16, height: u16, look: Look) -> Terminal<TestBackend> {
-    model.resize(height);
+    model.resize(width, height);
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, model, look)).unwrap();
     terminal

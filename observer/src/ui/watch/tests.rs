@@ -58,6 +58,31 @@ fn a_batch_is_flushed_once_and_whole() {
 }
 
 #[test]
+fn on_a_terminal_no_word_is_broken() {
+    for (columns, is_coloured) in [(60, false), (80, true)] {
+        let out = Slow::default();
+        let mut plain = Writer::new(out.clone(), Format::Text, is_coloured);
+        let _ = (plain.event(&event()).unwrap(), plain.flush().unwrap());
+        let whole = String::from_utf8(out.0.borrow().0.clone()).unwrap();
+        let out = Slow::default();
+        let width: fn() -> Option<u16> = if columns == 60 { || Some(60) } else { || Some(80) };
+        let mut writer = Writer::new(out.clone(), Format::Text, is_coloured).fitting(width);
+        let _ = (writer.event(&event()).unwrap(), writer.flush().unwrap());
+        let fitted = String::from_utf8(out.0.borrow().0.clone()).unwrap();
+        let wide: Vec<_> = fitted.lines().filter(|line| textwrap::core::display_width(line) > columns).collect();
+        assert!(wide.is_empty() && fitted.lines().count() > 1, "{fitted}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&fitted), words(&whole));
+        assert!(fitted.lines().skip(1).all(|line| line.starts_with("              ")), "{fitted}");
+    }
+    // A program reads lines of JSON as they are.
+    let out = Slow::default();
+    let mut writer = Writer::new(out.clone(), Format::Json, false).fitting(|| Some(60));
+    let _ = (writer.event(&event()).unwrap(), writer.flush().unwrap());
+    assert_eq!(String::from_utf8(out.0.borrow().0.clone()).unwrap().lines().count(), 1);
+}
+
+#[test]
 fn a_long_batch_does_not_pile_up() {
     let out = Slow::default();
     let mut writer = Writer::new(out.clone(), Format::Text, false);

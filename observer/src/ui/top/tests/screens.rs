@@ -16,6 +16,21 @@ macro_rules! assert_screens {
     }};
 }
 
+/// Where 80 columns are too many, parts are left out, and no word is cut.
+#[test]
+fn at_60_columns() {
+    let help = |model: &mut super::Model| press(model, &[Change::Help]);
+    for (name, apply) in [
+        ("destinations-60x24", (|_| {}) as fn(&mut super::Model)),
+        ("detail-60x24", |model| press(model, &[Change::Open])),
+        ("help-60x24", help),
+    ] {
+        let mut model = mixed();
+        apply(&mut model);
+        assert_snapshot!(name, screen(&mut model, 60, 24));
+    }
+}
+
 #[test]
 fn nothing_yet() {
     assert_screens!("empty", empty());
