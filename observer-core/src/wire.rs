@@ -109,6 +109,9 @@ pub struct Missing {
     /// The mechanism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// This host redirected them to itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirected: bool,
     /// How many.
     pub count: u64,
 }
@@ -122,6 +125,7 @@ impl Missing {
             dst_port: self.dst.port?,
             label: self.label,
             reason: self.reason,
+            redirected: self.redirected,
         };
         Some((ended, self.count))
     }

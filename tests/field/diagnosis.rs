@@ -109,9 +109,9 @@ impl Host {
                 all.entry(destination).or_insert_with(|| DestinationTotals { destination, outcomes: BTreeMap::new() });
             let at = Timestamp::from_second(minute(entry.time)).unwrap();
             let tally = totals.outcomes.entry((entry.label, entry.reason));
-            tally.or_insert(Tally { count: 0, first: at, last: at });
-            let tally = totals.outcomes.get_mut(&(entry.label, entry.reason)).unwrap();
+            let tally = tally.or_insert(Tally { count: 0, redirected: 0, not_known: 0, first: at, last: at });
             (tally.count, tally.last) = (tally.count + 1, at);
+            tally.redirected += u64::from(entry.evidence.redirected);
         }
         all.into_values().collect()
     }
@@ -778,4 +778,47 @@ fn one_is_not_many() {
             }
         }
     }
+}
+
+#[test]
+fn a_redirected_success_reached_nobody_elsewhere() {
+    let mut host = Host::new().each(&THREE[1..], 9, CONNECTED).tried(9, SILENCE);
+    let to_others = |entry: &&mut Entry| entry.label == Label::Connected;
+    host.entries.iter_mut().filter(to_others).for_each(|entry| entry.evidence.redirected = true);
+    let evidence = host.about("203.0.113.5");
+    assert_eq!((evidence.elsewhere.all.attempts, evidence.redirected.connected), (0, 18));
+    assert!(evidence.elsewhere.sources.is_empty());
+    let diagnosis = diagnose(&evidence, now());
+    let lines = || diagnosis.causes.iter().flat_map(|likely| &likely.evidence);
+    assert!(lines().all(|line| line.rule != "others-answer"), "{:?}", lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn redirected_sessions_are_not_the_destinations() {
+    // A control panel redirects what is not the mail server's own to this host.
+    let mut host = Host::new().tried(9, SILENCE).tried(9, CONNECTED).tried(9, SILENCE);
+    let of_the_panel = |entry: &&mut Entry| entry.label == Label::Connected;
+    host.entries.iter_mut().filter(of_the_panel).for_each(|entry| entry.evidence.redirected = true);
+    let evidence = host.about("203.0.113.5");
+    assert_eq!((evidence.subject.all.attempts, evidence.subject.all.connected), (18, 0));
+    let diagnosis = diagnose(&evidence, now());
+    assert_eq!((diagnosis.attempts.attempts, diagnosis.redirected.connected), (18, 9));
+}
+
+#[test]
+fn what_an_older_version_counted_is_taken_to_be_as_the_rest() {
+    let host = Host::new().each(&THREE[1..], 9, CONNECTED);
+    let elsewhere = |redirected: u64, not_known: u64| {
+        let mut evidence = Evidence::about("203.0.113.5".parse().unwrap(), 25, host.own.clone(), Seen::default());
+        for mut totals in host.totals() {
+            for tally in totals.outcomes.values_mut() {
+                (tally.redirected, tally.not_known) = (redirected, not_known);
+            }
+            evidence.add_other(&totals);
+        }
+        (evidence.elsewhere.all.connected, evidence.redirected.connected)
+    };
+    assert_eq!(elsewhere(0, 9), (18, 0));
+    assert_eq!(elsewhere(2, 7), (0, 18));
+    assert_eq!(elsewhere(2, 3), (8, 10));
 }

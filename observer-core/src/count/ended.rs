@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use observer_common::record::OutcomeKey;
+use observer_common::record::{OutcomeKey, phase};
 
 use crate::attempt::address;
+use crate::event::is_answered_here;
 use crate::label::{Label, Reason, label};
 
 /// What attempts have in common that are counted together: how they ended, and
@@ -22,6 +23,9 @@ pub struct Ended {
     pub label: Label,
     /// The mechanism.
     pub reason: Option<Reason>,
+    /// As [`Evidence::redirected`](crate::event::Evidence::redirected), of sessions alone: a counter
+    /// does not tell the answers of this host's firewall from those of what it redirects to.
+    pub redirected: bool,
 }
 
 impl Ended {
@@ -34,6 +38,7 @@ impl Ended {
             dst_port: key.destination.dport,
             label: verdict.label,
             reason: verdict.reason,
+            redirected: key.code.phase == phase::ESTABLISHED && is_answered_here(&key.code),
         }
     }
 }
@@ -70,5 +75,17 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, [(Ended::of_key(&key), 5), (Ended::of_key(&other), 4)]);
         assert_eq!(all[0].0.src_ip, None);
+    }
+
+    #[test]
+    fn sessions_that_this_host_answered_itself_are_told_apart() {
+        let destination = DestinationKey { daddr: Address::mapped(1), dport: 25, reserved: 0 };
+        let key = |code| OutcomeKey { saddr: Address::UNSPECIFIED, destination, code };
+        let here = EndCode { phase: phase::ESTABLISHED, facts: fact::ANSWER_FROM_LOOPBACK, ..sample::refused() };
+        let own = EndCode { facts: fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK, ..here };
+        let elsewhere = EndCode { facts: 0, ..here };
+        let refused = EndCode { phase: phase::SYN_SENT, ..here };
+        let redirected = [here, own, elsewhere, refused].map(|code| Ended::of_key(&key(code)).redirected);
+        assert_eq!(redirected, [true, false, false, false]);
     }
 }

@@ -18,7 +18,7 @@ use crate::evidence::probe::trace::Trace;
 use crate::evidence::route::Route;
 use crate::fact::own::OwnAddresses;
 use crate::label::{Label, Reason};
-use crate::record::entry::{DestinationTotals, Entry};
+use crate::record::entry::{DestinationTotals, Entry, Tally};
 
 /// Single attempts that are shown: of the first, and of the last.
 const SAMPLES: (usize, usize) = (3, 7);
@@ -39,6 +39,8 @@ pub struct Evidence {
     pub elsewhere: Seen,
     /// Attempts to this host itself, left out of `elsewhere`.
     pub local: Share,
+    /// Attempts to other destinations that this host redirected to itself, left out of `elsewhere`.
+    pub redirected: Share,
     /// Attempts to private networks, left out of `elsewhere` where the destination in question
     /// is in none.
     pub inner: Share,
@@ -183,12 +185,17 @@ impl Evidence {
     pub fn add_other(&mut self, totals: &DestinationTotals) {
         let here = self.reach();
         match Reach::of(totals.destination.ip(), &self.own) {
-            Reach::Own => add_share(&mut self.local, totals),
+            Reach::Own => add_share(&mut self.local, totals, |tally| tally.count),
             // What is outside says nothing of this host's own server.
             _ if here == Reach::Own => {}
-            Reach::Inner if here == Reach::Outside => add_share(&mut self.inner, totals),
-            _ if totals.destination.port() == self.port => self.elsewhere.add_totals(totals),
-            _ => self.other_ports.add_totals(totals),
+            there => {
+                add_share(&mut self.redirected, totals, Tally::here);
+                match there {
+                    Reach::Inner if here == Reach::Outside => add_share(&mut self.inner, totals, Tally::outside),
+                    _ if totals.destination.port() == self.port => self.elsewhere.add_outside(totals),
+                    _ => self.other_ports.add_outside(totals),
+                }
+            }
         }
     }
 
@@ -198,15 +205,16 @@ impl Evidence {
         let Some(destination) = entry.dst.ip.map(|ip| ip.to_canonical()) else { return };
         let (here, there) = (self.reach(), Reach::of(destination, &self.own));
         let is_comparable = there == Reach::Outside && here != Reach::Own || there == here;
-        if is_comparable && !self.subject.destinations.contains_key(&destination) {
+        // What this host answered itself says nothing of them.
+        if is_comparable && !entry.evidence.redirected && !self.subject.destinations.contains_key(&destination) {
             self.elsewhere.add_facts(entry);
             self.elsewhere.add_source(entry);
         }
     }
 }
 
-fn add_share(share: &mut Share, totals: &DestinationTotals) {
+fn add_share(share: &mut Share, totals: &DestinationTotals, count: fn(&Tally) -> u64) {
     for (&(label, reason), tally) in totals.outcomes.iter().filter(|((label, _), _)| *label != Label::Cancelled) {
-        share.add_many((label, reason, None), tally.count);
+        share.add_many((label, reason, None), count(tally));
     }
 }

@@ -27,6 +27,7 @@ use self::rules::RULES;
 pub use self::seen::{Durations, Ending, Facts, FirstAndLast, Followed, Seen, Share, Sign, Times};
 pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
+use crate::label::Label;
 
 /// Value of [`Diagnosis::schema`].
 pub const SCHEMA: &str = "observer.diagnosis.v1";
@@ -57,6 +58,10 @@ pub struct Diagnosis {
     /// Attempts to this host itself, which say nothing of the outside and were left out.
     #[serde(skip_serializing_if = "is_none")]
     pub local: Share,
+    /// Attempts that this host redirected to itself, those to the destination in question among
+    /// them that went well so: they say nothing of the outside and were left out.
+    #[serde(skip_serializing_if = "is_none")]
+    pub redirected: Share,
     /// Attempts to private networks, left out where the destination is in none.
     #[serde(skip_serializing_if = "is_none")]
     pub inner: Share,
@@ -196,6 +201,8 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         .map(|(&(label, reason, origin), &count)| Count { label, reason, origin, count })
         .collect();
     endings.sort_by_key(|ending| std::cmp::Reverse(ending.count));
+    let mut of_subject = Share::default();
+    of_subject.add_many((Label::Connected, None, None), subject.redirected);
     Diagnosis {
         schema: SCHEMA,
         asked: evidence.asked.clone(),
@@ -203,6 +210,7 @@ pub fn diagnose(evidence: &Evidence, now: Timestamp) -> Diagnosis {
         port: evidence.port,
         attempts: subject.all,
         local: evidence.local,
+        redirected: evidence.redirected.and(of_subject),
         inner: evidence.inner,
         times: subject.times,
         destinations: subject.destinations.keys().map(ToString::to_string).collect(),

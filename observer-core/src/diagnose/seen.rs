@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::label::{Label, Origin, Reason};
 use crate::ledger::Outcome;
-use crate::record::entry::{Brief, DestinationTotals, Entry, whole_minute};
+use crate::record::entry::{Brief, DestinationTotals, Entry, Tally, whole_minute};
 
 /// Addresses, sources and senders that are told apart; what comes after the first so
 /// many is counted in the sums alone.
@@ -78,6 +78,8 @@ pub struct Seen {
     pub followed_all: [Followed; 2],
     /// How local addresses fared beside each other.
     pub beside: BTreeMap<IpAddr, Beside>,
+    /// Sessions that went well with this host itself, which redirects them: left out of all others.
+    pub redirected: u64,
     /// Attempts that are known by their count alone: neither order nor origin is.
     pub counted_only: u64,
     /// What the kernel showed of failures, as far as details of them were looked at.
@@ -332,6 +334,10 @@ impl Seen {
         if label == Label::Cancelled {
             return;
         }
+        if label == Label::Connected && brief.redirected {
+            self.redirected += 1;
+            return;
+        }
         let ending = (label, reason, brief.origin);
         *self.endings.entry(ending).or_default() += 1;
         self.all.add(ending);
@@ -353,10 +359,19 @@ impl Seen {
         self.handshakes.add(brief.handshake);
     }
 
-    /// Adds what history counted of a destination.
+    /// Adds what history counted of a destination; what went well with this host itself apart.
     pub fn add_totals(&mut self, totals: &DestinationTotals) {
         for (&(label, reason), tally) in &totals.outcomes {
-            self.add_many(totals.destination.ip(), (label, reason), tally.count, Some(tally.last));
+            let (count, redirected) = told_apart(label, tally);
+            self.redirected += redirected;
+            self.add_many(totals.destination.ip(), (label, reason), count, Some(tally.last));
+        }
+    }
+
+    /// The same without what this host redirected to itself.
+    pub(super) fn add_outside(&mut self, totals: &DestinationTotals) {
+        for (&outcome, tally) in &totals.outcomes {
+            self.add_many(totals.destination.ip(), outcome, tally.outside(), Some(tally.last));
         }
     }
 
@@ -365,7 +380,9 @@ impl Seen {
         for (&(label, reason), tally) in &totals.outcomes {
             let is_same = |(ending, _): &(&Ending, &u64)| (ending.0, ending.1) == (label, reason);
             let known: u64 = self.endings.iter().filter(is_same).map(|(_, count)| count).sum();
-            let missing = tally.count.saturating_sub(known);
+            let (count, redirected) = told_apart(label, tally);
+            self.redirected = self.redirected.max(redirected);
+            let missing = count.saturating_sub(known);
             if missing > 0 && label != Label::Cancelled {
                 self.counted_only += missing;
                 self.add_many(totals.destination.ip(), (label, reason), missing, Some(tally.last));
@@ -487,6 +504,11 @@ impl Seen {
     pub fn failing_destinations(&self) -> usize {
         self.destinations.values().filter(|share| share.fails(1)).count()
     }
+}
+
+/// How many say something of the destination, and how many went well with this host itself.
+fn told_apart(label: Label, tally: &Tally) -> (u64, u64) {
+    if label == Label::Connected { (tally.outside(), tally.here()) } else { (tally.count, 0) }
 }
 
 /// The value of a key, if there is room for it.

@@ -59,6 +59,7 @@ fn records() -> (Minute, Notice) {
         dst: Endpoint { ip: Some(sample::ip("203.0.113.5")), port: Some(25) },
         label: Label::Refused,
         reason: Some(Reason::Rst),
+        redirected: false,
         count: 40,
     };
     let finding = Finding {

@@ -65,7 +65,7 @@ impl From<&Event> for Entry {
     }
 }
 
-/// What one row of the table `minute` counts.
+/// What attempts have in common that the table `minute` counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MinuteKey {
     /// Start of the minute, in seconds since 1970-01-01 UTC.
@@ -80,22 +80,19 @@ pub struct MinuteKey {
     pub label: Label,
     /// Its reason.
     pub reason: Option<Reason>,
+    /// As [`Evidence::redirected`]; `None` where an older version counted, which did not tell.
+    pub redirected: Option<bool>,
 }
 
 impl MinuteKey {
-    /// The row that counts this entry.
+    /// What the row that counts this entry counts.
     pub fn of(entry: &Entry) -> Self {
-        let &Entry { time, src, dst, label, reason, .. } = entry;
-        Self::new(time, src, dst, label, reason)
+        Brief::from(entry).key()
     }
 
-    /// The row that counts the entry of this event.
+    /// The same of the entry of this event.
     pub fn of_event(event: &Event) -> Self {
         let &Event { time, src, dst, label, reason, .. } = event;
-        Self::new(time, src, dst, label, reason)
-    }
-
-    fn new(time: Timestamp, src: Endpoint, dst: Endpoint, label: Label, reason: Option<Reason>) -> Self {
         Self {
             minute: minute(time),
             src_ip: src.ip.map(|ip| ip.to_canonical()),
@@ -103,6 +100,7 @@ impl MinuteKey {
             dst_port: dst.port.unwrap_or(0),
             label,
             reason,
+            redirected: Some(event.evidence.redirected),
         }
     }
 }
@@ -146,6 +144,8 @@ pub struct Brief {
     pub handshake: Option<Duration>,
     /// Name of the task, as it was; hostile.
     pub comm: Option<String>,
+    /// As [`Evidence::redirected`].
+    pub redirected: bool,
 }
 
 impl From<&Entry> for Brief {
@@ -160,12 +160,13 @@ impl From<&Entry> for Brief {
             elapsed: entry.elapsed,
             handshake: entry.handshake,
             comm: None,
+            redirected: entry.evidence.redirected,
         }
     }
 }
 
 impl Brief {
-    /// The row of the table `minute` that counts this attempt.
+    /// What the row that counts this attempt counts.
     pub fn key(&self) -> MinuteKey {
         MinuteKey {
             minute: minute(self.time),
@@ -174,6 +175,7 @@ impl Brief {
             dst_port: self.dst_port,
             label: self.outcome.0,
             reason: self.outcome.1,
+            redirected: Some(self.redirected),
         }
     }
 }
@@ -183,10 +185,28 @@ impl Brief {
 pub struct Tally {
     /// Attempts.
     pub count: u64,
-    /// Start of the first minute with one.
+    /// Those among them that this host redirected to itself.
+    pub redirected: u64,
+    /// Those among them of which that is not known: an older version counted them.
+    pub not_known: u64,
+    /// Start of the first minute with one that was not redirected, if there is any.
     pub first: Timestamp,
-    /// Start of the last minute with one.
+    /// Start of the last such minute.
     pub last: Timestamp,
+}
+
+impl Tally {
+    /// Attempts that this host did not redirect to itself. Those of which that is not known are
+    /// taken to be as those of which it is: for redirected where any other is.
+    pub fn outside(&self) -> u64 {
+        self.count - self.here()
+    }
+
+    /// Attempts that this host redirected to itself, by the same rule.
+    pub fn here(&self) -> u64 {
+        let not_known = if self.redirected > 0 { self.not_known } else { 0 };
+        (self.redirected + not_known).min(self.count)
+    }
 }
 
 /// How often each outcome came.

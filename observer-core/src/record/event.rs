@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use observer_common::record::{fact, phase};
+use observer_common::record::{EndCode, fact, phase};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::aggregate::Destination;
@@ -310,10 +310,14 @@ fn evidence(attempt: &Attempt, verdict: Verdict, able: Capabilities, around: &Su
 /// An answer came by loopback, and the route leads elsewhere. Not where the route is unknown, nor
 /// where a RST in the handshake may be that of a firewall rule whose drop is not seen.
 fn is_redirected(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> bool {
-    let has = |bit| attempt.code.facts & bit != 0;
     let is_no_rule = able.syn_drops || attempt.code.phase == phase::ESTABLISHED;
-    let is_answer = has(fact::ANSWER_FROM_LOOPBACK) && verdict.label != Label::Blocked;
-    is_answer && !has(fact::LOOPBACK) && attempt.oif.is_some() && is_no_rule
+    let is_answer = is_answered_here(&attempt.code) && verdict.label != Label::Blocked;
+    is_answer && attempt.oif.is_some() && is_no_rule
+}
+
+/// An answer came by loopback, where the route is not known to lead there.
+pub(crate) const fn is_answered_here(code: &EndCode) -> bool {
+    code.facts & (fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK) == fact::ANSWER_FROM_LOOPBACK
 }
 
 fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'static str]) -> Vec<Cow<'static, str>> {
@@ -439,6 +443,7 @@ impl Seen {
             handshake: event.handshake,
             elapsed: event.elapsed,
             count: 1,
+            redirected: event.evidence.redirected,
         })
     }
 }

@@ -43,6 +43,9 @@ pub struct Minute {
     /// The mechanism; absent for `connected`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// This host itself answered in the destination's name: it redirects the connections.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redirected: bool,
     /// How many.
     pub count: u64,
 }
@@ -76,6 +79,8 @@ pub struct MinuteOutcome {
     pub label: Label,
     /// The mechanism.
     pub reason: Option<Reason>,
+    /// This host redirected them to itself.
+    pub redirected: bool,
 }
 
 impl From<&Event> for MinuteOutcome {
@@ -86,6 +91,7 @@ impl From<&Event> for MinuteOutcome {
             dst_port: event.dst.port,
             label: event.label,
             reason: event.reason,
+            redirected: event.evidence.redirected,
         }
     }
 }
@@ -98,6 +104,7 @@ impl From<&Ended> for MinuteOutcome {
             dst_port: Some(ended.dst_port),
             label: ended.label,
             reason: ended.reason,
+            redirected: ended.redirected,
         }
     }
 }
@@ -180,6 +187,7 @@ impl Minutes {
             dst: Endpoint { ip: outcome.dst_ip, port: outcome.dst_port },
             label: outcome.label,
             reason: outcome.reason,
+            redirected: outcome.redirected,
             count,
         })
     }
@@ -227,6 +235,7 @@ mod tests {
                     dst_port: minute.dst.port,
                     label: minute.label,
                     reason: minute.reason,
+                    redirected: minute.redirected,
                 };
                 *found.entry(outcome).or_default() += minute.count;
                 prop_assert!(ids.insert(minute.id.clone()) && keys.insert((minute.time, outcome)), "{:?}", minute);
@@ -245,7 +254,14 @@ mod tests {
         }
         minutes.add(
             at(0),
-            MinuteOutcome { src_ip: None, dst_ip: None, dst_port: None, label: Label::Refused, reason: None },
+            MinuteOutcome {
+                src_ip: None,
+                dst_ip: None,
+                dst_port: None,
+                label: Label::Refused,
+                reason: None,
+                redirected: true,
+            },
             1,
         );
         for minute in minutes.take_all(&host()) {

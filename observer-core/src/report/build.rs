@@ -65,6 +65,7 @@ pub struct Builder {
     processes: HashMap<String, LabelCounts>,
     nameless: LabelCounts,
     names: NameBook,
+    redirected: Local,
 }
 
 impl Builder {
@@ -76,6 +77,7 @@ impl Builder {
             processes: HashMap::new(),
             nameless: LabelCounts::default(),
             names: NameBook::default(),
+            redirected: Local::default(),
             frame,
         }
     }
@@ -102,10 +104,18 @@ impl Builder {
         }
         self.tallies.add(seen, seen.at);
         self.timeline.add(seen.at, seen.outcome.0, seen.count);
+        self.add_redirected(seen);
         if let Some(comm) = comm {
             self.add_process(comm, seen.outcome.0, seen.count);
         }
         true
+    }
+
+    fn add_redirected(&mut self, seen: &Seen) {
+        if seen.redirected {
+            self.redirected.attempts += seen.count;
+            self.redirected.failures += if seen.outcome.0 == Label::Connected { 0 } else { seen.count };
+        }
     }
 
     fn add_process(&mut self, comm: &str, label: Label, count: u64) {
@@ -127,6 +137,7 @@ impl Builder {
         self.tallies.make_up(&admitted, at);
         for (ended, count) in admitted {
             self.timeline.add(at, ended.label, count);
+            self.add_redirected(&Seen::from_ended(&ended, count, at));
         }
     }
 
@@ -157,6 +168,7 @@ impl Builder {
             local: self.local(),
             outside: self.outside(),
             meanings: self.meanings(),
+            redirected: Some(self.redirected).filter(|redirected| redirected.attempts > 0),
             overview: self.overview(),
             destinations,
             destinations_omitted,
@@ -195,8 +207,8 @@ impl Builder {
             || self.tallies.destinations().filter(|((ip, _), _)| !self.tallies.is_own(*ip)).map(|(_, tally)| tally);
         let count = |is_it: fn(&Tally) -> bool| others().filter(|tally| is_it(tally)).count() as u64;
         Outside {
-            attempts: total.attempts() - local.attempts,
-            failures: total.failures() - local.failures,
+            attempts: total.attempts().saturating_sub(local.attempts + self.redirected.attempts),
+            failures: total.failures().saturating_sub(local.failures + self.redirected.failures),
             destinations: count(|_| true),
             destinations_failing: count(|tally| tally.failures() > 0),
             destinations_always_failing: count(|tally| tally.attempts() > 0 && tally.failures() == tally.attempts()),

@@ -58,8 +58,12 @@ pub struct Report {
     /// scope and under no local address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<Local>,
-    /// Attempts to other hosts, which is what a reader asks for first.
+    /// Attempts that reached for other hosts, which is what a reader asks for first.
     pub outside: Outside,
+    /// Attempts that this host redirected to itself, among all: it answered in the destinations'
+    /// names. What went well so is in no scope, and none of it under a local address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirected: Option<Local>,
     /// Everything.
     pub overview: Overview,
     /// What the labels mean that occur.
@@ -208,8 +212,8 @@ pub struct Overview {
     pub outcomes: Vec<OutcomeCount>,
 }
 
-/// Attempts to this host itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Attempts to this host itself, or redirected to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Local {
     /// Attempts that ended.
     pub attempts: u64,
@@ -217,7 +221,7 @@ pub struct Local {
     pub failures: u64,
 }
 
-/// Attempts to other hosts than this one.
+/// Attempts to other hosts than this one, without those that were redirected to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Outside {
     /// Attempts that ended.

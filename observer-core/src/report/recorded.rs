@@ -36,7 +36,10 @@ impl Recorded {
     pub fn attempt(&mut self, brief: &Brief) {
         let key = brief.key();
         self.flush(|minute| minute < key.minute);
-        if let Some(left) = self.counted.get_mut(&key) {
+        // An older version did not count by whether it was redirected.
+        let not_known = MinuteKey { redirected: None, ..key };
+        let counted = if self.counted.contains_key(&key) { key } else { not_known };
+        if let Some(left) = self.counted.get_mut(&counted) {
             *left = left.saturating_sub(1);
         }
         let seen = Seen { at: brief.time, handshake: brief.handshake, elapsed: brief.elapsed, ..seen(&key, 1) };
@@ -84,6 +87,7 @@ fn seen(key: &MinuteKey, count: u64) -> Seen {
         handshake: None,
         elapsed: None,
         count,
+        redirected: key.redirected == Some(true),
     }
 }
 
@@ -111,6 +115,7 @@ mod tests {
             elapsed: seen.elapsed,
             handshake: seen.handshake,
             comm: Some("smtp".to_owned()),
+            redirected: seen.redirected,
         }
     }
 

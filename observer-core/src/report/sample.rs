@@ -41,6 +41,7 @@ pub(crate) fn seen(second: i64, from: &str, to: &str, outcome: Outcome, ms: u64)
         handshake: is_accepted.then_some(Duration::from_millis(21)),
         elapsed: Some(Duration::from_millis(ms)),
         count: 1,
+        redirected: false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Account, Cause, Names, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
+use super::{Account, Cause, Local, Names, Omitted, OutcomeCount, Period, Quantiles, Report, Selection, Source};
 use crate::format::span::span;
 use crate::label::Label;
 use crate::ledger::judgement;
@@ -180,7 +180,8 @@ pub(super) fn headline(report: &Report) -> String {
         return "No connection attempt ended in this period.".to_owned();
     }
     if of.attempts == 0 {
-        return "No connection attempt to another host: all were to this host itself.".to_owned();
+        let or = if report.redirected.is_some() { ", or redirected to it" } else { "" };
+        return format!("No connection attempt to another host: all were to this host itself{or}.");
     }
     // Of some outcomes alone no share can be told.
     if !report.selection.labels.is_empty() {
@@ -198,8 +199,9 @@ pub(super) fn headline(report: &Report) -> String {
         "{share} of the connection attempts to other hosts failed ({} of {}){within}",
         of.failures, of.attempts
     );
-    // With destinations that are not remembered nothing can be said of their number.
-    if of.attempts_forgotten > 0 {
+    // With destinations that are not remembered, or that this host answers for itself, nothing can
+    // be said of their number.
+    if of.attempts_forgotten > 0 || report.redirected.is_some() {
         return format!("{share}.");
     }
     let failing = match (of.destinations_failing, of.destinations) {
@@ -226,14 +228,18 @@ fn attempts(count: u64) -> String {
 pub(super) fn beside_sources(report: &Report) -> Option<String> {
     let listed: u64 = report.sources.iter().map(|source| source.attempts).sum();
     let missing = report.overview.attempts.saturating_sub(listed);
-    let local = report.local.map_or(0, |local| local.attempts);
+    let [local, redirected] = [report.local, report.redirected].map(|part| part.map_or(0, |part| part.attempts));
+    let to = match (local, redirected) {
+        (_, 0) => "to this host itself",
+        (0, _) => "redirected to this host itself",
+        _ => "to this host itself, or redirected to it",
+    };
     match missing {
         0 => None,
-        _ if missing == local => Some(format!("Not in this table: {} to this host itself", attempts(local))),
-        _ => Some(format!(
-            "Not in this table: {}, to this host itself or from addresses that there was no room for",
-            attempts(missing)
-        )),
+        _ if missing == local + redirected => Some(format!("Not in this table: {} {to}", attempts(missing))),
+        _ => {
+            Some(format!("Not in this table: {}, {to} or from addresses that there was no room for", attempts(missing)))
+        }
     }
 }
 
@@ -273,15 +279,25 @@ pub(super) fn summary(report: &Report) -> String {
         of.failures,
         share(of.failures, of.attempts),
     );
-    let Some(local) = report.local else { return all };
-    if local.attempts == of.attempts {
-        return format!("{all}. All of them are to this host itself");
+    let apart = [(report.local, "are to this host itself"), (report.redirected, "were redirected to this host itself")];
+    let apart: Vec<_> = apart.into_iter().filter_map(|(part, what)| Some((part?, what))).collect();
+    if let Some((_, what)) = apart.iter().find(|(part, _)| part.attempts == of.attempts) {
+        return format!("{all}. All of them {what}");
     }
-    let (attempts, failures) = (of.attempts.saturating_sub(local.attempts), of.failures.saturating_sub(local.failures));
+    if apart.is_empty() {
+        return all;
+    }
+    let parts: Vec<_> = apart
+        .iter()
+        .map(|(part, what)| format!("{} of them {what}, {} of which failed", part.attempts, part.failures))
+        .collect();
+    let without =
+        |of_all: u64, of: fn(&Local) -> u64| of_all.saturating_sub(apart.iter().map(|(part, _)| of(part)).sum());
+    let attempts = without(of.attempts, |part| part.attempts);
+    let failures = without(of.failures, |part| part.failures);
     format!(
-        "{all}. {} of them are to this host itself, {} of which failed; without these, {failures} of {attempts} failed ({})",
-        local.attempts,
-        local.failures,
-        share(failures, attempts),
+        "{all}. {}; without these, {failures} of {attempts} failed ({})",
+        parts.join("; "),
+        share(failures, attempts)
     )
 }

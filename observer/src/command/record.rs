@@ -120,8 +120,9 @@ impl Consumer for Recording {
 
     fn missing(&mut self, missing: &[(Ended, u64)], _: Timestamp) -> Result<(), Failure> {
         for (ended, count) in missing {
-            let &Ended { src_ip, dst_ip, dst_port, label, reason } = ended;
-            self.owe(MinuteKey { minute: 0, src_ip, dst_ip: Some(dst_ip), dst_port, label, reason }, *count);
+            let &Ended { src_ip, dst_ip, dst_port, label, reason, redirected } = ended;
+            let (dst_ip, redirected) = (Some(dst_ip), Some(redirected));
+            self.owe(MinuteKey { minute: 0, src_ip, dst_ip, dst_port, label, reason, redirected }, *count);
         }
         Ok(())
     }

@@ -58,7 +58,8 @@ mod tests {
         let mut add = |ip, label, reason, minutes: i64| {
             let (at, saddr, daddr) = (now - minutes.minutes(), None, sample::ip(ip));
             let (outcome, handshake, elapsed) = ((label, reason), None, None);
-            tallies.add(&Seen { at, saddr, daddr, dport: 25, outcome, handshake, elapsed, count: 3 }, at);
+            let (dport, count, redirected) = (25, 3, false);
+            tallies.add(&Seen { at, saddr, daddr, dport, outcome, handshake, elapsed, count, redirected }, at);
         };
         add("203.0.113.5", Label::Refused, Some(Reason::Rst), 120);
         add("203.0.113.6", Label::Connected, None, 30);

@@ -72,10 +72,14 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     for finding in &diagnosis.dns {
         paragraph(&mut text, "DNS        ", &sanitize(&finding.to_string()));
     }
-    let left_out = [(diagnosis.local.attempts, "this host itself"), (diagnosis.inner.attempts, "private networks")];
+    let left_out = [
+        (diagnosis.local.attempts, "to this host itself"),
+        (diagnosis.redirected.attempts, "that this host redirected to itself"),
+        (diagnosis.inner.attempts, "to private networks"),
+    ];
     for (attempts, whom) in left_out.into_iter().filter(|(attempts, _)| *attempts > 0) {
         let attempts = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
-        paragraph(&mut text, "left out   ", &format!("{attempts} to {whom}: they say nothing of the outside"));
+        paragraph(&mut text, "left out   ", &format!("{attempts} {whom}: they say nothing of the outside"));
     }
     not_seen(&mut text, diagnosis);
     text

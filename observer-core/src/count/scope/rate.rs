@@ -39,8 +39,9 @@ const fn periods(window: Window) -> usize {
 /// failed, about the same number of connections had succeeded in that period,
 /// and it never failed below that.
 pub(super) fn limit(tally: &Tally, window: Window, now: Tick) -> Option<Limit> {
-    // What was cancelled is neither; a destination with such is left alone.
-    if tally.window(window, now).of(Label::Cancelled) > 0 {
+    // What was cancelled is neither, and what this host answered itself says nothing of the
+    // destination; one with such is left alone.
+    if tally.window(window, now).of(Label::Cancelled) > 0 || tally.redirected(window, now).attempts() > 0 {
         return None;
     }
     let series = tally.series(window, periods(window), now);

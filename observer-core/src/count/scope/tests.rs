@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 
 use super::{Scope, ScopeTracker, Verdict, assess};
-use crate::label::{Label, Reason};
+use crate::label::{Label, Origin, Reason};
 use crate::sample;
 use crate::tally::{Budget, Outcome, Prefixes, Seen, Tallies, Window};
 
@@ -23,14 +23,16 @@ fn after(seconds: i64) -> Timestamp {
 #[derive(Default)]
 struct Host {
     tallies: Tallies,
+    /// What follows is redirected to this host itself.
+    redirects: bool,
 }
 
 impl Host {
     fn add(&mut self, from: &str, to: &str, outcome: Outcome, count: u64, at: i64) -> &mut Self {
         let handshake = (outcome == CONNECTED).then_some(Duration::from_millis(20));
         let (saddr, daddr, at) = (Some(sample::ip(from)), sample::ip(to), after(at));
-        let seen = Seen { at, saddr, daddr, dport: 25, outcome, handshake, elapsed: handshake, count };
-        self.tallies.add(&seen, at);
+        let (dport, elapsed, redirected) = (25, handshake, self.redirects);
+        self.tallies.add(&Seen { at, saddr, daddr, dport, outcome, handshake, elapsed, count, redirected }, at);
         self
     }
 
@@ -48,6 +50,10 @@ impl Host {
 
     fn verdicts(&self) -> Vec<Verdict> {
         assess(&self.tallies, Window::TenMinutes, after(0))
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        self.verdicts().into_iter().map(|verdict| verdict.scope).collect()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -274,6 +280,42 @@ fn as_json() {
     );
 }
 
+#[test]
+fn what_was_redirected_to_this_host_is_no_success_elsewhere() {
+    let with_successes = |redirects: bool| {
+        let mut host = Host::default();
+        for last in 1..4 {
+            host.to(&format!("203.0.{last}.5"), TIMED_OUT, 10);
+        }
+        host.redirects = redirects;
+        for last in 1..9 {
+            host.to(&format!("198.51.{last}.7"), CONNECTED, 10);
+        }
+        host.scopes()
+    };
+    assert_eq!(with_successes(true), [Scope::Everything { port: 25 }]);
+    assert!(!with_successes(false).contains(&Scope::Everything { port: 25 }));
+}
+
+#[test]
+fn what_fails_because_it_is_redirected_fails_here() {
+    let mut host = Host { redirects: true, ..Host::default() };
+    for last in 1..5 {
+        host.to(&format!("203.0.{last}.5"), REFUSED, 10);
+    }
+    let verdicts = host.verdicts();
+    let numbers: Vec<_> = verdicts.iter().map(|verdict| (verdict.scope.clone(), verdict.numbers.origin)).collect();
+    assert_eq!(numbers, [(Scope::Everything { port: 25 }, Some(Origin::Local))]);
+    // Beside what fails of itself, it is no sign that the other family does not work.
+    let mut host = Host::default();
+    for last in 1..5 {
+        host.to(&format!("2001:db8:{last}::5"), TIMED_OUT, 10).to(&format!("203.0.{last}.6"), CONNECTED, 10);
+    }
+    host.redirects = true;
+    host.to("203.0.9.5", REFUSED, 30);
+    assert!(host.scopes().contains(&Scope::OnlyIpv6 { port: 25 }), "{:?}", host.scopes());
+}
+
 /// A few networks of a few hosts, from two addresses, in runs that fail or not.
 pub(super) fn any_run() -> impl Strategy<Value = (Seen, i64)> {
     let daddr = prop_oneof![
@@ -284,7 +326,18 @@ pub(super) fn any_run() -> impl Strategy<Value = (Seen, i64)> {
     let count = prop_oneof![1u64..3, 1u64..40];
     (daddr, 0u8..2, outcome, count, 0i64..90, 25u16..27).prop_map(|(daddr, host, outcome, count, step, dport)| {
         let saddr = Some(IpAddr::from([192, 0, 2, host]));
-        (Seen { at: after(0), saddr, daddr, dport, outcome, handshake: None, elapsed: None, count }, step)
+        let seen = Seen {
+            at: after(0),
+            saddr,
+            daddr,
+            dport,
+            outcome,
+            handshake: None,
+            elapsed: None,
+            count,
+            redirected: false,
+        };
+        (seen, step)
     })
 }
 

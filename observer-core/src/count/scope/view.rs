@@ -8,32 +8,58 @@ use ipnet::IpNet;
 use super::{BEGIN, MIN_ATTEMPTS, MIN_DESTINATIONS, MIN_HOSTS, Numbers, Scope, Thresholds, Verdict, rate};
 use crate::label::{Label, Origin, Reason};
 use crate::steady::Now;
-use crate::tally::{Family, Key, Source, Tallies, Tick, Window, WindowCounts};
+use crate::tally::{Family, Key, Source, Tallies, Tally, Tick, Window};
 
-/// Attempts by label, without those that were cancelled.
+/// Attempts by label, without those that were cancelled, and without those that went well because
+/// this host redirected them to itself.
 #[derive(Clone, Copy, Debug, Default)]
-struct ScopeCounts([u64; Label::COUNT]);
+struct ScopeCounts {
+    labels: [u64; Label::COUNT],
+    /// Those among them that this host redirected to itself: they fail all the same, and say
+    /// nothing of what others do.
+    redirected: [u64; Label::COUNT],
+}
 
 impl ScopeCounts {
-    fn new(window: WindowCounts) -> Self {
-        Self(Label::READ.map(|label| if label == Label::Cancelled { 0 } else { window.of(label) }))
+    fn new(tally: &Tally, window: Window, tick: Tick) -> Self {
+        let (all, redirected) = (tally.window(window, tick), tally.redirected(window, tick));
+        let count = |label| match label {
+            Label::Cancelled => (0, 0),
+            Label::Connected => (all.of(label).saturating_sub(redirected.of(label)), 0),
+            _ => (all.of(label), redirected.of(label)),
+        };
+        Self { labels: Label::READ.map(|label| count(label).0), redirected: Label::READ.map(|label| count(label).1) }
     }
 
     fn add(&mut self, other: Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(count, other)| *count += other);
+        for (count, other) in self.each_with(other) {
+            *count += other;
+        }
     }
 
     fn without(mut self, other: Self) -> Self {
-        self.0.iter_mut().zip(other.0).for_each(|(count, other)| *count = count.saturating_sub(other));
+        for (count, other) in self.each_with(other) {
+            *count = count.saturating_sub(other);
+        }
         self
     }
 
+    /// Without what this host redirected to itself.
+    fn outside(self) -> Self {
+        self.without(Self { labels: self.redirected, redirected: self.redirected })
+    }
+
+    fn each_with(&mut self, other: Self) -> impl Iterator<Item = (&mut u64, u64)> {
+        let own = self.labels.iter_mut().chain(&mut self.redirected);
+        own.zip(other.labels.into_iter().chain(other.redirected))
+    }
+
     fn attempts(self) -> u64 {
-        self.0.iter().sum()
+        self.labels.iter().sum()
     }
 
     fn successes(self) -> u64 {
-        self.0[Label::Connected as usize]
+        self.labels[Label::Connected as usize]
     }
 
     fn failures(self) -> u64 {
@@ -47,7 +73,7 @@ impl ScopeCounts {
     /// Of two failures as frequent, the first in the order of labels.
     fn dominant(self) -> Option<Label> {
         let failures = Label::READ.into_iter().filter(|&label| label != Label::Connected);
-        let dominant = failures.rev().max_by_key(|&label| self.0[label as usize]);
+        let dominant = failures.rev().max_by_key(|&label| self.labels[label as usize]);
         dominant.filter(|_| self.failures() > 0)
     }
 
@@ -117,7 +143,7 @@ impl<'a> View<'a> {
         let mut ports: BTreeMap<_, (Destinations, ScopeCounts)> = BTreeMap::new();
         let mut local = BTreeMap::new();
         for ((ip, port), tally) in tallies.destinations() {
-            let counts = ScopeCounts::new(tally.window(window, tick));
+            let counts = ScopeCounts::new(tally, window, tick);
             if counts.attempts() > 0 && tallies.is_own(ip) {
                 local.insert((ip, port), counts);
             } else if counts.attempts() > 0 {
@@ -126,8 +152,7 @@ impl<'a> View<'a> {
                 total.add(counts);
             }
         }
-        let sources =
-            tallies.sources().filter_map(|(ip, tally)| Some((ip?, ScopeCounts::new(tally.window(window, tick)))));
+        let sources = tallies.sources().filter_map(|(ip, tally)| Some((ip?, ScopeCounts::new(tally, window, tick))));
         Self { tallies, window, tick, ports, local, sources: sources.collect() }
     }
 
@@ -213,14 +238,16 @@ impl<'a> View<'a> {
     /// True if this host itself gave most of the most frequent failures. Windows tell no reasons:
     /// those of all time that others gave must be too few to be half of these.
     fn is_stopped_here(&self, port: u16, counts: ScopeCounts) -> bool {
+        let is_redirected = |label: Label| 2 * counts.redirected[label as usize] > counts.labels[label as usize];
         match counts.dominant() {
             Some(Label::Blocked) => true,
+            Some(label) if is_redirected(label) => true,
             Some(label @ Label::Unreachable) => {
                 let of_port = self.ports.get(&port).into_iter().flat_map(|(destinations, _)| destinations.keys());
                 let tallies = of_port.filter_map(|&ip| self.tallies.destination((ip, port)));
                 let outcomes = tallies.flat_map(|tally| tally.outcomes());
                 let by_others = outcomes.filter(|((of, reason), _)| *of == label && !is_given_here(*reason));
-                2 * by_others.map(|(_, count)| count).sum::<u64>() < counts.0[label as usize]
+                2 * by_others.map(|(_, count)| count).sum::<u64>() < counts.labels[label as usize]
             }
             _ => false,
         }
@@ -228,7 +255,7 @@ impl<'a> View<'a> {
 
     fn family(&self, family: Family, port: u16, than: Thresholds) -> Option<Verdict> {
         let group = self.group(port, |ip| Family::of(ip) == family);
-        let elsewhere = self.total(port).without(group.counts);
+        let elsewhere = self.total(port).without(group.counts).outside();
         let numbers = self.numbers(group.counts, group.destinations, elsewhere);
         let holds = group.is_failing_widely(than) && elsewhere.is_working(than);
         holds.then(|| Verdict { scope: Scope::only(family, port), numbers })
@@ -247,7 +274,7 @@ impl<'a> View<'a> {
 
     fn prefix(&self, prefix: IpNet, port: u16, than: Thresholds) -> Option<Verdict> {
         let group = self.group_within(prefix, port);
-        let elsewhere = self.total(port).without(group.counts);
+        let elsewhere = self.total(port).without(group.counts).outside();
         let numbers = self.numbers(group.counts, group.destinations, elsewhere);
         let holds = group.is_failing(than, MIN_HOSTS) && elsewhere.successes() >= MIN_ATTEMPTS;
         holds.then_some(Verdict { scope: Scope::Prefix { prefix, port }, numbers })
@@ -298,10 +325,10 @@ impl<'a> View<'a> {
 
     /// Other destinations on the port: of the outside, and of this host for one of its own.
     fn beside(&self, ip: IpAddr, port: u16) -> ScopeCounts {
-        let mut beside = self.total(port);
         if !self.local.contains_key(&(ip, port)) {
-            return beside.without(self.destination(ip, port));
+            return self.total(port).without(self.destination(ip, port)).outside();
         }
+        let mut beside = self.total(port).outside();
         let others = self.local.iter().filter(|((other, of), _)| *of == port && *other != ip);
         others.for_each(|(_, counts)| beside.add(*counts));
         beside

@@ -61,6 +61,8 @@ pub struct Seen {
     pub elapsed: Option<Duration>,
     /// How many.
     pub count: u64,
+    /// This host redirected them to itself: they say nothing of the destination.
+    pub redirected: bool,
 }
 
 impl Seen {
@@ -75,6 +77,7 @@ impl Seen {
             handshake: None,
             elapsed: None,
             count,
+            redirected: ended.redirected,
         }
     }
 
@@ -96,6 +99,8 @@ pub struct Tally {
     split: Split,
     latencies: Latencies,
     windows: Windows,
+    /// Those among them that this host redirected to itself.
+    redirected: Option<Box<Windows>>,
     first_failed: Time,
     last_failed: Time,
     last_succeeded: Time,
@@ -106,6 +111,9 @@ impl Tally {
     /// Counts attempts; groups other than destinations don't tell sources apart.
     fn add(&mut self, seen: &Seen, source: Option<SourceId>, moment: Moment) {
         self.windows.add(seen.outcome, seen.count, moment.at, moment.now);
+        if seen.redirected {
+            self.redirected.get_or_insert_default().add(seen.outcome, seen.count, moment.at, moment.now);
+        }
         if let Some(handshake) = seen.handshake {
             self.latencies.add(Latency::Connect, handshake, seen.count);
         }
@@ -130,6 +138,9 @@ impl Tally {
         other.outcomes().for_each(|(outcome, count)| self.split.add(None, outcome, count));
         self.latencies.merge(&other.latencies);
         self.windows.merge(&other.windows);
+        if let Some(redirected) = &other.redirected {
+            self.redirected.get_or_insert_default().merge(redirected);
+        }
         self.first_failed = self.first_failed.earlier(other.first_failed);
         self.last_failed = self.last_failed.max(other.last_failed);
         self.last_succeeded = self.last_succeeded.max(other.last_succeeded);
@@ -209,6 +220,11 @@ impl Tally {
         self.windows.count(window, now)
     }
 
+    /// Those among [`Self::window`] that this host redirected to itself.
+    pub fn redirected(&self, window: Window, now: Tick) -> WindowCounts {
+        self.redirected.as_ref().map(|windows| windows.count(window, now)).unwrap_or_default()
+    }
+
     /// A window in at most `columns` columns, oldest first, as (attempts,
     /// failures): a sparkline. `now` as in [`Self::window`].
     pub fn series(&self, window: Window, columns: usize, now: Tick) -> Vec<(u64, u64)> {
@@ -220,7 +236,11 @@ impl Tally {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.split.heap_bytes() + self.latencies.heap_bytes() + self.windows.heap_bytes()
+        let redirected = |windows: &Windows| size_of::<Windows>() + windows.heap_bytes();
+        self.split.heap_bytes()
+            + self.latencies.heap_bytes()
+            + self.windows.heap_bytes()
+            + self.redirected.as_deref().map_or(0, redirected)
     }
 }
 

@@ -86,6 +86,9 @@ pub struct Part {
     outcomes: Vec<(Option<u16>, Label, Option<Reason>, u64)>,
     #[serde(default)]
     windows: Vec<LabelBuckets>,
+    /// Those among the windows' that this host redirected to itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    redirected: Vec<LabelBuckets>,
     #[serde(default)]
     latencies: Vec<(Latency, u8, u64)>,
     /// Microseconds since the epoch, as the next two.
@@ -116,6 +119,7 @@ impl Iterator for Snapshot {
             of,
             outcomes: tally.split.parts(),
             windows: tally.windows.parts(),
+            redirected: tally.redirected.map(|windows| windows.parts()).unwrap_or_default(),
             latencies: tally.latencies.parts(),
             first_failed: tally.first_failed.micros(),
             last_failed: tally.last_failed.micros(),
@@ -137,6 +141,9 @@ impl Part {
         };
         tally.split.load(&self.outcomes);
         tally.windows.load(now, &self.windows);
+        if !self.redirected.is_empty() {
+            tally.redirected.get_or_insert_default().load(now, &self.redirected);
+        }
         tally.latencies.load(&self.latencies);
         tally
     }

@@ -218,7 +218,7 @@ impl Tallies {
     }
 
     /// Local addresses, `None` where none was chosen, in the order of
-    /// [`Self::destinations`]; attempts to this host itself are under none.
+    /// [`Self::destinations`]; attempts to this host itself, or redirected to it, are under none.
     pub fn sources(&self) -> impl Iterator<Item = (Option<IpAddr>, &Tally)> {
         self.sources.iter().map(|(&saddr, tally)| (saddr, tally))
     }
@@ -240,7 +240,7 @@ impl Tallies {
     }
 
     /// Attempts that are under no local address: of those that are not remembered any more,
-    /// and to this host itself.
+    /// and to this host itself, or redirected to it.
     pub fn forgotten_sources(&self) -> &Tally {
         &self.forgotten_sources
     }
@@ -297,7 +297,7 @@ impl Tallies {
         let net = self.prefix_lengths.of(seen.daddr);
         roll_up(&mut self.prefixes, &mut self.forgotten_prefixes, net, seen, moment);
         self.own.learn(seen.saddr, seen.daddr);
-        if self.own.contains(seen.daddr) {
+        if seen.redirected || self.own.contains(seen.daddr) {
             self.forgotten_sources.add(seen, None, moment);
         } else {
             roll_up(&mut self.sources, &mut self.forgotten_sources, seen.saddr, seen, moment);

@@ -34,6 +34,7 @@ pub(super) fn seen(daddr: &str, outcome: Outcome, count: u64, at: Timestamp) -> 
         handshake: elapsed.filter(|_| is_established(outcome)),
         elapsed,
         count,
+        redirected: false,
     }
 }
 

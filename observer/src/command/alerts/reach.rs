@@ -195,6 +195,7 @@ mod tests {
             dst_port: 25,
             label: Label::Refused,
             reason: Some(Reason::Rst),
+            redirected: false,
         };
         reach.make_up(&[(ended, 7)], sample::time().into());
         assert_eq!(reach.not_counted(), AT_ONCE as u64 + 7);

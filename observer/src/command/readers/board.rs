@@ -125,6 +125,7 @@ impl<S: Sums> Board<S> {
                 dst: Endpoint { ip: Some(ended.dst_ip), port: Some(ended.dst_port) },
                 label: ended.label,
                 reason: ended.reason,
+                redirected: ended.redirected,
                 count: *count,
             };
             self.tell_of(Sort::Missing, *count, || Line::Missing(Box::new(missing)));

@@ -61,6 +61,7 @@ fn ended(event: &Event) -> Option<Ended> {
         dst_port: event.dst.port?,
         label: event.label,
         reason: event.reason,
+        redirected: event.evidence.redirected,
     })
 }
 

@@ -339,6 +339,7 @@ fn ended() -> Ended {
         dst_port: event.dst.port.unwrap(),
         label: event.label,
         reason: event.reason,
+        redirected: false,
     }
 }
 

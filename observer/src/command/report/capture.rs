@@ -114,6 +114,7 @@ mod tests {
             dst_port: 25,
             label: Label::Refused,
             reason: Some(Reason::Rst),
+            redirected: false,
         };
         draft.missing(&[(ended, 7)], sample::time()).unwrap();
         assert_eq!(draft.builder.attempts(), 7);

@@ -33,7 +33,8 @@ fn the_largest_minute_fits_at_once() {
         let dst_ip = Some(std::net::Ipv4Addr::from_bits(0x0a00_0000 + nth).into());
         let src_ip = Some(ip("192.0.2.1"));
         let reason = Some(Reason::Rst);
-        let outcome = MinuteOutcome { src_ip, dst_ip, dst_port: Some(25), label: Label::Refused, reason };
+        let (label, redirected) = (Label::Refused, false);
+        let outcome = MinuteOutcome { src_ip, dst_ip, dst_port: Some(25), label, reason, redirected };
         minutes.add(Timestamp::UNIX_EPOCH, outcome, 1);
     }
     let minutes = minutes.take_all(&host());

@@ -243,7 +243,9 @@ impl History {
     ) -> Result<()> {
         let condition = question.whole_minutes().condition("minute", minute);
         let sql = format!(
-            "SELECT {by}, label, reason, sum(count), min(minute), max(minute) FROM minute WHERE {condition} \
+            "SELECT {by}, label, reason, sum(count), coalesce(min({NOT_REDIRECTED}), min(minute)), \
+             coalesce(max({NOT_REDIRECTED}), max(minute)), sum(redirected), \
+             sum(CASE WHEN redirected IS NULL THEN count END) FROM minute WHERE {condition} \
              GROUP BY {by}, label, reason ORDER BY {by}"
         );
         let after = by.split(',').count();
@@ -369,14 +371,25 @@ impl Question {
 /// Single addresses that are compared as text, which is quick.
 const COMPARED: usize = 64;
 
+/// The minute of a row that counts an attempt that was not redirected.
+const NOT_REDIRECTED: &str = "CASE WHEN redirected = count THEN NULL ELSE minute END";
+
 fn tally(row: &Row<'_>, first: usize) -> Result<(Outcome, Tally)> {
     let outcome = (required_word(row, first)?, word(row, first + 1)?);
+    let count = |column| row.get::<_, Option<i64>>(column).map(count_of);
     let tally = Tally {
-        count: u64::try_from(row.get::<_, i64>(first + 2)?).unwrap_or(0),
+        count: count(first + 2)?,
+        redirected: count(first + 5)?,
+        not_known: count(first + 6)?,
         first: time_of_seconds(row.get(first + 3)?)?,
         last: time_of_seconds(row.get(first + 4)?)?,
     };
     Ok((outcome, tally))
+}
+
+/// NULL is none, and so is what observer cannot have written.
+fn count_of(number: Option<i64>) -> u64 {
+    number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
 }
 
 fn time_of_seconds(seconds: i64) -> Result<Timestamp> {

@@ -23,6 +23,7 @@
 //! | `src_ip`, `dst_ip`, `dst_port` | the two ends; `src_ip` is empty where none was chosen |
 //! | `label`, `reason` | the verdict; `reason` is empty for `connected` |
 //! | `count` | attempts, those included whose event was lost |
+//! | `redirected` | those among them that this host redirected to itself, answering in the destination's name; NULL where it is not known, because an older version counted them |
 //!
 //! A loss is found by comparing with the kernel's counts, and put into the minute
 //! in which it was found: one to two minutes later, or when recording ends.
@@ -66,7 +67,7 @@ use super::{Error, Result};
 
 /// The steps from an empty file to the newest schema. Step N leads from version
 /// N to N + 1. Steps that were released are never changed; add new ones.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 /// The schema version that this program writes.
 pub const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -138,6 +139,8 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_time ON delivery (time);
 ";
+
+const V3: &str = "ALTER TABLE minute ADD COLUMN redirected INTEGER;";
 
 /// The version of an open file; 0 is an empty one.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {

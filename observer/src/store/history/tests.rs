@@ -299,7 +299,9 @@ fn an_older_file_is_brought_up_to_date_and_keeps_its_rows() {
     let (_directory, path) = place();
     recorder(&path).record(&[entry(1, 0)], &[]).unwrap();
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("DROP TABLE delivery; PRAGMA user_version = 1").unwrap();
+    connection
+        .execute_batch("DROP TABLE delivery; ALTER TABLE minute DROP COLUMN redirected; PRAGMA user_version = 1")
+        .unwrap();
     drop(connection);
     let error = History::open_read_only(&path).unwrap_err().to_string();
     assert!(error.contains("older"), "{error}");
@@ -431,4 +433,61 @@ fn attempts_are_read_by_their_number_and_from_both_ends() {
     let own: Vec<_> = history.own_addresses(&Question::default(), 9).unwrap();
     assert_eq!(own, Vec::from_iter(entries[3].dst.ip.map(|ip| ip.to_canonical())));
     assert!(history.own_addresses(&Question::default(), 0).unwrap().is_empty());
+}
+
+fn counts_of_redirected(history: &History) -> Vec<(Option<bool>, u64)> {
+    let mut counts = Vec::new();
+    let take = |key: MinuteKey, count| {
+        counts.push((key.redirected, count));
+        ControlFlow::Continue(())
+    };
+    history.counted(&Question::default(), take).unwrap();
+    counts
+}
+
+#[test]
+fn attempts_that_this_host_redirects_are_counted_apart() {
+    let (_directory, path) = place();
+    let mut redirected = entry(2, 1);
+    redirected.evidence.redirected = true;
+    // A text that looks like it.
+    let mut other = entry(3, 2);
+    other.evidence.iface = Some("\"redirected\":true".to_owned());
+    let lost = MinuteKey::of(&redirected);
+    recorder(&path).record(&[entry(1, 0), redirected, other], &[(lost, 4)]).unwrap();
+    let history = History::open_read_only(&path).unwrap();
+    let all = Question::default();
+    let (mut briefs, mut numbered) = (Vec::new(), Vec::new());
+    history
+        .briefs(&all, |brief| {
+            briefs.push(brief.redirected);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    history
+        .numbered(&all, |_, brief| {
+            numbered.push(brief.redirected);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!((&briefs[..], &numbered), (&[false, true, false][..], &briefs));
+    assert_eq!(counts_of_redirected(&history), [(Some(false), 2), (Some(true), 5)]);
+    let of_all = *history.outcomes(&all).unwrap().values().next().unwrap();
+    assert_eq!((of_all.count, of_all.redirected, of_all.not_known, of_all.outside()), (7, 5, 0, 2));
+}
+
+#[test]
+fn what_an_older_version_counted_is_not_known_to_be_redirected() {
+    let (_directory, path) = place();
+    recorder(&path).record(&[entry(1, 0), entry(2, 60)], &[]).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("ALTER TABLE minute DROP COLUMN redirected; PRAGMA user_version = 2").unwrap();
+    drop(connection);
+    let mut redirected = entry(3, 61);
+    redirected.evidence.redirected = true;
+    recorder(&path).record(&[redirected, entry(4, 120)], &[]).unwrap();
+    let history = History::open_read_only(&path).unwrap();
+    assert_eq!(counts_of_redirected(&history), [(None, 1), (None, 2), (Some(false), 1)]);
+    let tally = *history.outcomes(&Question::default()).unwrap().values().next().unwrap();
+    assert_eq!((tally.count, tally.redirected, tally.not_known), (4, 0, 3));
 }

@@ -341,13 +341,15 @@ fn insert_attempt<'a>(transaction: &'a Transaction<'_>) -> Result<CachedStatemen
 
 fn count(transaction: &Transaction<'_>, counts: &HashMap<MinuteKey, u64>) -> Result<()> {
     let mut upsert = transaction.prepare_cached(
-        "INSERT INTO minute (minute, src_ip, dst_ip, dst_port, label, reason, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-         ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        "INSERT INTO minute (minute, src_ip, dst_ip, dst_port, label, reason, count, redirected) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT DO UPDATE SET count = count + excluded.count, redirected = redirected + excluded.redirected",
     )?;
     // In the order of the table, so that neighbours share a page.
     let mut keys: Vec<_> = counts.iter().collect();
     keys.sort_unstable_by_key(|(key, _)| **key);
     for (key, count) in keys {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
         upsert.execute((
             key.minute,
             address(key.src_ip).unwrap_or_default(),
@@ -355,7 +357,8 @@ fn count(transaction: &Transaction<'_>, counts: &HashMap<MinuteKey, u64>) -> Res
             key.dst_port,
             key.label.as_str(),
             key.reason.map_or("", |reason| reason.as_str()),
-            i64::try_from(*count).unwrap_or(i64::MAX),
+            count,
+            key.redirected.map(|is_redirected| if is_redirected { count } else { 0 }),
         ))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use crate::count::Ended;
 
 fn ended(host: u8, (label, reason): Outcome) -> Ended {
     let dst_ip = IpAddr::from([203, 0, 113, host]);
-    Ended { src_ip: Some(sample::ip("192.0.2.10")), dst_ip, dst_port: sample::PORT, label, reason }
+    Ended { src_ip: Some(sample::ip("192.0.2.10")), dst_ip, dst_port: sample::PORT, label, reason, redirected: false }
 }
 
 #[test]

@@ -8,11 +8,15 @@ use jiff::Timestamp;
 pub use observer_core::record::entry::Brief;
 use rusqlite::Row;
 
-use super::{History, Question, time_of_seconds};
+use super::{History, Question, count_of, time_of_seconds};
 use crate::store::history::entry::{
     COLUMNS, Stored as _, duration, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
 };
 use crate::store::history::{Entry, MinuteKey, Result};
+
+/// Whether the evidence of a row of `attempt` says so. Quotes within its texts are escaped, so that
+/// nobody else's text looks like it.
+const REDIRECTED: &str = "coalesce(instr(evidence, '\"redirected\":true') > 0, 0)";
 
 fn brief(row: &Row<'_>) -> Result<Brief> {
     Ok(Brief {
@@ -25,6 +29,7 @@ fn brief(row: &Row<'_>) -> Result<Brief> {
         elapsed: duration(row, 6)?,
         handshake: duration(row, 7)?,
         comm: text(row, 8)?,
+        redirected: row.get(9)?,
     })
 }
 
@@ -36,7 +41,7 @@ impl History {
     pub fn briefs(&self, question: &Question, mut take: impl FnMut(Brief) -> ControlFlow<()>) -> Result<()> {
         let condition = question.condition("time", nanoseconds);
         let sql = format!(
-            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, comm FROM attempt \
+            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, comm, {REDIRECTED} FROM attempt \
              WHERE {condition} ORDER BY time, seq"
         );
         self.rows(question, &sql, |row| Ok(take(brief(row)?))).map(|_| ())
@@ -50,10 +55,10 @@ impl History {
     pub fn numbered(&self, question: &Question, mut take: impl FnMut(i64, Brief) -> ControlFlow<()>) -> Result<()> {
         let condition = question.condition("time", nanoseconds);
         let sql = format!(
-            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, NULL, origin, seq \
-             FROM attempt WHERE {condition} ORDER BY time, seq"
+            "SELECT time, label, reason, src_ip, dst_ip, dst_port, elapsed_ns, handshake_ns, NULL, {REDIRECTED}, \
+             origin, seq FROM attempt WHERE {condition} ORDER BY time, seq"
         );
-        let each = |row: &Row<'_>| Ok(take(row.get(10)?, Brief { origin: word(row, 9)?, ..brief(row)? }));
+        let each = |row: &Row<'_>| Ok(take(row.get(11)?, Brief { origin: word(row, 10)?, ..brief(row)? }));
         self.rows(question, &sql, each).map(drop)
     }
 
@@ -110,14 +115,15 @@ impl History {
     }
 
     /// Hands over every count asked for, oldest minute first, until `take`
-    /// breaks.
+    /// breaks; a row in two counts where it is partly of attempts that were redirected.
     ///
     /// # Errors
     /// As [`History::attempts`].
     pub fn counted(&self, question: &Question, mut take: impl FnMut(MinuteKey, u64) -> ControlFlow<()>) -> Result<()> {
         let condition = question.whole_minutes().condition("minute", minute);
         let sql = format!(
-            "SELECT minute, src_ip, dst_ip, dst_port, label, reason, count FROM minute WHERE {condition} ORDER BY minute"
+            "SELECT minute, src_ip, dst_ip, dst_port, label, reason, count, redirected FROM minute \
+             WHERE {condition} ORDER BY minute"
         );
         self.rows(question, &sql, |row| {
             let key = MinuteKey {
@@ -127,8 +133,18 @@ impl History {
                 dst_port: row.get(3)?,
                 label: required_word(row, 4)?,
                 reason: word(row, 5)?,
+                redirected: None,
             };
-            Ok(take(key, u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0)))
+            let (count, redirected) = (count_of(row.get(6)?), row.get::<_, Option<i64>>(7)?);
+            let Some(redirected) = redirected.map(|number| count_of(Some(number)).min(count)) else {
+                return Ok(take(key, count));
+            };
+            for (part, is_redirected) in [(count - redirected, false), (redirected, true)] {
+                if part > 0 && take(MinuteKey { redirected: Some(is_redirected), ..key }, part).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
         })
         .map(|_| ())
     }

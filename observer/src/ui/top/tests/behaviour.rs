@@ -235,7 +235,7 @@ fn lost_events_are_made_up_for_and_shown() {
     model.add(&event("203.0.113.5", Label::Refused, Some(Reason::Rst), 0), now());
     let (label, reason) = (Label::Refused, Some(Reason::Rst));
     let (src_ip, dst_ip) = (Some(sample::ip("192.0.2.10")), sample::ip("203.0.113.5"));
-    model.make_up(&[(Ended { src_ip, dst_ip, dst_port: 25, label, reason }, 7)], now());
+    model.make_up(&[(Ended { src_ip, dst_ip, dst_port: 25, label, reason, redirected: false }, 7)], now());
     model.settle(Account { attempts: 8, outcomes: 8, events_lost: 7, ..Account::default() });
     model.refresh(now());
     assert_eq!(model.shown.rows[0].counts.of(Label::Refused), 8);
