@@ -16,7 +16,7 @@
 //! - `route`, `probe`: what this host's routing table decides, and what probes and traces
 //!   of the lab's hosts find.
 //! - `causes`, `live_diagnosis`: what `observer diagnose` says of causes that were set up,
-//!   from a history and from a capture.
+//!   alone and beside what else goes on at a host, from a history and from a capture.
 //! - `input`: what a user can get wrong, and a closed or full stdout.
 //! - `privilege`: what a host can withhold, and what suffices.
 //!
@@ -51,6 +51,8 @@ mod live_diagnosis;
 mod matrix;
 #[path = "kernel/middlebox.rs"]
 mod middlebox;
+#[path = "kernel/noise.rs"]
+mod noise;
 #[path = "kernel/patience.rs"]
 mod patience;
 #[path = "kernel/privilege.rs"]

@@ -12,6 +12,7 @@ use observer_lab::{Case, Family, Hop, Ip, Lab, LabConfig, Mode, Scenario, Tool, 
 use serde_json::Value;
 
 use crate::condition::nothing_is_attached;
+use crate::noise::Noise;
 use crate::watcher::{OBSERVER, Watcher};
 
 /// Attempts of each kind: more than what says nothing.
@@ -43,6 +44,10 @@ enum Step {
     Server(String),
     /// A middlebox takes the target's connections from here on.
     Middlebox,
+    /// The client serves the connections to these itself from here on.
+    ServedHere(Vec<IpAddr>),
+    /// What has nothing to do with it.
+    Noise(Noise),
 }
 
 /// The causes are named, and the table is printed.
@@ -50,7 +55,7 @@ pub(crate) fn every_cause_is_named() -> Result<()> {
     let variants: Vec<Variant> = variants().into_iter().filter(runs_here).collect();
     let mut of_cause: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
-    println!("{:<44} {:<24} {:<24} confidence", "what was set up", "cause", "named first");
+    println!("{:<56} {:<24} {:<24} confidence", "what was set up", "cause", "named first");
     for variant in &variants {
         let diagnosis = diagnosed(variant).with_context(|| variant.name.clone())?;
         let named = named(&diagnosis);
@@ -58,7 +63,7 @@ pub(crate) fn every_cause_is_named() -> Result<()> {
         let is_open = diagnosis.pointer("/is_open") == Some(&Value::Bool(true));
         let first = named.first().map_or("none", String::as_str);
         println!(
-            "{:<44} {:<24} {first:<24} {}",
+            "{:<56} {:<24} {first:<24} {}",
             variant.name,
             variant.expected[0],
             if is_open { "open" } else { confidence }
@@ -114,7 +119,7 @@ fn diagnosed(variant: &Variant) -> Result<Value> {
     let path = history.to_str().context("a path that is no text")?;
     let watcher = Watcher::start(&["--successes", "--record", path])?;
     let mut attempts = 0;
-    let mut middlebox = None;
+    let (mut middlebox, mut instead) = (None, None);
     for step in &variant.steps {
         match step {
             Step::Attempts(cases) => attempts += lab.run(cases, port())?.len(),
@@ -126,10 +131,12 @@ fn diagnosed(variant: &Variant) -> Result<Value> {
             Step::Router(rules) => lab.router().nft(rules)?,
             Step::Server(rules) => lab.server().nft(rules)?,
             Step::Middlebox => middlebox = Some(lab.intercept(variant.target)?),
+            Step::ServedHere(destinations) => instead = Some(lab.serve_instead(destinations)?),
+            Step::Noise(noise) => attempts += noise.make(&lab).with_context(|| noise.name())?,
         }
     }
     watcher.wait_for(attempts, Duration::from_secs(30))?;
-    drop(middlebox);
+    drop((middlebox, instead));
     watcher.stop()?;
     let diagnosis = diagnose(&lab, &variant.target.to_string(), &history, &[])?;
     if variant.name.starts_with("one address") {
@@ -217,6 +224,8 @@ fn variants() -> Vec<Variant> {
         of_network(),
         forged(),
         cut(),
+        served_here(),
+        beside_noise(),
     ]
     .into_iter()
     .flatten()
@@ -295,6 +304,59 @@ fn local() -> Vec<Variant> {
         alone(Scenario::AnswerDropped, V6, &["local-firewall"]),
     ])
     .collect()
+}
+
+/// Nothing gets out, and what this host serves itself in others' names does not show that it does.
+fn served_here() -> Vec<Variant> {
+    let success = [V4, V6].map(|family| case(Scenario::Success, family).destination());
+    let of = ["all is reset V4", "all is rejected V4", "all is rejected V6"];
+    let blocked = outbound().into_iter().filter(|variant| of.contains(&variant.name.as_str()));
+    blocked
+        .map(|mut variant| {
+            variant.name += ", others are served here";
+            variant.steps.splice(0..0, [Step::ServedHere(success.to_vec()), others()]);
+            variant
+        })
+        .collect()
+}
+
+/// The same with something else beside it, before and after.
+fn beside_noise() -> Vec<Variant> {
+    const EITHER: &[&str] = &["server-down", "remote-firewall-rejects"];
+    let named =
+        |of: fn() -> Vec<Variant>, name: &str| of().into_iter().filter(|of| of.name == name).collect::<Vec<_>>();
+    let rejected = |ip| {
+        let kind = Unreachable::ALL.into_iter().find(|kind| kind.ip() == ip && kind.truth().0 == "refused");
+        let family = if ip == Ip::V4 { V4 } else { V6 };
+        kind.map(|kind| alone(Scenario::Icmp(kind, Hop::Server), family, &["remote-firewall-rejects"]))
+    };
+    let closed = || alone(Scenario::ClosedPort, V4, EITHER);
+    let local =
+        named(outbound, "all is reset V4").into_iter().chain(named(of_ipv6, "IPv6 has no route")).chain([closed()]);
+    let second = rejected(Ip::V4).into_iter().chain([
+        alone(Scenario::ResetBeforeBanner, V4, &["not-served"]),
+        alone(Scenario::LocalFirewall(Tool::Nft, Verdict::Reset), V6, &["local-firewall"]),
+    ]);
+    let half = rejected(Ip::V4).into_iter().chain([closed(), alone(Scenario::NoRoute, V4, &["route-fault"])]);
+    let relay = [
+        alone(Scenario::RemoteReset(Hop::Server, Tool::Nft), V4, EITHER),
+        alone(Scenario::SecurityPolicy, V4, &["security-policy"]),
+        alone(Scenario::ClosedBeforeBanner, V6, &["not-served"]),
+    ];
+    let beside = |noise: Noise| {
+        move |mut variant: Variant| {
+            variant.name = format!("{} beside {}", variant.name, noise.name());
+            variant.steps.insert(0, Step::Noise(noise));
+            variant.steps.push(Step::Noise(noise));
+            variant
+        }
+    };
+    local
+        .map(beside(Noise::Local))
+        .chain(second.map(beside(Noise::SecondServer)))
+        .chain(half.map(beside(Noise::HalfIpv6)))
+        .chain(relay.into_iter().map(beside(Noise::BusyRelay)))
+        .collect()
 }
 
 /// Nothing gets out: several destinations fail in one way, and none works.

@@ -65,6 +65,12 @@ pub struct Demo {
     processes: Vec<Process>,
 }
 
+/// A server that stands in for others, until this is dropped.
+#[derive(Debug)]
+pub struct Instead {
+    _process: Process,
+}
+
 impl Demo {
     /// The ids of the processes that make the traffic.
     pub fn pids(&self) -> Vec<u32> {
@@ -215,11 +221,20 @@ impl Lab {
 
     /// Has the client redirect what goes to some destinations to itself. Ends with the process.
     fn redirect(&self) -> Result<Process> {
-        let mut process = Process::start(&Role::Redirected { ns: self.client.path(), port: rules::REDIRECTED })?;
+        let ports = [rules::REDIRECTED, rules::REDIRECTED_AND_SERVED];
+        let mut process = Process::start(&Role::Redirected { ns: self.client.path(), ports })?;
         process.wait_ready().context("the listeners that the client redirects to")?;
         // Another run may have left them.
         self.client.nft(&format!("table inet redirects {{}}\nflush table inet redirects\n{}", rules::redirects()))?;
         Ok(process)
+    }
+
+    /// Has a server of the client's own serve what goes to these destinations, as a proxy or a
+    /// control panel does, until the value is dropped; the rules stay.
+    pub fn serve_instead(&self, destinations: &[IpAddr]) -> Result<Instead> {
+        let process = self.redirect()?;
+        self.client.nft(&rules::serve_instead(destinations))?;
+        Ok(Instead { _process: process })
     }
 
     /// Thousands of mixed attempts from a few processes; what each client saw.

@@ -42,7 +42,7 @@ pub use attempt::Observation;
 pub use case::{Case, Family, Mode, Pace, matrix};
 pub use hold::Held;
 pub use icmp::Unreachable;
-pub use lab::{Demo, Lab, LabConfig};
+pub use lab::{Demo, Instead, Lab, LabConfig};
 pub use landlock::can_deny_connect;
 pub use life::{LifeTrial, life_table};
 pub use middlebox::Middlebox;

@@ -22,8 +22,8 @@ pub(crate) enum Role {
     Relay { client: PathBuf, router: PathBuf, delay: Duration },
     /// Listens on the server.
     Server { ns: PathBuf, ports: Vec<u16> },
-    /// Resets what this host redirects to itself.
-    Redirected { ns: PathBuf, port: u16 },
+    /// Takes what this host redirects to itself: resets it, or serves it on the second port.
+    Redirected { ns: PathBuf, ports: [u16; 2] },
     /// Makes one attempt.
     Attempt { ns: PathBuf, parent: i32, order: attempt::Order },
     /// Makes one process's share of a storm.
@@ -45,9 +45,9 @@ impl Role {
                 ns::enter(&ns)?;
                 server::run(&ports)
             }
-            Self::Redirected { ns, port } => {
+            Self::Redirected { ns, ports: [resets, serves] } => {
                 ns::enter(&ns)?;
-                server::reset_all(port)
+                server::take_redirected(resets, serves)
             }
             Self::Attempt { ns, parent, order } => {
                 die_with(parent)?;

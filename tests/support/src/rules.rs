@@ -181,8 +181,23 @@ pub(crate) fn redirects() -> String {
     rules
 }
 
+/// The same for these destinations, whose connections are served.
+pub(crate) fn serve_instead(destinations: &[IpAddr]) -> String {
+    let mut rules = String::new();
+    for address in destinations {
+        let field = field(if address.is_ipv4() { Ip::V4 } else { Ip::V6 });
+        _ = writeln!(
+            rules,
+            "add rule inet redirects output {field} daddr {address} tcp dport 1-65535 redirect to :{REDIRECTED_AND_SERVED}"
+        );
+    }
+    rules
+}
+
 /// Where the client's own program resets what it is redirected to.
 pub(crate) const REDIRECTED: u16 = 20_025;
+/// Where it serves it.
+pub(crate) const REDIRECTED_AND_SERVED: u16 = 20_027;
 /// Where nobody listens.
 const REDIRECTED_CLOSED: u16 = 20_026;
 

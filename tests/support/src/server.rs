@@ -74,11 +74,13 @@ pub(crate) fn run(ports: &[u16]) -> Result<()> {
     server.serve()
 }
 
-/// Resets every connection to this port of the loopback addresses, until stdin closes.
-pub(crate) fn reset_all(port: u16) -> Result<()> {
+/// Resets every connection to the one port of the loopback addresses, and serves those to the
+/// other, until stdin closes.
+pub(crate) fn take_redirected(resets: u16, serves: u16) -> Result<()> {
     let mut server = Server::new()?;
     for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        server.listen(SocketAddr::new(address, port), Manner::ResetAtOnce)?;
+        server.listen(SocketAddr::new(address, resets), Manner::ResetAtOnce)?;
+        server.listen(SocketAddr::new(address, serves), Manner::Polite)?;
     }
     announce_ready()?;
     server.serve()
