@@ -249,6 +249,8 @@ fn accepted(line: &Line) -> Option<bool> {
         // An ICMP error can come between two looks at the socket: then it is the read that fails, and Postfix says
         // the same of a handshake that was never completed.
         Said::LostBeforeGreeting => None,
+        // By TCP Fast Open it waits for the greeting as soon as the SYN is out.
+        Said::NoGreeting if line.kind == MtaKind::Exim => None,
         Said::NoGreeting | Said::LostInSession | Said::TlsFailed | Said::Answered => Some(true),
         said if said.is_not_connected() => Some(false),
         _ => None,

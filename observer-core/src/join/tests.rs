@@ -214,6 +214,19 @@ fn exims_processes_are_told_apart_by_time_alone() {
     assert_eq!(settled.deliveries[0].steps[0].found, Found::Many(2));
 }
 
+/// By TCP Fast Open, which it tries by default, Exim takes for connected what it has sent a SYN.
+#[test]
+fn exim_waits_for_the_greeting_of_a_host_that_never_answered() {
+    let id = "1rAbCd-0001bQ-2x";
+    let words = "H=mx5.example.net [203.0.113.5]: SMTP timeout after initial connection: Connection timed out";
+    let last = format!("{id} == user@d5.example R=dnslookup T=remote_smtp defer (110): Connection timed out {words}");
+    for is_accepted in [false, true] {
+        let attempts = vec![attempt("a", 7, 5, 1_000, 5_020, is_accepted)];
+        let settled = join(attempts, vec![exim(5_021, &format!("{id} {words}")), exim(5_030, &last)]);
+        assert_eq!(brief(&settled), [format!("a Joined {id} d5.example mx5.example.net")], "{is_accepted}");
+    }
+}
+
 #[test]
 fn opensmtpd_tells_before_it_connects() {
     let line = |ms, text: &str| {
