@@ -14,12 +14,14 @@ pub(crate) enum Manner {
     Silent,
     Work,
     NoRoute,
+    /// A mail server that takes no recipient, for good.
+    Reject,
 }
 
-use Manner::{Close, Drop, Icmp, NoRoute, Refuse, Reset, Silent, Work};
+use Manner::{Close, Drop, Icmp, NoRoute, Refuse, Reject, Reset, Silent, Work};
 
 impl Manner {
-    pub(crate) const ALL: [Self; 8] = [Refuse, Drop, Icmp, Reset, Close, Silent, Work, NoRoute];
+    pub(crate) const ALL: [Self; 9] = [Refuse, Drop, Icmp, Reset, Close, Silent, Work, NoRoute, Reject];
 
     /// The second octet of its hosts' addresses.
     pub(crate) fn octet(self) -> u8 {
@@ -47,11 +49,28 @@ const ROWS: [&[Manner]; 12] = [
     &[Silent, Work],
 ];
 
+/// The same, with hosts that reject.
+const FEW_ROWS: [&[Manner]; 11] = [
+    &[Refuse],
+    &[Drop],
+    &[Icmp],
+    &[Reset],
+    &[Close],
+    &[Silent],
+    &[Work],
+    &[NoRoute],
+    &[Reject],
+    &[Refuse, Work],
+    &[Reject, Work],
+];
+
 /// Messages to a domain and hosts of their own.
-pub(crate) const ALONE: usize = 800;
+const ALONE: usize = 800;
+/// The same where there are few.
+const FEW: usize = 4 * FEW_ROWS.len();
 /// Messages to one of these domains, which all refuse: after the first failures
 /// nothing more is tried.
-pub(crate) const TOGETHER: usize = 200;
+const TOGETHER: usize = 200;
 const SHARED: usize = 10;
 
 /// A message to one recipient.
@@ -59,6 +78,8 @@ pub(crate) struct Message {
     pub(crate) number: usize,
     pub(crate) domain: String,
     pub(crate) hosts: &'static [Manner],
+    /// Others go to the same domain.
+    pub(crate) is_together: bool,
     /// The number in the addresses of its hosts.
     place: usize,
 }
@@ -76,12 +97,15 @@ impl Message {
 
     /// `refuse, work`; `together` for those that share a domain.
     pub(crate) fn row(&self) -> String {
-        if self.number >= ALONE {
+        if self.is_together {
             return "refuse, together".to_owned();
         }
         self.hosts.iter().map(|manner| manner.name()).collect::<Vec<_>>().join(", ")
     }
 }
+
+/// The domain of every sender: what is sent there, servers report.
+pub(crate) const SENDERS: &str = "mx1.example";
 
 /// Begins every recipient's local part.
 pub(crate) const LOCAL_PART: &str = "secret";
@@ -89,19 +113,32 @@ pub(crate) const LOCAL_PART: &str = "secret";
 /// Without hosts of one manner, if a server is too patient with those.
 pub(crate) fn messages(without: Option<Manner>) -> Vec<Message> {
     let rows: Vec<_> = ROWS.into_iter().filter(|row| without.is_none_or(|manner| !row.contains(&manner))).collect();
-    let alone = (0..ALONE).map(|number| Message {
-        number,
-        domain: format!("d{number}.example"),
-        hosts: rows[number % rows.len()],
-        place: number,
-    });
+    let alone = alone(ALONE, &rows);
     let together = (0..TOGETHER).map(|nth| Message {
         number: ALONE + nth,
         domain: format!("shared{}.example", nth % SHARED),
         hosts: &[Refuse],
+        is_together: true,
         place: ALONE + nth % SHARED,
     });
-    alone.chain(together).collect()
+    alone.into_iter().chain(together).collect()
+}
+
+/// A few messages, each to hosts of its own, which have none of these manners.
+pub(crate) fn few_messages(without: &[Manner]) -> Vec<Message> {
+    let rows: Vec<_> = FEW_ROWS.into_iter().filter(|row| !row.iter().any(|manner| without.contains(manner))).collect();
+    alone(FEW, &rows)
+}
+
+fn alone(count: usize, rows: &[&'static [Manner]]) -> Vec<Message> {
+    let message = |number: usize| Message {
+        number,
+        domain: format!("d{number}.example"),
+        hosts: rows[number % rows.len()],
+        is_together: false,
+        place: number,
+    };
+    (0..count).map(message).collect()
 }
 
 /// dnsmasq's configuration: MX and A records of all domains.

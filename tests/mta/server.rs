@@ -10,8 +10,31 @@ use anyhow::{Context as _, Result, ensure};
 use observer_core::mta::MtaKind;
 
 use crate::opensmtpd;
-use crate::post::{Manner, Message, dialogue};
+use crate::post::{Manner, Message, SENDERS, dialogue};
 use crate::world::{EXIM, Mortal, POSTFIX, World};
+
+/// How a server is set up beside what every trial needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) server: Server,
+    /// Lines of Postfix's main.cf, or options of Exim's transport.
+    pub(crate) lines: &'static str,
+    /// What the server's log has to say then.
+    pub(crate) logs: &'static str,
+    /// Recipients are verified: a message is sent to none.
+    pub(crate) verifies: bool,
+}
+
+impl Setting {
+    /// What each server is set up with where a trial is about all of its messages.
+    pub(crate) const fn plain(server: Server) -> Self {
+        let lines = match server {
+            Server::Exim => "hosts_try_fastopen =",
+            Server::Postfix | Server::OpenSmtpd => "",
+        };
+        Self { server, lines, logs: "", verifies: false }
+    }
+}
 
 /// Sessions in which messages are handed to Exim: each delivers one after the other.
 const SESSIONS: usize = 40;
@@ -50,24 +73,30 @@ impl Server {
             Self::OpenSmtpd => "maillog",
         })
     }
+}
 
-    /// Starts it; it runs as long as the children live.
+impl Setting {
+    /// Starts the server; it runs as long as the children live.
     pub(crate) fn start(self, world: &World, messages: &[Message]) -> Result<Vec<Mortal>> {
-        match self {
-            Self::Postfix => {
-                postfix(world)?;
+        match self.server {
+            Server::Postfix => {
+                postfix(world, self.lines)?;
                 let master =
                     Mortal(world.client("sh -c \"postfix check && exec /usr/lib/postfix/sbin/master -s\"").spawn()?);
                 wait_for(&world.path("spool/public/pickup"))?;
-                hand_in(world, "sendmail -bs", "postfix sendmail", messages.iter())?;
+                if self.verifies {
+                    verify(world, messages)?;
+                } else {
+                    hand_in(world, "sendmail -bs", "postfix sendmail", messages.iter())?;
+                }
                 Ok(vec![master])
             }
-            Self::Exim => {
-                exim(world)?;
+            Server::Exim => {
+                exim(world, self.lines)?;
                 let share = |nth: usize| messages.iter().skip(nth).step_by(SESSIONS);
                 (0..SESSIONS).map(|nth| session(world, "exim4 -bs -odi", share(nth))).collect()
             }
-            Self::OpenSmtpd => Ok(vec![opensmtpd::start(world, messages)?]),
+            Server::OpenSmtpd => Ok(vec![opensmtpd::start(world, messages)?]),
         }
     }
 }
@@ -88,6 +117,16 @@ fn hand_in<'a>(world: &World, command: &str, name: &str, messages: impl Iterator
     Ok(())
 }
 
+/// Has Postfix probe each recipient, and report to the sender.
+fn verify(world: &World, messages: &[Message]) -> Result<()> {
+    let recipients: Vec<_> = messages.iter().map(Message::recipient).collect();
+    let each =
+        format!("for recipient in {}; do sendmail -bv -f sender@{SENDERS} $recipient; done", recipients.join(" "));
+    let status = world.client(&format!("sh -ec '{each}'")).stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "sendmail -bv ended with {status}");
+    Ok(())
+}
+
 /// A process that takes messages from its stdin.
 fn session<'a>(world: &World, command: &str, messages: impl Iterator<Item = &'a Message>) -> Result<Mortal> {
     let text: String = dialogue(messages).collect();
@@ -99,7 +138,7 @@ fn session<'a>(world: &World, command: &str, messages: impl Iterator<Item = &'a 
     Ok(Mortal(child))
 }
 
-fn postfix(world: &World) -> Result<()> {
+fn postfix(world: &World, lines: &str) -> Result<()> {
     let at = |name: &str| world.path(name).display().to_string();
     world.put("spool/placeholder", "")?;
     world.put("data/placeholder", "")?;
@@ -112,9 +151,9 @@ fn postfix(world: &World) -> Result<()> {
              maillog_file_prefixes = /tmp, /var\ndaemon_directory = /usr/lib/postfix/sbin\nshlib_directory = /usr/lib/postfix\n\
              command_directory = /usr/sbin\nmeta_directory = /etc/postfix\nmyhostname = mx1.example\nmydestination =\n\
              inet_interfaces = loopback-only\ninet_protocols = ipv4\nalias_maps =\nalias_database =\nlocal_recipient_maps =\n\
-             smtp_connect_timeout = 2s\nsmtp_helo_timeout = 3s\nsmtp_tls_security_level = none\nminimal_backoff_time = 1h\n\
+             smtp_connect_timeout = 2s\nsmtp_helo_timeout = 3s\nminimal_backoff_time = 1h\n\
              queue_run_delay = 1h\nsmtp_balance_inet_protocols = no\nsmtpd_forbid_unauth_pipelining = no\n\
-             initial_destination_concurrency = 1\n",
+             initial_destination_concurrency = 1\n{lines}\n",
             at("spool"),
             at("data"),
             at("mail.log")
@@ -142,7 +181,7 @@ fn postfix(world: &World) -> Result<()> {
     world.put("etc/postfix/master.cf", &master)
 }
 
-fn exim(world: &World) -> Result<()> {
+fn exim(world: &World, lines: &str) -> Result<()> {
     let directory = world.path("exim");
     std::fs::create_dir_all(directory.join("spool"))?;
     for path in [directory.clone(), directory.join("spool")] {
@@ -158,7 +197,7 @@ fn exim(world: &World) -> Result<()> {
              begin acl\naccept_all:\n  accept\n\
              begin routers\ndnslookup:\n  driver = dnslookup\n  transport = remote_smtp\n  no_more\n\
              begin transports\nremote_smtp:\n  driver = smtp\n  connect_timeout = 2s\n  command_timeout = 3s\n\
-             \x20 hosts_avoid_tls = *\n  hosts_try_fastopen =\n  dnssec_request_domains =\n\
+             \x20 hosts_avoid_tls = *\n  {lines}\n  dnssec_request_domains =\n\
              begin retry\n* * F,2h,1h\n"
         ),
     )

@@ -12,8 +12,9 @@ use observer_lab::{Ip, Lab, LabConfig, Scenario, destination};
 
 use crate::post::Manner;
 
-/// Where smtp-sink listens in the server's namespace.
+/// Where smtp-sink listens in the server's namespace, and one that rejects every recipient.
 const SINK: &str = "198.51.100.2:2500";
+const REJECTING_SINK: &str = "198.51.100.2:2501";
 
 /// What is the same for all zones.
 const DNS: &str = "no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n";
@@ -47,7 +48,7 @@ impl Drop for Mortal {
 /// Lab, DNS and a place for files; all gone on drop.
 pub(crate) struct World {
     dns: Option<Mortal>,
-    _sink: Option<Mortal>,
+    sinks: Vec<Mortal>,
     lab: Lab,
     place: tempfile::TempDir,
     packages: PathBuf,
@@ -61,14 +62,16 @@ impl World {
         let place = tempfile::tempdir()?;
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let lab = Lab::up(LabConfig { ports: vec![25], ..LabConfig::default() })?;
-        let mut world = Self { dns: None, _sink: None, lab, place, packages };
+        let mut world = Self { dns: None, sinks: Vec::new(), lab, place, packages };
         world.furnish()?;
         world.put("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
         world.put("etc/hosts", "127.0.0.1 localhost\n")?;
         world.users()?;
         world.serve_names(zone)?;
-        let sink = format!("smtp-sink -u nobody {SINK} 512");
-        world._sink = Some(Mortal(world.within(world.lab.server().name(), &sink).spawn()?));
+        for sink in [format!("{SINK} 512"), format!("-f rcpt {REJECTING_SINK} 512")] {
+            let sink = world.within(world.lab.server().name(), &format!("smtp-sink -u nobody {sink}")).spawn()?;
+            world.sinks.push(Mortal(sink));
+        }
         Ok(world)
     }
 
@@ -165,11 +168,12 @@ impl World {
         let to = |manner, target: String| format!("ip daddr {} tcp dport 25 dnat to {target}\n", at(manner));
         let host = |scenario| format!("{}:25", destination(scenario, Ip::V4));
         lab.server().nft(&format!(
-            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}}}\n}}",
+            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}{}}}\n}}",
             to(Manner::Reset, host(Scenario::ResetBeforeBanner)),
             to(Manner::Close, host(Scenario::ClosedBeforeBanner)),
             to(Manner::Silent, host(Scenario::Silent)),
-            to(Manner::Work, SINK.to_owned())
+            to(Manner::Work, SINK.to_owned()),
+            to(Manner::Reject, REJECTING_SINK.to_owned())
         ))
     }
 }
