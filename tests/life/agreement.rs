@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,8 @@ fn check_and_run_agree() -> Result<()> {
                         break;
                     }
                     match agree(seed) {
-                        Ok(runs) => results.lock().unwrap().push(runs),
-                        Err(error) => disagreements.lock().unwrap().push(format!("configuration {seed}: {error:#}")),
+                        Ok(runs) => lock(&results).push(runs),
+                        Err(error) => lock(&disagreements).push(format!("configuration {seed}: {error:#}")),
                     }
                 }
             });
@@ -62,6 +62,11 @@ fn check_and_run_agree() -> Result<()> {
     let run = results.iter().filter(|runs| **runs).count();
     ensure!(run >= LEAST && results.len() - run >= LEAST, "{run} run, {} do not", results.len() - run);
     Ok(())
+}
+
+/// A thread that panicked has pushed nothing by halves.
+fn lock<T>(shared: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether `observer run` runs with this configuration.

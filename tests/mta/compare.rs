@@ -339,7 +339,7 @@ impl Comparison<'_> {
     }
 
     fn deliveries(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
-        let is_report = |of: &&Delivery| of.steps.is_empty() && of.recipient_domain() == Some(SENDERS);
+        let is_report = |of: &&MailDelivery| of.steps.is_empty() && of.recipient_domain() == Some(SENDERS);
         for delivery in settled.deliveries.iter().filter(|delivery| !is_report(delivery)) {
             let message = self.of_delivery(delivery)?;
             let row = rows.entry(message.row()).or_default();

@@ -20,6 +20,8 @@ const paper = (element) => {
 };
 // What a text of a plot is written on: the cell behind it, or the page.
 const behind = (text) => {
+  // A plot that is wider than a phone is scrolled: only what is in sight can be asked for.
+  text.scrollIntoView({ block: 'nearest', inline: 'center' });
   const box = text.getBoundingClientRect();
   const stack = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
   const cell = stack.find((element) => element.tagName === 'rect' && getComputedStyle(element).fill !== 'none');

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use observer_common::record::{OutcomeKey, phase};
 
 use crate::attempt::address;
-use crate::event::is_answered_here;
 use crate::label::{Label, Reason, label};
+use crate::origin::is_answered_here;
 
 /// What attempts have in common that are counted together: how they ended, and
 /// between which addresses.

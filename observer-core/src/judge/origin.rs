@@ -8,10 +8,16 @@
 
 use std::time::Duration;
 
-use observer_common::record::{DestinationCounters, fact, phase};
+use observer_common::record::{DestinationCounters, EndCode, fact, phase};
 
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
+
+/// An answer came by loopback, where the route is not known to lead there: this host answers in
+/// another's name.
+pub(crate) const fn is_answered_here(code: &EndCode) -> bool {
+    code.facts & (fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK) == fact::ANSWER_FROM_LOOPBACK
+}
 
 /// Handshakes that must be known before their latency counts as evidence.
 const HANDSHAKES_NEEDED: u64 = 3;

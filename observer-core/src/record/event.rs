@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use observer_common::record::{EndCode, fact, phase};
+use observer_common::record::{fact, phase};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::aggregate::Destination;
 use crate::attempt::Attempt;
 use crate::label::{Label, Origin, Reason, Verdict};
 use crate::mta;
+use crate::origin::is_answered_here;
 use crate::schema::{self, Name};
 use crate::tally::Seen;
 
@@ -313,11 +314,6 @@ fn is_redirected(attempt: &Attempt, verdict: Verdict, able: Capabilities) -> boo
     let is_no_rule = able.syn_drops || attempt.code.phase == phase::ESTABLISHED;
     let is_answer = is_answered_here(&attempt.code) && verdict.label != Label::Blocked;
     is_answer && attempt.oif.is_some() && is_no_rule
-}
-
-/// An answer came by loopback, where the route is not known to lead there.
-pub(crate) const fn is_answered_here(code: &EndCode) -> bool {
-    code.facts & (fact::ANSWER_FROM_LOOPBACK | fact::LOOPBACK) == fact::ANSWER_FROM_LOOPBACK
 }
 
 fn missing(attempt: &Attempt, verdict: Verdict, able: Capabilities, names: &[&'static str]) -> Vec<Cow<'static, str>> {
