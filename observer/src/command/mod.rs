@@ -3,6 +3,7 @@
 mod alerts;
 mod capture;
 mod clock;
+mod config;
 mod configuration;
 mod confinement;
 mod diagnose;
@@ -78,7 +79,7 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Diagnose(args) => diagnose::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => print(&Cli::completions(*shell)),
-        Command::Config(command) => configuration::run(command),
+        Command::Config(command) => config::run(command),
         Command::Man { page } => {
             page.render().map_err(|error| Failure::new("man", error)).and_then(|page| print(&page))
         }
