@@ -222,8 +222,10 @@ impl AttemptRecord {
         let sent = self.syn_retransmits.saturating_add(1);
         let lasted = self.ended_ns.saturating_sub(self.started_ns);
         self.note(fact::SYN_RETRANSMITTED, self.syn_retransmits > 0);
-        self.note(fact::SYN_DROPPED_ALL, self.syn_drops >= sent);
-        self.note(fact::SYN_DROPPED_SOME, self.syn_drops > 0 && self.syn_drops < sent);
+        // What was answered had left, whatever became of another SYN.
+        let had_left = self.answer_drops > 0;
+        self.note(fact::SYN_DROPPED_ALL, self.syn_drops >= sent && !had_left);
+        self.note(fact::SYN_DROPPED_SOME, self.syn_drops > 0 && self.syn_drops < sent && !had_left);
         self.note(fact::ONE_SECOND, lasted >= ONE_SECOND_NS);
         self.note(fact::SHUTDOWN, socket.shutdown);
         self.note(fact::NO_SEGS_OUT, socket.segs_out == 0);

@@ -184,3 +184,18 @@ fn a_fin_is_no_byte_of_the_banner() {
     record.finish(3, end::PEER_FIN, &SocketAtEnd { bytes_received: 1, ..SocketAtEnd::default() });
     assert_eq!((record.bytes_received, record.code.facts & fact::BYTES_RECEIVED), (0, 0));
 }
+
+#[test]
+fn no_syn_that_was_answered_was_kept_back() {
+    let dropped = |syns: u8, answers: u8, total_retrans| {
+        let mut record = AttemptRecord { started_ns: 1, ..AttemptRecord::NONE };
+        record.code.phase = phase::SYN_SENT;
+        (0..syns).for_each(|_| record.drop_syn());
+        (0..answers).for_each(|_| record.drop_answer());
+        record.finish(3, end::CLOSE, &SocketAtEnd { total_retrans, ..SocketAtEnd::default() });
+        record.code.facts & (fact::SYN_DROPPED_ALL | fact::SYN_DROPPED_SOME)
+    };
+    assert_eq!(dropped(3, 0, 2), fact::SYN_DROPPED_ALL);
+    assert_eq!(dropped(1, 0, 2), fact::SYN_DROPPED_SOME);
+    assert_eq!((dropped(1, 2, 2), dropped(3, 1, 2), dropped(0, 2, 2)), (0, 0, 0));
+}
