@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,7 +17,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::configurations::Generator;
-use crate::daemon::{Place, mortal};
+use crate::daemon::{Place, mortal, spawn};
 use crate::watcher::OBSERVER;
 
 pub(crate) const TRIALS: &[LifeTrial] = &[LifeTrial {
@@ -142,13 +142,7 @@ struct Run {
 
 impl Run {
     fn of(place: &Place) -> Result<Self> {
-        let mut observer = mortal(Command::new(OBSERVER))
-            .args(["run", "--config"])
-            .arg(place.path("observer.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut observer = spawn(Command::new(OBSERVER), place)?;
         let mut stderr = BufReader::new(observer.stderr.take().context("no stderr")?);
         let said = until_it_records(&mut stderr)?;
         let has_started = said.last().is_some_and(|line| line.contains("; SIGTERM or Ctrl-C ends"));

@@ -33,41 +33,17 @@ impl Manner {
     }
 }
 
-/// The hosts of a domain, by preference: message after message another row.
-const ROWS: [&[Manner]; 12] = [
-    &[Refuse],
-    &[Drop],
-    &[Icmp],
-    &[Reset],
-    &[Close],
-    &[Silent],
-    &[Work],
-    &[NoRoute],
-    &[Refuse, Work],
-    &[Drop, Work],
-    &[Icmp, Refuse, Reset],
-    &[Silent, Work],
-];
-
-/// The same, with hosts that reject.
-const FEW_ROWS: [&[Manner]; 11] = [
-    &[Refuse],
-    &[Drop],
-    &[Icmp],
-    &[Reset],
-    &[Close],
-    &[Silent],
-    &[Work],
-    &[NoRoute],
-    &[Reject],
-    &[Refuse, Work],
-    &[Reject, Work],
-];
+/// Domains of one host: message after message another row.
+const ONE: [&[Manner]; 8] = [&[Refuse], &[Drop], &[Icmp], &[Reset], &[Close], &[Silent], &[Work], &[NoRoute]];
+/// The hosts of domains that have several, by preference.
+const SEVERAL: [&[Manner]; 4] = [&[Refuse, Work], &[Drop, Work], &[Icmp, Refuse, Reset], &[Silent, Work]];
+/// Where there are few messages, these are beside [`ONE`], with hosts that reject.
+const FEW_BESIDE: [&[Manner]; 3] = [&[Reject], &[Refuse, Work], &[Reject, Work]];
 
 /// Messages to a domain and hosts of their own.
 const ALONE: usize = 800;
 /// The same where there are few.
-const FEW: usize = 4 * FEW_ROWS.len();
+const FEW: usize = 4 * (ONE.len() + FEW_BESIDE.len());
 /// Messages to one of these domains, which all refuse: after the first failures
 /// nothing more is tried.
 const TOGETHER: usize = 200;
@@ -112,7 +88,8 @@ pub(crate) const LOCAL_PART: &str = "secret";
 
 /// Without hosts of one manner, if a server is too patient with those.
 pub(crate) fn messages(without: Option<Manner>) -> Vec<Message> {
-    let rows: Vec<_> = ROWS.into_iter().filter(|row| without.is_none_or(|manner| !row.contains(&manner))).collect();
+    let rows: Vec<_> =
+        ONE.into_iter().chain(SEVERAL).filter(|row| without.is_none_or(|manner| !row.contains(&manner))).collect();
     let alone = alone(ALONE, &rows);
     let together = (0..TOGETHER).map(|nth| Message {
         number: ALONE + nth,
@@ -126,7 +103,8 @@ pub(crate) fn messages(without: Option<Manner>) -> Vec<Message> {
 
 /// A few messages, each to hosts of its own, which have none of these manners.
 pub(crate) fn few_messages(without: &[Manner]) -> Vec<Message> {
-    let rows: Vec<_> = FEW_ROWS.into_iter().filter(|row| !row.iter().any(|manner| without.contains(manner))).collect();
+    let rows: Vec<_> =
+        ONE.into_iter().chain(FEW_BESIDE).filter(|row| !row.iter().any(|manner| without.contains(manner))).collect();
     alone(FEW, &rows)
 }
 

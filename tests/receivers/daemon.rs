@@ -78,13 +78,7 @@ impl Daemon {
 
     /// As [`Self::start`], by a command that becomes observer.
     pub(crate) fn start_by(observer: Command, place: &Place) -> Result<Self> {
-        let mut child = mortal(observer)
-            .args(["run", "--config"])
-            .arg(place.path("observer.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = spawn(observer, place)?;
         let stderr = BufReader::new(child.stderr.take().context("no stderr")?);
         let said = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&said);
@@ -161,6 +155,14 @@ pub(crate) fn mortal(mut command: Command) -> Command {
         command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
     }
     command
+}
+
+/// `observer run` with the configuration of this place, by a command that becomes observer. What it
+/// says is to be read.
+pub(crate) fn spawn(observer: Command, place: &Place) -> Result<Child> {
+    let mut command = mortal(observer);
+    command.args(["run", "--config"]).arg(place.path("observer.toml"));
+    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
 }
 
 /// Waits until something is so.

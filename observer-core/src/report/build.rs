@@ -159,14 +159,15 @@ impl Builder {
         let (destinations, destinations_omitted) = self.destinations();
         let (processes, processes_omitted) = self.processes();
         let (scopes, scopes_omitted) = self.scopes();
+        let local = self.local();
         Report {
             schema: SCHEMA,
             generated: about.generated,
             host: about.host,
             source: about.source,
             period: self.frame.period,
-            local: self.local(),
-            outside: self.outside(),
+            local: Some(local).filter(|local| local.attempts > 0),
+            outside: self.outside(local),
             meanings: self.meanings(),
             redirected: Some(self.redirected).filter(|redirected| redirected.attempts > 0),
             overview: self.overview(),
@@ -200,9 +201,8 @@ impl Builder {
         }
     }
 
-    fn outside(&self) -> Outside {
+    fn outside(&self, local: Local) -> Outside {
         let total = self.tallies.total();
-        let local = self.local().unwrap_or(Local { attempts: 0, failures: 0 });
         let others =
             || self.tallies.destinations().filter(|((ip, _), _)| !self.tallies.is_own(*ip)).map(|(_, tally)| tally);
         let count = |is_it: fn(&Tally) -> bool| others().filter(|tally| is_it(tally)).count() as u64;
@@ -222,13 +222,12 @@ impl Builder {
         counts.iter().filter_map(meaning).collect()
     }
 
-    fn local(&self) -> Option<Local> {
+    fn local(&self) -> Local {
         let own = self.tallies.destinations().filter(|((ip, _), _)| self.tallies.is_own(*ip));
-        let local = own.fold(Local { attempts: 0, failures: 0 }, |local, (_, tally)| Local {
+        own.fold(Local::default(), |local, (_, tally)| Local {
             attempts: local.attempts + tally.attempts(),
             failures: local.failures + tally.failures(),
-        });
-        (local.attempts > 0).then_some(local)
+        })
     }
 
     fn destinations(&self) -> (Vec<Destination>, Omitted) {

@@ -2,6 +2,7 @@
 //! that took it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -71,7 +72,9 @@ impl NameBook {
     }
 }
 
-/// FNV-1a: two domains that have the same are counted as one.
+/// Two domains that have the same are counted as one.
 fn digest(domain: &str) -> u64 {
-    domain.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    let mut hasher = DefaultHasher::new();
+    domain.hash(&mut hasher);
+    hasher.finish()
 }
