@@ -54,7 +54,7 @@ pub struct Evidence {
     pub conntrack: Option<Conntrack>,
     /// This host's routing decision at this moment.
     pub route: Option<Route>,
-    /// That route leads to a link on which the destination itself is: nobody is on the way.
+    /// That route leads to the destination's own link, with no router in between.
     pub is_on_link: bool,
     /// What probes found, if they were asked for.
     pub probes: Vec<Probe>,

@@ -173,7 +173,8 @@ pub(super) fn scopes(report: &Report) -> Vec<String> {
     sentences(&report.scopes, report.scopes_omitted)
 }
 
-/// What a reader who is no administrator needs: the share that failed, and of how many destinations.
+/// The first sentence, for readers who do not run mail servers: the share of attempts that failed, and
+/// to how many destinations.
 pub(super) fn headline(report: &Report) -> String {
     let of = report.outside;
     if report.overview.attempts == 0 {

@@ -22,7 +22,7 @@ pub fn from(source: IpAddr, destination: IpAddr) -> Result<Route, String> {
     get(&[&destination.to_string(), "from", &source.to_string()])
 }
 
-/// Whether the destination of a route is on a link of this host's, and nobody on the way.
+/// True if a route leads to the destination's own link, with no router in between.
 pub fn is_on_link(route: &Route) -> bool {
     let shown = route.link().and_then(|interface| run("ip", &["-j", "link", "show", "dev", interface]).ok());
     shown.is_some_and(|json| Route::has_neighbours(&json))

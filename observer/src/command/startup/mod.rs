@@ -99,7 +99,7 @@ impl Findings {
         failure(&self.refusals)
     }
 
-    /// Says what is refused by nobody.
+    /// Prints the defects and the remarks: observer runs in spite of them.
     pub(super) fn tell(&self) {
         self.defects.iter().chain(&self.remarks).for_each(|problem| say(&problem.to_string()));
     }

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use observer_core::mta;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -17,7 +18,6 @@ use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
 use crate::deliver::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
-use observer_core::mta;
 
 /// What an SQLite file begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use observer_core::record::message::Message;
 
 use super::Files;
 use super::position::{Position, PositionFile};
 use super::record::{self, Parsed};
 use super::segment::Segment;
-use observer_core::record::message::Message;
 
 /// Messages that were taken and not acknowledged, at most.
 const TAKEN_MAX: usize = 131_072;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
+use observer_core::record::message::Message;
 
 use super::segment::Segment;
 use super::{Files, record};
-use observer_core::record::message::Message;
 
 /// Puts messages in.
 #[derive(Debug)]

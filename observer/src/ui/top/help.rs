@@ -1,11 +1,11 @@
 //! What the keys do and the columns mean.
 
+use observer_core::wrap::wrap;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::look::Look;
-use observer_core::wrap::wrap;
 
 const TEXT: &str = "\
 keys
