@@ -250,14 +250,31 @@ impl Inquiry {
     fn gather_each(&self, history: &History, hosts: &[IpAddr]) -> history::Result<Vec<Evidence>> {
         let (own, error) = self.own(history)?;
         let recorded = Recorded::read(history, self.since, self.port, hosts)?;
-        let mut of_each = Vec::with_capacity(hosts.len());
-        for &host in hosts {
-            of_each.push(self.gather(history, &recorded, host, own.clone())?);
+        let about = |&host: &IpAddr| Evidence::about(host, self.port, own.clone(), recorded.seen(host));
+        let mut of_each: Vec<Evidence> = hosts.iter().map(about).collect();
+        self.compare(history, hosts, &mut of_each)?;
+        for (evidence, &host) in of_each.iter_mut().zip(hosts) {
+            self.gather(history, &recorded, host, evidence)?;
         }
         if let Some(first) = of_each.first_mut() {
             first.not_seen.extend(error);
         }
         Ok(of_each)
+    }
+
+    /// Adds what was counted, of the host that each is about and of all others: those are many, and
+    /// gone through once.
+    fn compare(&self, history: &History, hosts: &[IpAddr], of_each: &mut [Evidence]) -> history::Result<()> {
+        for totals in self.totals(history)? {
+            for (evidence, &host) in of_each.iter_mut().zip(hosts) {
+                if totals.destination == SocketAddr::new(host, self.port) {
+                    evidence.subject.complete(totals);
+                } else {
+                    evidence.add_other(totals);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Of all destinations, on every port.
@@ -362,16 +379,8 @@ impl Inquiry {
         history: &History,
         recorded: &Recorded,
         host: IpAddr,
-        own: OwnAddresses,
-    ) -> history::Result<Evidence> {
-        let mut evidence = Evidence::about(host, self.port, own, recorded.seen(host));
-        for totals in self.totals(history)? {
-            if totals.destination == SocketAddr::new(host, self.port) {
-                evidence.subject.complete(totals);
-            } else {
-                evidence.add_other(totals);
-            }
-        }
+        evidence: &mut Evidence,
+    ) -> history::Result<()> {
         if evidence.subject.counted_only > 0 {
             let (known, all) = (evidence.subject.counted_only, evidence.subject.all.attempts);
             evidence.not_seen.push(format!("{known} of {all} attempts to {host} are known by their count alone"));
@@ -384,8 +393,8 @@ impl Inquiry {
         recorded.add_before(host, &mut evidence.before);
         let details = recorded.details(host);
         evidence.sample(details);
-        self.look_around(details, &mut evidence);
-        Ok(evidence)
+        self.look_around(details, evidence);
+        Ok(())
     }
 }
 

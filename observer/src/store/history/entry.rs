@@ -124,9 +124,15 @@ fn wrong_type(column: usize, found: Type) -> rusqlite::Error {
 
 /// An address; empty or NULL is none.
 pub(super) fn read_address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>> {
-    let Some(text) = text(row, column)?.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let parsed = text.parse().map_err(|_| Error::Row { what: format!("no address: {text:?}") });
-    parsed.map(Some)
+    match row.get_ref(column)? {
+        ValueRef::Null | ValueRef::Text(b"") => Ok(None),
+        ValueRef::Text(bytes) => {
+            let ip = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+            let no_address = || Error::Row { what: format!("no address: {:?}", String::from_utf8_lossy(bytes)) };
+            ip.map(Some).ok_or_else(no_address)
+        }
+        other => Err(wrong_type(column, other.data_type()).into()),
+    }
 }
 
 /// A word of a closed vocabulary, by the names that events use; empty or NULL is none.

@@ -2,9 +2,10 @@
 //! bounded whatever the file holds.
 
 mod rows;
+mod sums;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,12 +17,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
 pub use self::rows::Brief;
-use super::entry::{
-    COLUMNS, Stored as _, minute, nanoseconds, read_address, required_word, text, time_of_nanoseconds, word,
-};
+use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, text, time_of_nanoseconds};
 use super::{DeliveryRow, Entry, Error, Result, delivery, schema};
 use observer_core::label::Label;
-use observer_core::ledger::Outcome;
 pub use observer_core::record::entry::{DestinationTotals, Tallies, Tally};
 
 /// For a writer in the middle of a migration; ordinary writers block no reader.
@@ -176,101 +174,6 @@ impl History {
         self.rows(question, &sql, each).map(drop)
     }
 
-    /// Outcomes of everything asked for.
-    ///
-    /// # Errors
-    /// As [`History::attempts`].
-    pub fn outcomes(&self, question: &Question) -> Result<Tallies> {
-        let mut all = Tallies::new();
-        self.counts(
-            question,
-            "''",
-            |_| Ok(()),
-            |(), outcomes| {
-                all = outcomes;
-                ControlFlow::Continue(())
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// Outcomes of each destination, in no order that has a meaning, until
-    /// `take` breaks.
-    ///
-    /// # Errors
-    /// As [`History::attempts`].
-    pub fn destinations(
-        &self,
-        question: &Question,
-        mut take: impl FnMut(DestinationTotals) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let key = |row: &Row<'_>| {
-            let ip = read_address(row, 0)?.ok_or_else(|| Error::Row { what: "no destination".to_owned() })?;
-            Ok(SocketAddr::new(ip, row.get(1)?))
-        };
-        self.counts(question, "dst_ip, dst_port", key, |destination, outcomes| {
-            take(DestinationTotals { destination, outcomes })
-        })
-    }
-
-    /// Outcomes of each local address, until `take` breaks.
-    ///
-    /// # Errors
-    /// As [`History::attempts`].
-    pub fn sources(&self, question: &Question, mut take: impl FnMut(SourceTotals) -> ControlFlow<()>) -> Result<()> {
-        let key = |row: &Row<'_>| read_address(row, 0);
-        self.counts(question, "src_ip", key, |source, outcomes| take(SourceTotals { source, outcomes }))
-    }
-
-    /// Outcomes of each minute in which attempts ended, oldest first, until
-    /// `take` breaks.
-    ///
-    /// # Errors
-    /// As [`History::attempts`].
-    pub fn minutes(&self, question: &Question, take: impl FnMut(Timestamp, Tallies) -> ControlFlow<()>) -> Result<()> {
-        let key = |row: &Row<'_>| time_of_seconds(row.get(0)?);
-        self.counts(question, "minute", key, take)
-    }
-
-    /// Sums `minute` by the columns `by`, and hands over one group after the
-    /// other.
-    fn counts<K: PartialEq>(
-        &self,
-        question: &Question,
-        by: &str,
-        read_key: impl Fn(&Row<'_>) -> Result<K>,
-        mut take: impl FnMut(K, Tallies) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let condition = question.whole_minutes().condition("minute", minute);
-        let sql = format!(
-            "SELECT {by}, label, reason, sum(count), coalesce(min({NOT_REDIRECTED}), min(minute)), \
-             coalesce(max({NOT_REDIRECTED}), max(minute)), sum(redirected), \
-             sum(CASE WHEN redirected IS NULL THEN count END) FROM minute WHERE {condition} \
-             GROUP BY {by}, label, reason ORDER BY {by}"
-        );
-        let after = by.split(',').count();
-        let mut group: Option<(K, Tallies)> = None;
-        let flow = self.rows(question, &sql, |row| {
-            let key = read_key(row)?;
-            let (outcome, tally) = tally(row, after)?;
-            match &mut group {
-                Some((current, tallies)) if *current == key => drop(tallies.insert(outcome, tally)),
-                _ => {
-                    if let Some((done, tallies)) = group.replace((key, Tallies::from([(outcome, tally)])))
-                        && take(done, tallies).is_break()
-                    {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        if let (ControlFlow::Continue(()), Some((key, tallies))) = (flow, group) {
-            let _ = take(key, tallies);
-        }
-        Ok(())
-    }
-
     fn rows(
         &self,
         question: &Question,
@@ -370,22 +273,6 @@ impl Question {
 
 /// Single addresses that are compared as text, which is quick.
 const COMPARED: usize = 64;
-
-/// The minute of a row that counts an attempt that was not redirected.
-const NOT_REDIRECTED: &str = "CASE WHEN redirected = count THEN NULL ELSE minute END";
-
-fn tally(row: &Row<'_>, first: usize) -> Result<(Outcome, Tally)> {
-    let outcome = (required_word(row, first)?, word(row, first + 1)?);
-    let count = |column| row.get::<_, Option<i64>>(column).map(count_of);
-    let tally = Tally {
-        count: count(first + 2)?,
-        redirected: count(first + 5)?,
-        not_known: count(first + 6)?,
-        first: time_of_seconds(row.get(first + 3)?)?,
-        last: time_of_seconds(row.get(first + 4)?)?,
-    };
-    Ok((outcome, tally))
-}
 
 /// NULL is none, and so is what observer cannot have written.
 fn count_of(number: Option<i64>) -> u64 {
