@@ -191,6 +191,16 @@ fn what_their_postmaster_reads() {
 }
 
 #[test]
+fn a_letter_says_which_of_our_addresses_its_counts_are_of() {
+    let one = Diagnosis { sources: vec!["192.0.2.10".to_owned()], ..diagnosis("mx.example.net", 12, 9) };
+    assert!(letter(&one, "mx1.example.org").contains("How they ended:"));
+    let both = vec!["192.0.2.10".to_owned(), "192.0.2.11".to_owned()];
+    let text = letter(&Diagnosis { sources: both, ..one }, "mx1.example.org");
+    assert!(text.contains("our addresses         192.0.2.10, 192.0.2.11\n"), "{text}");
+    assert!(text.contains("How they ended, all from 192.0.2.10, 192.0.2.11 together:"), "{text}");
+}
+
+#[test]
 fn no_terminal_escape_gets_through() {
     let text = render(&diagnosis("mx\u{1b}[2J\u{202e}.example", 0, 3));
     assert!(text.chars().all(|c| c == '\n' || observer_core::sanitize::is_visible(c)), "{text:?}");
