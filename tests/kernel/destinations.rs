@@ -36,10 +36,10 @@ const AT_FULL_SPEED: u32 = 100_000;
 const A_SECOND: u32 = 15_000;
 /// A network of which every address is this host's, once there is a route.
 const NET: [u16; 4] = [0x2001, 0xdb8, 0x25, 0];
-/// Resident memory at the end, without the code: that of a test's build is large. On a quiet
-/// machine it is less than half of this; a busy one lets more attempts pass without an event.
-const OWN_KB: u64 = 128 << 10;
-const SMALL_WITHIN: Duration = Duration::from_secs(60);
+/// Resident memory at the end, without the code: that of a test's build is large. What the flood
+/// took is given back once it is over.
+const OWN_KB: u64 = 64 << 10;
+const SMALL_WITHIN: Duration = Duration::from_secs(90);
 /// For history to have what the kernel counted.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(300);
 

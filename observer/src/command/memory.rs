@@ -9,6 +9,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const FLOOD: u64 = 20_000;
 /// Of a flood that is over there come no more than so many.
 const OVER: u64 = FLOOD / 10;
+/// Looks after the end of a flood at which memory is given back: what it filled may be emptied
+/// only minutes later, such as history's queue.
+const AFTER: [u32; 3] = [0, 3, 12];
 
 /// Few arenas, and large blocks mapped on their own, whatever was freed before.
 pub(super) fn keep_small() {
@@ -32,6 +35,8 @@ pub(super) struct Memory {
 struct Flood {
     attempts: u64,
     is_on: bool,
+    /// Looks since the last one was over; `None` before that.
+    looks: Option<u32>,
 }
 
 impl Memory {
@@ -45,7 +50,7 @@ impl Memory {
             return;
         }
         self.look_at = Instant::now() + LOOK_EVERY;
-        if self.flood.is_over(attempts()) {
+        if self.flood.is_due(attempts()) {
             // It takes milliseconds, which no event may wait. Without a thread it has to do without.
             // SAFETY: takes and gives a number.
             let _ = thread::Builder::new().name("trim".to_owned()).spawn(|| unsafe { libc::malloc_trim(0) });
@@ -54,16 +59,18 @@ impl Memory {
 }
 
 impl Flood {
-    /// True once after each flood.
-    fn is_over(&mut self, attempts: u64) -> bool {
+    /// True at each of the looks [`AFTER`] a flood, until the next one.
+    fn is_due(&mut self, attempts: u64) -> bool {
         let new = attempts.saturating_sub(self.attempts);
         self.attempts = attempts;
         if new >= FLOOD {
-            self.is_on = true;
+            *self = Self { is_on: true, looks: None, ..*self };
+        } else if self.is_on && new <= OVER {
+            *self = Self { is_on: false, looks: Some(0), ..*self };
+        } else {
+            self.looks = self.looks.map(|looks| looks.saturating_add(1));
         }
-        let is_over = self.is_on && new <= OVER;
-        self.is_on &= !is_over;
-        is_over
+        self.looks.is_some_and(|looks| AFTER.contains(&looks))
     }
 }
 
@@ -75,6 +82,16 @@ mod tests {
     fn a_flood_is_over_once() {
         let mut flood = Flood::default();
         let seen = [0, FLOOD - 1, FLOOD * 2, FLOOD * 4, FLOOD * 4 + OVER + 1, FLOOD * 4 + OVER + 2, FLOOD * 5 - 1];
-        assert_eq!(seen.map(|attempts| flood.is_over(attempts)), [false, false, false, false, false, true, false]);
+        assert_eq!(seen.map(|attempts| flood.is_due(attempts)), [false, false, false, false, false, true, false]);
+    }
+
+    #[test]
+    fn memory_is_given_back_again_when_queues_are_empty() {
+        let mut flood = Flood::default();
+        flood.is_due(FLOOD);
+        let due: Vec<_> = (0..20).filter(|_| flood.is_due(FLOOD)).collect();
+        assert_eq!(due, [0, 3, 12]);
+        assert!(!flood.is_due(FLOOD * 2), "another one has begun");
+        assert!(flood.is_due(FLOOD * 2));
     }
 }
