@@ -226,6 +226,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
         io::ErrorKind::NotFound => ": name another one with --config",
         io::ErrorKind::PermissionDenied => ": let this user read it",
         io::ErrorKind::InvalidData => ": it must be UTF-8",
+        io::ErrorKind::IsADirectory => ": name a file",
         _ => "",
     };
     Problem { place: path.display().to_string(), text: format!("it cannot be read: {error}{cure}") }

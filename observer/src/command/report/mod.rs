@@ -4,7 +4,9 @@ mod capture;
 mod progress;
 mod recorded;
 
-use std::io::{self, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::Path;
 
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
@@ -59,10 +61,26 @@ fn width(args: &ReportArgs) -> u16 {
 
 fn put(args: &ReportArgs, bytes: &[u8]) -> Result<(), Failure> {
     let Some(path) = &args.output else { return print(bytes) };
+    if is_database(path) {
+        let text =
+            format!("{} is a database, and a report would destroy it: name another file with --output", path.display());
+        return Err(Failure::usage(&text));
+    }
     std::fs::write(path, bytes).map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::NoPermission } else { Exit::Failure };
         Failure { exit, text: format!("cannot write to {}: {error}; name another file with --output", path.display()) }
     })
+}
+
+/// A slip of the hand names the history that the report is of.
+fn is_database(path: &Path) -> bool {
+    const SQLITE: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    // Opening a FIFO would wait.
+    let is_file = path.metadata().is_ok_and(|found| found.is_file());
+    is_file
+        && File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head)).is_ok()
+        && head == SQLITE
 }
 
 fn host_name() -> Result<String, Failure> {

@@ -18,9 +18,8 @@ use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
 use crate::deliver::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
+use crate::store::history::schema;
 
-/// What an SQLite file begins with.
-const SQLITE: &[u8] = b"SQLite format 3\0";
 /// What the service manager makes for the packaged service when it starts: `RuntimeDirectory=`,
 /// `StateDirectory=` and `LogsDirectory=` of its unit.
 const MADE_BY_UNIT: [&str; 3] = ["/run/observer", "/var/lib/observer", "/var/log/observer"];
@@ -86,7 +85,7 @@ impl Look<'_> {
         let found = access::writable(path, Made::One)
             // SQLite makes files beside it.
             .and_then(|()| access::directory(access::parent(path), Made::One))
-            .and_then(|()| is_database(path));
+            .and_then(|()| is_history(path));
         self.refusal("history", "path", found);
     }
 
@@ -314,19 +313,11 @@ fn takes_lines(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a file that exists is no history.
-fn is_database(path: &Path) -> Result<(), String> {
+/// Why a file that exists cannot be history's.
+fn is_history(path: &Path) -> Result<(), String> {
     // Opening a FIFO would wait.
     if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
         return Err(format!("{} is not a regular file: name another one", path.display()));
     }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(SQLITE.len() as u64).read_to_end(&mut head));
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-        Ok(0) => Ok(()),
-        Ok(_) if head == SQLITE => Ok(()),
-        Ok(_) => Err(format!("{} is not an SQLite database: name another file", path.display())),
-    }
+    schema::ensure_ours(path).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -120,6 +120,8 @@ fn what_a_configuration_names_is_opened() {
     place.keep("text", "not PEM\n");
     place.keep("token", "");
     fs::create_dir(place.path().join("directory")).unwrap();
+    let foreign = rusqlite::Connection::open(place.path().join("foreign")).unwrap();
+    foreign.execute_batch("CREATE TABLE mail (id)").unwrap();
     place.keep("history", "root:x:0:0\n");
     drop(UnixListener::bind(place.path().join("stale")).unwrap());
     mknodat(CWD, place.path().join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -136,6 +138,7 @@ fn what_a_configuration_names_is_opened() {
         of("[socket]\ngroup = 'no-such-group'\npath = 'DIR/s'\n"),
         of("[socket]\ngroup = '0'\npath = 'DIR/text'\n"),
         of("[history]\npath = 'DIR/history'\n"),
+        of("[history]\npath = 'DIR/foreign'\n"),
         of("[history]\npath = 'DIR/directory'\n"),
         of("[history]\npath = 'DIR/a/b/h.sqlite'\n"),
         of("[spool]\ndirectory = 'DIR/text/spool'\n[sink.a]\ntype = 'syslog'\naddress = 'DIR/log'\n"),

@@ -27,6 +27,8 @@ pub enum Error {
         /// Its schema version.
         found: u32,
     },
+    /// Nothing was ever recorded there.
+    Empty,
     /// An SQLite file that observer did not make.
     Foreign,
     /// A row that observer cannot have written.
@@ -60,7 +62,9 @@ impl Error {
         match self {
             Self::At { error, .. } => error.cause(),
             Self::Busy => "database locked",
-            Self::Newer { .. } | Self::Older { .. } | Self::Foreign | Self::Row { .. } => "not this program's database",
+            Self::Newer { .. } | Self::Older { .. } | Self::Empty | Self::Foreign | Self::Row { .. } => {
+                "not this program's database"
+            }
             Self::Io(error) => io_cause(error.kind()),
             Self::Sqlite(error) => sqlite_cause(error.sqlite_error_code()),
         }
@@ -100,6 +104,9 @@ impl fmt::Display for Error {
                 f,
                 "made by an older observer (schema version {found}, this one reads {VERSION}): `observer run` with this \
                  file brings it up to date"
+            ),
+            Self::Empty => f.write_str(
+                "empty, so no history: `observer run` and `observer watch --record` write one, name it with --history",
             ),
             Self::Foreign => f.write_str("an SQLite database, but not one of observer's: use another file"),
             Self::Row { what } => write!(f, "{what}: the file was changed by something else"),

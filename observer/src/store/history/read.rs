@@ -71,7 +71,9 @@ impl History {
     pub fn open_read_only(path: &Path) -> Result<Self> {
         let open = || {
             // SQLite's own error for this does not tell why.
-            std::fs::File::open(path).map(drop)?;
+            if std::fs::File::open(path)?.metadata()?.is_dir() {
+                return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
+            }
             let connection = connect(path)?;
             schema::check(&connection)?;
             Ok(Self { connection, path: path.to_owned() })
@@ -283,7 +285,7 @@ fn time_of_seconds(seconds: i64) -> Result<Timestamp> {
     Timestamp::from_second(seconds).map_err(|error| Error::Row { what: error.to_string() })
 }
 
-fn connect(path: &Path) -> Result<Connection> {
+pub(super) fn connect(path: &Path) -> Result<Connection> {
     let connection = open(path.as_os_str().as_encoded_bytes(), "mode=ro")?;
     match connection.query_row("SELECT count(*) FROM sqlite_master", (), |_| Ok(())) {
         // Without its side files, SQLite wants to make them, and who may only

@@ -60,6 +60,10 @@
 //! or function newer than SQLite 3.8.2 is used, so that old `sqlite3` programs
 //! can read the file.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -179,6 +183,25 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()>
     Ok(transaction.commit()?)
 }
 
+/// Fails if the file is there and is another program's, or a newer observer's. Changes nothing in it.
+///
+/// # Errors
+/// One line without the file's name.
+pub fn ensure_ours(path: &Path) -> Result<()> {
+    // An empty one is as good as none. It is not opened here: closing it would release the locks of
+    // a recorder in this process.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(file) if file.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
+        Ok(file) if file.len() == 0 => return Ok(()),
+        found => found.map(drop)?,
+    }
+    match check(&super::read::connect(path)?) {
+        Err(Error::Older { .. } | Error::Empty) => Ok(()),
+        checked => checked,
+    }
+}
+
 /// Fails unless the file is at [`VERSION`]: a reader migrates nothing.
 pub(super) fn check(connection: &Connection) -> Result<()> {
     match version(connection)? {
@@ -187,6 +210,7 @@ pub(super) fn check(connection: &Connection) -> Result<()> {
         0 if connection.query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get::<_, i64>(0))? > 0 => {
             Err(Error::Foreign)
         }
+        0 => Err(Error::Empty),
         found => Err(Error::Older { found }),
     }
 }

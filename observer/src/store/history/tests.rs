@@ -285,12 +285,21 @@ fn an_empty_file_of_version_0_is_migrated_and_others_are_refused() {
 
     let foreign = directory.path().join("foreign.sqlite");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE mail (id)").unwrap();
+    let before = std::fs::read(&foreign).unwrap();
     for error in [
         Recorder::open(&foreign, Retention::default(), sample::time()).map(drop).unwrap_err(),
         History::open_read_only(&foreign).map(drop).unwrap_err(),
     ] {
         assert!(error.to_string().ends_with("but not one of observer's: use another file"), "{error}");
     }
+    assert_eq!(std::fs::read(&foreign).unwrap(), before, "not a byte of it is changed");
+    assert!(!directory.path().join("foreign.sqlite-lock").exists(), "nor is anything made beside it");
+    let empty = directory.path().join("empty.sqlite");
+    std::fs::write(&empty, "").unwrap();
+    let error = History::open_read_only(&empty).map(drop).unwrap_err().to_string();
+    assert!(error.contains("empty, so no history"), "{error}");
+    let error = History::open_read_only(directory.path()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("choose another file with --history"), "{error}");
 }
 
 /// A file as the first version made it, with an attempt in it.

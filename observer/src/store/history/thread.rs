@@ -438,11 +438,19 @@ impl Worker {
 
     fn retain(&mut self) {
         let step = match &mut self.recorder {
-            // Somebody moved the file: a new one is begun with the next batch.
-            Some(recorder) if !recorder.is_in_place() => {
-                self.recorder = None;
-                Ok(false)
-            }
+            Some(recorder) if !recorder.is_in_place() => match recorder.checkpoint() {
+                Ok(true) => {
+                    self.recorder = None;
+                    (self.say)(&format!(
+                        "history: {} was moved or removed: what came until now is in that file, and a new one is begun",
+                        self.path.display()
+                    ));
+                    Ok(false)
+                }
+                // A reader needs its log: rows go there until it is done.
+                Ok(false) => Ok(false),
+                Err(error) => Err(error),
+            },
             Some(recorder) => recorder.retain(Timestamp::now()).or_else(|error| match error.cause() {
                 // A whole step needs more room than there is.
                 "disk full" => recorder.make_room(Timestamp::now()),

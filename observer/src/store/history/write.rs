@@ -77,6 +77,8 @@ impl Recorder {
     pub fn open(path: &Path, retention: Retention, now: Timestamp) -> Result<Self> {
         let mut reserve = Reserve::beside(path, retention.bytes);
         let open = || {
+            // Before anything is made beside it, or changed in it.
+            schema::ensure_ours(path)?;
             let lock = lock::prepare(path)?;
             let mut connection = connect(path)?;
             schema::migrate(&mut connection, now)?;
@@ -276,14 +278,14 @@ impl Recorder {
         Ok(pages * self.pragma("page_size")?)
     }
 
-    /// Copies the write-ahead log into the database and empties it, unless a
-    /// reader needs it for longer than the busy timeout.
+    /// Copies the write-ahead log into the database and empties it. False if a reader needs it for
+    /// longer than the busy timeout.
     ///
     /// # Errors
     /// Those of SQLite; no row is lost.
-    pub fn checkpoint(&mut self) -> Result<()> {
-        let checkpointed = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
-        checkpointed.map_err(|error| super::Error::from(error).at(&self.path))
+    pub fn checkpoint(&mut self) -> Result<bool> {
+        let is_busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, i64>(0));
+        is_busy.map(|is_busy| is_busy == 0).map_err(|error| super::Error::from(error).at(&self.path))
     }
 
     /// Limits the file to so many pages, less than which it never has; SQLite
@@ -313,6 +315,16 @@ impl Recorder {
     fn pragma(&self, name: &str) -> Result<u64> {
         let value: i64 = self.connection.pragma_query_value(None, name, |row| row.get(0))?;
         Ok(u64::try_from(value).unwrap_or(0))
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // SQLite does so itself, but not for a file that was moved: what is in the log would stay
+        // behind, and the next file of this name discard it.
+        if !self.is_in_place() {
+            let _ = self.checkpoint();
+        }
     }
 }
 

@@ -163,7 +163,7 @@ fn what_is_not_written_at_the_end_is_counted() {
 #[test]
 fn a_file_that_was_moved_away_is_begun_anew() {
     let (_directory, path) = place();
-    let (writer, _said) = start(recorder(&path));
+    let (writer, said) = start(recorder(&path));
     writer.offer(event(1, 0));
     wait_until("the first event", || writer.status().written == 1);
     let moved = path.with_extension("old");
@@ -175,6 +175,23 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     });
     let status = writer.finish(LONG);
     assert_eq!((status.written, status.dropped_total()), (number.get() - 1, 0));
-    check(&path);
-    assert!(!all(&path).is_empty());
+    for path in [&path, &moved] {
+        check(path);
+        assert!(!all(path).is_empty());
+    }
+    assert_eq!(all(&path).len() + all(&moved).len(), status.written as usize);
+    assert!(said.try_iter().any(|line| line.contains("was moved or removed")));
+}
+
+#[test]
+fn a_file_that_was_moved_just_before_the_end_has_all_rows() {
+    let (_directory, path) = place();
+    let (writer, _said) = start(recorder(&path));
+    writer.offer(event(1, 0));
+    wait_until("the event", || writer.status().written == 1);
+    let moved = path.with_extension("old");
+    std::fs::rename(&path, &moved).unwrap();
+    writer.finish(LONG);
+    check(&moved);
+    assert_eq!(all(&moved).len(), 1);
 }
