@@ -27,6 +27,7 @@ use self::rules::RULES;
 pub use self::seen::{Durations, Ending, Facts, FirstAndLast, Followed, Seen, Share, Sign, Times};
 pub use self::sender::Sender;
 use crate::evidence::dns::finding::Finding;
+use crate::evidence::probe::Probe;
 use crate::label::Label;
 
 /// Value of [`Diagnosis::schema`].
@@ -236,6 +237,11 @@ fn is_none(share: &Share) -> bool {
 }
 
 impl Diagnosis {
+    /// Whether it was probed, and every probe was greeted as mail should be.
+    pub fn is_served_now(&self) -> bool {
+        !self.probes.is_empty() && self.probes.iter().all(Probe::is_welcome)
+    }
+
     /// Whether it is for the other side to look into, so that a letter makes sense.
     ///
     /// # Errors
@@ -246,6 +252,9 @@ impl Diagnosis {
         }
         if self.is_own {
             return Err(format!("{} is this host itself", self.asked));
+        }
+        if self.is_served_now() {
+            return Err(format!("probed now, {} serves from every address that was tried", self.asked));
         }
         // Of two that cannot be told apart, one at this end is to be looked into first.
         let shown = if self.is_open { 2 } else { 1 };

@@ -386,15 +386,27 @@ impl Inquiry {
             evidence.not_seen.push(format!("{known} of {all} attempts to {host} are known by their count alone"));
         }
         self.rejected(history)?.iter().for_each(|entry| evidence.add_other_facts(entry));
-        let forgotten = recorded.add_deliveries(host, &mut evidence.mail);
-        if forgotten > 0 {
-            evidence.not_seen.push(format!("{forgotten} earlier lines of the mail server's log"));
+        // A log does not say to which port.
+        let is_of_other_port =
+            |totals: &DestinationTotals| totals.destination.ip() == host && totals.destination.port() != self.port;
+        let is_untried = evidence.subject.all.attempts == 0;
+        if is_untried && self.totals(history)?.iter().any(is_of_other_port) {
+            evidence.not_seen.push(format!("the mail server's log: attempts to {host} were to another port"));
+        } else {
+            add_deliveries(recorded, host, evidence);
         }
         recorded.add_before(host, &mut evidence.before);
         let details = recorded.details(host);
         evidence.sample(details);
         self.look_around(details, evidence);
         Ok(())
+    }
+}
+
+fn add_deliveries(recorded: &Recorded, host: IpAddr, evidence: &mut Evidence) {
+    let forgotten = recorded.add_deliveries(host, &mut evidence.mail);
+    if forgotten > 0 {
+        evidence.not_seen.push(format!("{forgotten} earlier lines of the mail server's log"));
     }
 }
 

@@ -44,6 +44,11 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     }
     text.push('\n');
     match diagnosis.causes.as_slice() {
+        [] if diagnosis.is_served_now() => {
+            let text_now = "Probed now, it serves from every address that was tried: what failed is over, or comes and goes. \
+                            How the attempts ended:";
+            paragraph(&mut text, "", text_now);
+        }
         [] => paragraph(&mut text, "", "No cause is known that fits. How the attempts ended:"),
         [first, second, ..] if diagnosis.is_open => {
             let either = format!(

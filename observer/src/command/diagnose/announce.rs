@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use observer_core::wire::{Line, Request};
 
+use super::super::socket::admission;
+
 /// For its answer.
 const WITHIN: Duration = Duration::from_secs(5);
 /// Longest answer that is read, in bytes.
@@ -26,8 +28,8 @@ pub(super) fn announce(socket: &Path) -> Result<Option<Announced>, String> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) => {
             let remedy = match error.kind() {
-                ErrorKind::PermissionDenied => ": join the socket's group (observer), or be root",
-                _ => "",
+                ErrorKind::PermissionDenied => format!(": {}", admission(socket)),
+                _ => String::new(),
             };
             let socket = socket.display();
             Err(format!("observer run records these probes as attempts: {socket}: {error}{remedy}"))

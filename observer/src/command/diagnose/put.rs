@@ -47,7 +47,7 @@ fn letter(diagnoses: &[Diagnosis]) -> Result<String, String> {
     for diagnosis in diagnoses {
         match diagnosis.is_theirs() {
             Ok(()) => return Ok(diagnosis::letter(diagnosis, &host)),
-            Err(why) if diagnosis.attempts.failed() > 0 => reason = why,
+            Err(why) if diagnosis.attempts.failed() > 0 || !diagnosis.causes.is_empty() => reason = why,
             Err(_) => {}
         }
     }

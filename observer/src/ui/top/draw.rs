@@ -263,7 +263,7 @@ fn status(model: &Model, width: usize, look: Look) -> Line<'static> {
 fn keys(model: &Model, width: usize, look: Look) -> Line<'static> {
     let shown = &model.shown;
     if model.is_typing {
-        let found = format!("{} of {}{}enter keeps it, esc drops it", shown.matching, shown.active, look.dot());
+        let found = format!("{} of {}{}enter keeps it, esc takes it back", shown.matching, shown.active, look.dot());
         return Line::from(vec![
             Span::styled(format!("/{}", model.filter), look.bold()),
             Span::styled(" ", look.chosen()),
