@@ -22,6 +22,8 @@ const WIDTH: u32 = 900;
 const ROW: i32 = 26;
 /// Left of the bars, destinations are written; the longest is `[IPv6]:port`.
 const DESTINATIONS: i32 = 310;
+/// Right of the longest bar, two counts of seven digits are written.
+const COUNTS: i32 = 150;
 /// Left of the cells, source addresses are written.
 const SOURCES: i32 = 260;
 const FONT: &str = "sans-serif";
@@ -151,7 +153,7 @@ pub(super) fn destinations(report: &Report) -> Result<String, PlotError> {
     let most = failed_most.iter().map(|known| known.attempts).max().unwrap_or(0).max(1);
     let height = failed_most.len() as i32 * ROW + 8;
     svg(height as u32, "Attempts to the destinations that failed most, by outcome", |area| {
-        let room = i64::from(WIDTH as i32 - DESTINATIONS - 90);
+        let room = i64::from(WIDTH as i32 - DESTINATIONS - COUNTS);
         let scaled = |count: u64| DESTINATIONS + (i128::from(count) * i128::from(room) / i128::from(most)) as i32;
         for (row, known) in failed_most.iter().enumerate() {
             let top = row as i32 * ROW + 4;

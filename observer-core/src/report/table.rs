@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::{Report, Timeline, words};
@@ -112,7 +113,8 @@ impl Page<'_> {
         let failures: Vec<u64> = timeline.buckets.iter().map(|bucket| bucket.labels.failures()).collect();
         let Some(&most) = attempts.iter().max().filter(|&&most| most > 0) else { return String::new() };
         let each = words::length(timeline.bucket_s);
-        let (from, to) = (words::short_time(first.start, self.tz), words::time(last.start, self.tz));
+        let end = last.start.checked_add(SignedDuration::from_secs(timeline.bucket_s)).unwrap_or(last.start);
+        let (from, to) = (words::short_time(first.start, self.tz), words::time(end, self.tz));
         self.lines(&[
             format!("attempts  {}", sparkline(&attempts, most)),
             format!("failures  {}", sparkline(&failures, most)),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Failure;
 use super::live::{Consumer, Stop, list, say, tell};
+use super::socket::admission;
 use super::source::{Source, nobody_listens};
 use crate::cli::SourceArgs;
 use crate::exit::Exit;
@@ -270,11 +271,8 @@ async fn next(read: &mut BufReader<OwnedReadHalf>, text: &mut Vec<u8>) -> io::Re
 }
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
-    let cure = if error.kind() == ErrorKind::PermissionDenied {
-        "; join the socket's group (observer), or be root"
-    } else {
-        ""
-    };
+    let cure =
+        if error.kind() == ErrorKind::PermissionDenied { format!("; {}", admission(path)) } else { String::new() };
     let text = format!("observer run is up, but {} cannot be connected to: {error}{cure}", path.display());
     let exit = if error.kind() == ErrorKind::PermissionDenied { Exit::NoPermission } else { Exit::Failure };
     Failure::with(exit, text)

@@ -195,6 +195,18 @@ pub(super) fn group_id(group: &str) -> Option<u32> {
     group.parse().ok().or_else(|| uzers::get_group_by_name(group).map(|group| group.gid()))
 }
 
+/// What lets one who may not connect do so.
+pub(super) fn admission(path: &Path) -> String {
+    let gid = fs::metadata(path).ok().map(|socket| socket.gid()).filter(|&gid| gid != 0);
+    match gid.map(|gid| {
+        uzers::get_group_by_gid(gid)
+            .map_or_else(|| gid.to_string(), |group| group.name().to_string_lossy().into_owned())
+    }) {
+        Some(group) => format!("join the socket's group ({group}), or be root"),
+        None => "be root, or let observer run have a [socket] group that you are in".to_owned(),
+    }
+}
+
 /// What follows from a group that there is not.
 pub(super) fn unknown_group(group: &str) -> String {
     format!("there is no group {group}: only root can read from the socket")

@@ -40,10 +40,13 @@ impl Source {
 
 /// Nobody listens at a socket that was named.
 pub(super) fn nobody_listens(socket: &Path) -> Failure {
-    let text = format!(
-        "--socket {}: no observer run listens there: start one with this socket, or leave the option out",
-        socket.display()
-    );
+    let shown = socket.display();
+    let text = match Occupant::at(socket) {
+        Ok(Occupant::Other(what)) => format!("--socket {shown}: it is {what}: name the socket of observer run"),
+        _ => format!(
+            "--socket {shown}: no observer run listens there: start one with this socket, or leave the option out"
+        ),
+    };
     Failure::with(Exit::Failure, text)
 }
 

@@ -2,7 +2,7 @@
 //! and any other is a problem.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -360,7 +360,9 @@ impl<'s, 'a> Section<'s, 'a> {
 
     /// Whatever was not asked for is unknown. `what` is said of the section.
     pub(super) fn finish(self, what: &str) {
-        let asked = self.asked.into_inner();
+        let mut asked = self.asked.into_inner();
+        let mut seen = HashSet::new();
+        asked.retain(|name| seen.insert(*name));
         for (file, table) in &self.tables {
             for (key, value) in table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
                 let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };

@@ -172,14 +172,12 @@ async fn a_socket_that_was_named_and_is_not_there_is_an_error() {
         Remote::connect(&args, &Request::default()).await
     };
     assert!(matches!(ask(None).await, Ok(None)), "hooks of its own");
-    // A file that is no socket is told the same way.
-    for what in ["none", "file"] {
-        let named = directory.path().join(what);
-        if what == "file" {
-            std::fs::write(&named, "").unwrap();
-        }
-        let text = ask(Some(&named)).await.err().expect("an error").text;
-        assert!(text.contains("no observer run listens there") && text.contains(what), "{text}");
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    for (name, what) in
+        [("none", "no observer run listens there"), ("file", "it is a regular file"), ("", "it is a directory")]
+    {
+        let text = ask(Some(&directory.path().join(name))).await.err().expect("an error").text;
+        assert!(text.contains(what) && text.contains(name), "{text}");
     }
     // The configured one is found where it is up.
     let listener = UnixListener::bind(&socket).unwrap();
