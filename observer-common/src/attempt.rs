@@ -16,10 +16,14 @@ pub mod tcp_state {
     pub const SYN_SENT: i32 = 2;
     /// FIN-WAIT-1.
     pub const FIN_WAIT1: i32 = 4;
+    /// FIN-WAIT-2.
+    pub const FIN_WAIT2: i32 = 5;
     /// CLOSE.
     pub const CLOSE: i32 = 7;
     /// CLOSE-WAIT.
     pub const CLOSE_WAIT: i32 = 8;
+    /// CLOSING.
+    pub const CLOSING: i32 = 11;
 }
 
 /// One second in nanoseconds: the border between `cancelled` and `abandoned`,
@@ -55,6 +59,9 @@ pub enum Step {
     Begin,
     /// Its handshake completed.
     Establish,
+    /// It sends no more. It ends here, unless it has shut down one way alone, as Exim does behind
+    /// QUIT: then it waits for answers.
+    Fin,
     /// It ends; the value is one of [`end`].
     End(u8),
     /// Nothing: the attempt has ended already, or it is no attempt.
@@ -68,10 +75,23 @@ pub fn step(old: i32, new: i32) -> Step {
         (tcp_state::CLOSE, tcp_state::SYN_SENT) => Step::Begin,
         (tcp_state::SYN_SENT, tcp_state::ESTABLISHED) => Step::Establish,
         (tcp_state::SYN_SENT | tcp_state::ESTABLISHED, tcp_state::CLOSE) => Step::End(end::CLOSE),
-        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) => Step::End(end::LOCAL_FIN),
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) => Step::Fin,
         (tcp_state::ESTABLISHED, tcp_state::CLOSE_WAIT) => Step::End(end::PEER_FIN),
+        // It had shut down one way; close() sets the same state once more.
+        (tcp_state::FIN_WAIT1, tcp_state::FIN_WAIT1) | (tcp_state::FIN_WAIT2, tcp_state::FIN_WAIT2) => {
+            Step::End(end::LOCAL_FIN)
+        }
+        (tcp_state::FIN_WAIT1, tcp_state::CLOSING) => Step::End(end::PEER_FIN),
+        (tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2, tcp_state::CLOSE) => Step::End(end::CLOSE),
         _ => Step::Ignore,
     }
+}
+
+/// How an attempt really ends whose socket leaves the state `old` for CLOSE: from FIN-WAIT-2 without
+/// an error, when the peer's FIN comes.
+#[inline(always)]
+pub fn end_from(old: i32, end: u8, sk_err: u16) -> u8 {
+    if old == tcp_state::FIN_WAIT2 && end == end::CLOSE && sk_err == 0 { end::PEER_FIN } else { end }
 }
 
 /// What a socket and the current task say when an attempt ends.

@@ -252,6 +252,12 @@ pub(crate) fn establish(sk: u64, record: &mut AttemptRecord) {
     }
 }
 
+/// True for a client that sends no more and has not closed. One that was not greeted has given up.
+#[inline(always)]
+pub(crate) fn waits_for_answers(sk: u64) -> bool {
+    !sock::is_shut_down(sk) && sock::read::<u64>(sk, &TCP_BYTES_RECEIVED) > 0
+}
+
 /// The socket accepted a RST.
 #[inline(always)]
 pub(crate) fn reset(record: &mut AttemptRecord) {

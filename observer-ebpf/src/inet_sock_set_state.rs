@@ -9,9 +9,12 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use observer_common::attempt::{Step, step, tcp_state};
+use observer_common::{
+    attempt::{Step, end_from, step, tcp_state},
+    record::end,
+};
 
-use crate::{attempt, tracepoint::field};
+use crate::{attempt, sock, tracepoint::field};
 
 /// Offsets of `struct trace_event_raw_inet_sock_set_state`, which the loader has
 /// found to be these.
@@ -42,7 +45,7 @@ fn transition(ctx: &impl EbpfContext, sk: impl Fn() -> u64, old: i32, new: i32) 
     match step {
         Step::Ignore => {}
         Step::Begin => attempt::begin(sk()),
-        Step::Establish | Step::End(_) => advance(ctx, sk(), old, step),
+        Step::Establish | Step::Fin | Step::End(_) => advance(ctx, sk(), old, step),
     }
 }
 
@@ -59,14 +62,15 @@ fn advance(ctx: &impl EbpfContext, sk: u64, old: i32, step: Step) {
         found => found,
     };
     let Some(record) = record else { return };
-    match step {
-        Step::End(end) => {
-            // The run that should have seen the handshake was skipped.
-            if old == tcp_state::ESTABLISHED && record.established_ns == 0 {
-                attempt::establish(sk, record);
-            }
-            attempt::finish_record(sk, record, end);
-        }
-        _ => attempt::establish(sk, record),
+    let end = match step {
+        Step::End(end) => end_from(old, end, sock::sk_err(sk)),
+        Step::Fin if attempt::waits_for_answers(sk) => return,
+        Step::Fin => end::LOCAL_FIN,
+        _ => return attempt::establish(sk, record),
+    };
+    // The run that should have seen the handshake was skipped.
+    if old != tcp_state::SYN_SENT && record.established_ns == 0 {
+        attempt::establish(sk, record);
     }
+    attempt::finish_record(sk, record, end);
 }

@@ -19,7 +19,7 @@ enum Fact {
 }
 
 fn fact() -> impl Strategy<Value = Fact> {
-    let state = || prop::sample::select(std::vec![1, 2, 4, 5, 7, 8, 9]);
+    let state = || prop::sample::select(std::vec![1, 2, 4, 5, 7, 8, 9, 11]);
     prop_oneof![
         4 => (state(), state()).prop_map(|(old, new)| Fact::Transition(old, new)),
         2 => Just(Fact::Transition(tcp_state::CLOSE, tcp_state::SYN_SENT)),
@@ -58,7 +58,10 @@ struct Model {
 impl Model {
     fn apply(&mut self, sk: u64, fact: &Fact, now: u64, at_end: &SocketAtEnd) {
         match *fact {
-            Fact::Transition(old, new) => self.transition(sk, step(old, new), now, at_end),
+            Fact::Transition(old, new) => match step(old, new) {
+                Step::End(end) => self.end(sk, end_from(old, end, at_end.sk_err), now, at_end),
+                step => self.transition(sk, step, now, at_end),
+            },
             Fact::Destroy => self.end(sk, end::DESTROYED, now, at_end),
             Fact::Reset(in_caller) => self.change(sk, |record| record.reset(in_caller)),
             Fact::Retransmit => self.change(sk, AttemptRecord::retransmit),
@@ -78,8 +81,8 @@ impl Model {
                 self.in_flight.insert(sk, record);
             }
             Step::Establish => self.change(sk, |record| record.establish(now, at_end.total_retrans)),
-            Step::End(end) => self.end(sk, end, now, at_end),
-            Step::Ignore => {}
+            Step::Fin if at_end.shutdown => self.end(sk, end::LOCAL_FIN, now, at_end),
+            Step::End(_) | Step::Fin | Step::Ignore => {}
         }
     }
 
@@ -132,6 +135,34 @@ proptest! {
             model.apply(0, fact, 3, &SocketAtEnd::default());
         }
         prop_assert_eq!(model.in_flight[&0], record);
+    }
+}
+
+#[test]
+fn a_session_goes_on_when_the_client_shuts_down_one_way() {
+    use tcp_state::{CLOSE, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2};
+    // The states that a socket goes through from ESTABLISHED on, its errno in the end, whether it is
+    // shut down both ways at first, and when and how the attempt ends.
+    for (states, sk_err, is_closed, expected) in [
+        (&[FIN_WAIT1][..], 0, true, Some((FIN_WAIT1, end::LOCAL_FIN))),
+        (&[FIN_WAIT1, FIN_WAIT2], 0, false, None),
+        (&[FIN_WAIT1, FIN_WAIT1], 0, false, Some((FIN_WAIT1, end::LOCAL_FIN))),
+        (&[FIN_WAIT1, FIN_WAIT2, FIN_WAIT2], 0, false, Some((FIN_WAIT2, end::LOCAL_FIN))),
+        (&[FIN_WAIT1, FIN_WAIT2, CLOSE], 0, false, Some((CLOSE, end::PEER_FIN))),
+        (&[FIN_WAIT1, FIN_WAIT2, CLOSE], 110, false, Some((CLOSE, end::CLOSE))),
+        (&[FIN_WAIT1, CLOSING], 0, false, Some((CLOSING, end::PEER_FIN))),
+        (&[FIN_WAIT1, CLOSE], 110, false, Some((CLOSE, end::CLOSE))),
+    ] {
+        let mut old = ESTABLISHED;
+        let ended = states.iter().find_map(|&new| {
+            let step = step(std::mem::replace(&mut old, new), new);
+            match step {
+                Step::Fin => is_closed.then_some((new, end::LOCAL_FIN)),
+                Step::End(end) => Some((new, end_from(states[states.len() - 2], end, sk_err))),
+                _ => None,
+            }
+        });
+        assert_eq!(ended, expected, "{states:?} {sk_err}");
     }
 }
 
