@@ -72,6 +72,7 @@ impl Deliveries {
             serial: self.lines,
             pid: pid(&line, &self.settings),
             is_serial: line.kind == MtaKind::Postfix && self.settings.are_pids_ours && line.pid.is_some(),
+            is_in_order: line.kind == MtaKind::Exim,
             is_shared: line.kind == MtaKind::KumoMta,
             port: relay.port,
             source: line.source,
@@ -231,8 +232,8 @@ fn at(line: &Line) -> Option<At> {
         MtaKind::Postfix if line.said.is_not_connected() => Some(At::End),
         MtaKind::Postfix => Some(At::Within),
         // Its parent logs when the process that connected has ended, but for a connection that is kept for the next
-        // message: not one that failed.
-        MtaKind::Exim if matches!(line.said, Said::Nothing | Said::Answered) => Some(At::Within),
+        // message: not one that failed. One that was cut it shuts down after the line, and waits a while to close.
+        MtaKind::Exim if matches!(line.said, Said::Nothing | Said::Answered | Said::LostInSession) => Some(At::Within),
         MtaKind::Exim => Some(At::End),
         MtaKind::OpenSmtpd => (line.status == DeliveryStatus::Trying).then_some(At::Start),
         MtaKind::KumoMta if line.source.is_some() => Some(At::Within),

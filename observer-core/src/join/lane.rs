@@ -35,6 +35,8 @@ pub(super) struct Mention {
     pub pid: Option<u32>,
     /// That process makes one connection after the other, and mentions each.
     pub is_serial: bool,
+    /// One process makes the connections of its delivery, and they are mentioned in that order.
+    pub is_in_order: bool,
     /// The attempt can have other mentions.
     pub is_shared: bool,
     /// Port of the host.
@@ -266,6 +268,17 @@ impl Group {
         fitted
     }
 
+    /// True if one process made all connections, for one delivery: without TLS, for example, after that
+    /// had failed.
+    fn is_of_one(&self, attempts: &[Held], mentions: &[Mention]) -> bool {
+        let delivery = |nth: usize| mentions[nth].place.delivery;
+        let pid = |nth: usize| attempts[nth].attempt.pid;
+        let (Some(&first), Some(&any)) = (self.attempts.first(), self.mentions.first()) else { return false };
+        pid(first).is_some()
+            && self.attempts.iter().all(|&nth| pid(nth) == pid(first))
+            && self.mentions.iter().all(|&nth| mentions[nth].is_in_order && delivery(nth) == delivery(any))
+    }
+
     /// Pairs that leave no doubt.
     fn certain(&self, attempts: &[Held], mentions: &[Mention], settings: &Settings) -> Vec<(usize, usize)> {
         if self.attempts.len() == 1 && self.mentions.iter().all(|&nth| mentions[nth].is_shared) {
@@ -274,7 +287,7 @@ impl Group {
         if let ([attempt], [mention]) = (self.attempts.as_slice(), self.mentions.as_slice()) {
             return vec![(*attempt, *mention)];
         }
-        if !self.mentions.iter().all(|&nth| mentions[nth].is_serial) {
+        if !self.mentions.iter().all(|&nth| mentions[nth].is_serial) && !self.is_of_one(attempts, mentions) {
             return Vec::new();
         }
         // One process, one connection after the other. As many pairs as possible, in

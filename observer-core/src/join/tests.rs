@@ -403,6 +403,30 @@ fn where_tls_fails_the_next_connection_is_another_one() {
     assert_eq!(settled.deliveries[0].steps.len(), 1);
 }
 
+/// All within a second, the precision of its stamps.
+#[test]
+fn exim_connects_again_without_tls_in_the_same_process() {
+    let id = "1rAbCd-0001bQ-2x";
+    let lines = || {
+        let unencrypted =
+            "TLS session: (gnutls_handshake): error: delivering unencrypted to H=mx5 [203.0.113.5] (not in x)";
+        let last = "== u@d5.example R=r T=t defer (-46) H=mx5 [203.0.113.5]: SMTP error from remote mail server after RCPT TO:<u@d5.example>: 451 later";
+        vec![exim(1_200, &format!("{id} {unencrypted}")), exim(1_400, &format!("{id} {last}"))]
+    };
+    let attempts = |pid| vec![attempt("a", 7, 5, 1_000, 1_200, true), attempt("b", pid, 5, 1_210, 1_400, true)];
+    let settled = join(attempts(7), lines());
+    assert_eq!(brief(&settled), [format!("a Joined {id} d5.example mx5"), format!("b Joined {id} d5.example mx5")]);
+    let said: Vec<_> = settled.attempts.iter().map(|judged| judged.mta.as_ref().unwrap().said).collect();
+    assert_eq!(said, [Some(Said::TlsFailed), Some(Said::Answered)]);
+    // One of another process, such as a callout's, can be either.
+    let of_others = join(attempts(8), lines());
+    assert!(of_others.attempts.iter().all(|judged| judged.verdict == Verdict::Ambiguous(2)), "{of_others:?}");
+    // Nor is it known which of three it was not.
+    let three = [attempts(7), vec![attempt("c", 7, 5, 1_410, 1_500, true)]].concat();
+    let settled = join(three, lines());
+    assert!(settled.attempts.iter().all(|judged| judged.verdict == Verdict::Ambiguous(2)), "{settled:?}");
+}
+
 #[test]
 fn every_host_that_kumomta_names_in_its_words_belongs_to_the_delivery() {
     let failed = |ms: i64, id: &str, hosts: &str| {
