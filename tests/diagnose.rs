@@ -10,7 +10,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use observer::store::history::{Entry, MinuteKey, Recorder, Retention};
 use observer_core::event::{Endpoint, Evidence};
+use observer_core::join::row::{Connect, DeliveryRow};
 use observer_core::label::{Label, Origin, Reason};
+use observer_core::mta::{DeliveryStatus, MtaKind, Said};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -94,6 +96,39 @@ impl Recorded {
 }
 
 /// More refusals than were ever looked at one by one, and then successes.
+/// Neither has an attempt: a step at an address that was never seen, and a delivery without one.
+#[test]
+fn what_came_no_further_than_bind_is_the_mail_servers_word_alone() {
+    let mut recorded = Recorded::new();
+    let row = |number: u8, kind, connect, words: &str| DeliveryRow {
+        time: begin(),
+        kind,
+        queue_id: Some(format!("id{number}")),
+        recipient_domain: Some(format!("d{number}.example")),
+        status: Some(DeliveryStatus::Deferred),
+        host: None,
+        ip: (connect == Connect::Unseen).then(|| IpAddr::from([203, 0, 113, number])),
+        said: Said::NotPermitted,
+        words: words.to_owned(),
+        connect,
+        attempt: None,
+    };
+    let postfix = "server configuration error: bind 192.0.2.99: Cannot assign requested address";
+    let exim = "Cannot assign requested address";
+    recorded.recorder.record_deliveries(&[row(1, MtaKind::Postfix, Connect::None, postfix)]).unwrap();
+    let nothing = recorded.diagnose(&["--json"]).stdout;
+    assert!(nothing.is_empty(), "{}", String::from_utf8_lossy(&nothing));
+    let rows = [2, 3].map(|number| row(number, MtaKind::Exim, Connect::Unseen, exim));
+    // One that an attempt tells of.
+    let seen = row(4, MtaKind::Exim, Connect::Seen, exim);
+    recorded.recorder.record_deliveries(&[&rows[..], &[seen]].concat()).unwrap();
+    let found: Value = serde_json::from_slice(&recorded.diagnose(&["--json"]).stdout).unwrap();
+    assert_eq!(found.pointer("/causes/0/cause").unwrap(), "wrong-source-address", "{found:#}");
+    assert!(found.to_string().contains("3 deliveries were not permitted to connect"), "{found:#}");
+    let text = String::from_utf8(recorded.diagnose(&[]).stdout).unwrap();
+    assert!(text.starts_with("deliveries that came to no attempt, port 25: "), "{text}");
+}
+
 #[test]
 fn counts_are_of_all_attempts_and_times_of_the_last() {
     let mut recorded = Recorded::new();

@@ -16,6 +16,9 @@ use crate::mta::{DeliveryStatus, Line, MtaKind, Relay, Said};
 /// Number of a delivery, in the order of their first lines.
 pub type DeliveryId = u64;
 
+/// Postfix's last word where a socket could not be bound to `smtp_bind_address`.
+const NOT_CONFIGURED: &str = "server configuration error";
+
 /// More recipients are counted alone: enough to know whether they share a domain.
 const DOMAINS_MAX: usize = 8;
 
@@ -72,6 +75,8 @@ pub struct MailDelivery {
     pub said: Said,
     /// The last word.
     pub words: String,
+    /// Why a socket could not be bound to its address: Postfix says so before the last word.
+    not_bound: Option<(Said, String)>,
     /// The last line is on a session that failed before it took a message.
     is_broken_off: bool,
     /// The last line.
@@ -135,6 +140,7 @@ impl MailDelivery {
             status: DeliveryStatus::Failed,
             said: Said::Nothing,
             words: String::new(),
+            not_bound: None,
             is_broken_off: false,
             last: line.time,
             precision: line.precision,
@@ -170,6 +176,12 @@ impl MailDelivery {
             (self.status, self.said) = (line.status, line.said);
             self.took = line.took;
             self.words.clone_from(&line.words);
+            if let Some((said, words)) = self.not_bound.take().filter(|_| line.words == NOT_CONFIGURED) {
+                self.said = said;
+                self.words = format!("{NOT_CONFIGURED}: {words}");
+            }
+        } else if line.kind == MtaKind::Postfix && line.relay.is_none() {
+            self.not_bound = Some((line.said, line.words.clone()));
         }
     }
 

@@ -428,6 +428,25 @@ fn exim_connects_again_without_tls_in_the_same_process() {
 }
 
 #[test]
+fn a_server_that_cannot_bind_its_socket_says_why_once() {
+    let postfix = |text: &str| parsed(MtaKind::Postfix, &format!("{} mx1 postfix/smtp[7]: {text}", stamp(1_000)));
+    let warning = "warning: smtp_connect_addr: bind 192.0.2.99: Cannot assign requested address";
+    let last = "AAAAAA: to=<u@d5.example>, relay=none, delay=1, delays=1/0/0/0, dsn=4.4.0, status=deferred (server configuration error)";
+    let settled = join(Vec::new(), vec![postfix(warning), postfix(last)]);
+    let [delivery] = settled.deliveries.as_slice() else { panic!("{settled:?}") };
+    assert!(delivery.is_without_connect());
+    assert_eq!(delivery.said, Said::NotPermitted);
+    assert_eq!(delivery.words, "server configuration error: bind 192.0.2.99: Cannot assign requested address");
+    // By default it goes on without.
+    let settled = join(
+        vec![attempt("a", 7, 5, 980, 1_020, false)],
+        vec![postfix(warning), refused(1_000, 7, 5), deferred(1_000, 7, "AAAAAA", 5, 0.1)],
+    );
+    assert_eq!(brief(&settled), ["a Joined AAAAAA d5.example mx5.example.net"]);
+    assert_eq!(settled.deliveries[0].said, Said::Refused);
+}
+
+#[test]
 fn every_host_that_kumomta_names_in_its_words_belongs_to_the_delivery() {
     let failed = |ms: i64, id: &str, hosts: &str| {
         let line = format!(

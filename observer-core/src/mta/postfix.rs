@@ -72,6 +72,9 @@ pub fn message(header: &Header<'_>) -> Option<Line> {
     if let Some(rest) = header.text.strip_prefix("connect to ") {
         return connect(header, rest);
     }
+    if let Some(words) = header.text.strip_prefix("warning: smtp_connect_addr: ") {
+        return bind(header, words);
+    }
     if let Some(rest) = header.text.strip_prefix("SSL_connect error to ") {
         return handshake(header, rest);
     }
@@ -102,6 +105,18 @@ fn handshake(header: &Header<'_>, rest: &str) -> Option<Line> {
     line.relay = Some(relay);
     line.said = Said::TlsFailed;
     line.words = redacted_unknown(&format!("SSL_connect error{words}"));
+    Some(line)
+}
+
+/// `bind 192.0.2.99: Cannot assign requested address`, of smtp_connect.c: with `smtp_bind_address_enforce`
+/// it does not come to a connect, and the last word does not say why.
+fn bind(header: &Header<'_>, words: &str) -> Option<Line> {
+    if !words.starts_with("bind ") {
+        return None;
+    }
+    let mut line = Line::new(MtaKind::Postfix, header, DeliveryStatus::Failed);
+    line.said = Said::of_errno(words).unwrap_or(Said::NotPermitted);
+    line.words = redacted_unknown(words);
     Some(line)
 }
 

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use jiff::{Span, Timestamp, ZonedDateTime};
 use observer_core::diagnose::{Diagnosis, Evidence, Firewall, Operator, Seen, Sender, diagnose, together};
 use observer_core::evidence::conntrack::Conntrack;
+use observer_core::mta::Said;
 use observer_core::sanitize::sanitize;
 
 use self::announce::announce;
@@ -36,7 +37,7 @@ use crate::host::own::{self, OwnAddresses};
 use crate::host::probe;
 use crate::host::process::socket_owner;
 use crate::host::route::{self, Route};
-use crate::store::history::{self, DestinationTotals, Entry, History, Question};
+use crate::store::history::{self, Connect, DestinationTotals, Entry, History, Question};
 
 /// Looked back without DEST, and with one.
 const HOURS: (i64, i64) = (1, 24);
@@ -199,7 +200,24 @@ impl Inquiry {
         let hosts: Vec<IpAddr> = failing.into_iter().map(|(_, host)| host).collect();
         let mut of_each = self.gather_each(history, &hosts)?;
         note_left_out(left_out, of_each.first_mut());
-        Ok(together(of_each.iter().map(|evidence| diagnose(evidence, self.now)).collect(), None))
+        let mut diagnoses = together(of_each.iter().map(|evidence| diagnose(evidence, self.now)).collect(), None);
+        diagnoses.extend(self.ask_of_none(history)?);
+        Ok(diagnoses)
+    }
+
+    /// Of what the mail server says that it was not permitted to connect, and no attempt tells: it came
+    /// no further than bind().
+    fn ask_of_none(&self, history: &History) -> history::Result<Option<Diagnosis>> {
+        let asked = "deliveries that came to no attempt".to_owned();
+        let mut evidence = Evidence { asked, port: self.port, ..Evidence::default() };
+        let question = Question { since: Some(self.since), ..Question::default() };
+        history.deliveries(&question, &[], |delivery| {
+            if delivery.said == Said::NotPermitted && matches!(delivery.connect, Connect::None | Connect::Unseen) {
+                evidence.mail.add(&delivery);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Some(diagnose(&evidence, self.now)).filter(|diagnosis| !diagnosis.causes.is_empty()))
     }
 
     /// Failures, attempts and address of every destination in the networks that was tried on the
