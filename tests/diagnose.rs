@@ -129,6 +129,22 @@ fn what_came_no_further_than_bind_is_the_mail_servers_word_alone() {
     assert!(text.starts_with("deliveries that came to no attempt, port 25: "), "{text}");
 }
 
+/// What a session that went well says of the outside depends on who answered.
+#[test]
+fn successes_that_an_older_version_counted_are_named() {
+    let mut recorded = Recorded::new();
+    recorded.tried(9, (0, 60_000), SOURCE, "203.0.113.5", Label::Timeout);
+    recorded.tried(7, (0, 60_000), SOURCE, "203.0.113.6", Label::Connected);
+    let text = |recorded: &Recorded| String::from_utf8(recorded.diagnose(&["203.0.113.5"]).stdout).unwrap();
+    assert!(!text(&recorded).contains("an older version"), "{}", text(&recorded));
+    // As it wrote it.
+    let connection = rusqlite::Connection::open(&recorded.path).unwrap();
+    connection.execute_batch("UPDATE minute SET redirected = NULL").unwrap();
+    let text = text(&recorded);
+    let expected = "whether this host redirected 7 sessions that went well to itself: an older version counted them";
+    assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(expected), "{text}");
+}
+
 #[test]
 fn counts_are_of_all_attempts_and_times_of_the_last() {
     let mut recorded = Recorded::new();

@@ -80,6 +80,9 @@ pub struct Seen {
     pub beside: BTreeMap<IpAddr, Beside>,
     /// Sessions that went well with this host itself, which redirects them: left out of all others.
     pub redirected: u64,
+    /// Sessions that went well, with the destination or with this host itself: an older version counted
+    /// them, and not which.
+    pub by_whom_not_known: u64,
     /// Attempts that are known by their count alone: neither order nor origin is.
     pub counted_only: u64,
     /// What the kernel showed of failures, as far as details of them were looked at.
@@ -364,6 +367,7 @@ impl Seen {
         for (&(label, reason), tally) in &totals.outcomes {
             let (count, redirected) = told_apart(label, tally);
             self.redirected += redirected;
+            self.add_not_known(label, tally);
             self.add_many(totals.destination.ip(), (label, reason), count, Some(tally.last));
         }
     }
@@ -372,6 +376,7 @@ impl Seen {
     pub(super) fn add_outside(&mut self, totals: &DestinationTotals) {
         for (&outcome, tally) in &totals.outcomes {
             self.add_many(totals.destination.ip(), outcome, tally.outside(), Some(tally.last));
+            self.add_not_known(outcome.0, tally);
         }
     }
 
@@ -382,12 +387,17 @@ impl Seen {
             let known: u64 = self.endings.iter().filter(is_same).map(|(_, count)| count).sum();
             let (count, redirected) = told_apart(label, tally);
             self.redirected = self.redirected.max(redirected);
+            self.add_not_known(label, tally);
             let missing = count.saturating_sub(known);
             if missing > 0 && label != Label::Cancelled {
                 self.counted_only += missing;
                 self.add_many(totals.destination.ip(), (label, reason), missing, Some(tally.last));
             }
         }
+    }
+
+    fn add_not_known(&mut self, label: Label, tally: &Tally) {
+        self.by_whom_not_known += if label == Label::Connected { tally.not_known } else { 0 };
     }
 
     /// Adds a count of which neither time nor order nor origin is known.

@@ -403,6 +403,12 @@ impl Inquiry {
             let (known, all) = (evidence.subject.counted_only, evidence.subject.all.attempts);
             evidence.not_seen.push(format!("{known} of {all} attempts to {host} are known by their count alone"));
         }
+        let not_known = evidence.subject.by_whom_not_known + evidence.elsewhere.by_whom_not_known;
+        if not_known > 0 {
+            evidence.not_seen.push(format!(
+                "whether this host redirected {not_known} sessions that went well to itself: an older version counted them"
+            ));
+        }
         self.rejected(history)?.iter().for_each(|entry| evidence.add_other_facts(entry));
         // A log does not say to which port.
         let is_of_other_port =
