@@ -6,13 +6,14 @@
 //!   route, alone and one after the other. Each attempt that belongs to a message has
 //!   to be found, and none may be given to another; `observer run` has to tell the same
 //!   while it runs.
-//! - `exim_fastopen`, `postfix_soft_bounce`, `postfix_bound_to_loopback`, `postfix_tls_required`,
-//!   `postfix_probes`: the same with a few messages and a server that is set up so, among them to hosts that reject.
+//! - those of tests/mta/unusual.rs: the same with a few messages and a server that is set up otherwise.
 //! - `exchangers`: domains whose mail goes to the wrong place or to none, by DNS.
 //!
 //! Truth is the address: each message has hosts of its own. The servers run in the
 //! lab's namespaces, with a file system that has their packages laid over the host's.
 
+#[path = "mta/client.rs"]
+mod client;
 #[path = "mta/compare.rs"]
 mod compare;
 #[path = "mta/exchangers.rs"]
@@ -27,6 +28,10 @@ mod post;
 mod privileged;
 #[path = "mta/server.rs"]
 mod server;
+#[path = "mta/starttls.rs"]
+mod starttls;
+#[path = "mta/unusual.rs"]
+mod unusual;
 #[path = "mta/world.rs"]
 mod world;
 
@@ -34,39 +39,21 @@ use std::process::ExitCode;
 
 use libtest_mimic::Trial;
 
-use crate::server::{Server, Setting};
-
-const POSTFIX: Setting =
-    Setting { server: Server::Postfix, lines: "soft_bounce = yes", logs: "status=SOFTBOUNCE", verifies: false };
+use crate::server::Server;
 
 fn main() -> ExitCode {
     let args = match privileged::begin("mail servers' tests") {
         Ok(args) => args,
         Err(code) => return code,
     };
-    let trials = vec![
+    let mut trials = vec![
         Trial::test("exchangers", || run(exchangers::wrong_exchangers_are_named)),
         Trial::test("postfix", || run(|| compare::trial(Server::Postfix))),
         Trial::test("exim", || run(|| compare::trial(Server::Exim))),
-        of("exim_fastopen", Setting { server: Server::Exim, lines: "", logs: "", verifies: false }),
-        of("postfix_soft_bounce", POSTFIX),
-        of(
-            "postfix_bound_to_loopback",
-            Setting { lines: "smtp_bind_address = 127.0.0.1", logs: "Invalid argument", ..POSTFIX },
-        ),
-        of(
-            "postfix_tls_required",
-            Setting { lines: "smtp_tls_security_level = encrypt", logs: "TLS is required", ..POSTFIX },
-        ),
-        of("postfix_probes", Setting { lines: "", logs: "status=deliverable", verifies: true, ..POSTFIX }),
         Trial::test("opensmtpd", || run(|| compare::trial(Server::OpenSmtpd))),
     ];
+    trials.extend(unusual::trials());
     privileged::run(&args, trials).exit_code()
-}
-
-/// A trial of a server that is set up otherwise, and whose log has to say so.
-fn of(name: &str, setting: Setting) -> Trial {
-    Trial::test(name, move || run(|| compare::trial_of(setting)))
 }
 
 fn run(trial: impl FnOnce() -> anyhow::Result<()>) -> Result<(), libtest_mimic::Failed> {

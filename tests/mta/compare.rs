@@ -13,11 +13,12 @@ use observer_core::event::{Event, Mta};
 use observer_core::join::delivery::{Found, MailDelivery};
 use observer_core::join::{Attempt, Joiner, Settings, Settled, Verdict};
 use observer_core::mta::Line;
+use observer_lab::{Ip, sources};
 
 use crate::exchangers::the_log_names_the_domain;
 use crate::observer::Observer;
 use crate::post::{LOCAL_PART, Manner, Message, SENDERS, few_messages, messages, zone};
-use crate::server::{Server, Setting};
+use crate::server::{Server, Setting, Way};
 use crate::world::World;
 
 /// A server has to be done within this time.
@@ -31,7 +32,7 @@ const SHOWN: u32 = 3;
 pub(crate) fn trial(server: Server) -> Result<()> {
     let messages = messages(server.too_patient_with());
     let mut world = World::new(&zone(&messages))?;
-    let settled = compared(Setting::plain(server), &world, &messages)?;
+    let (_, settled) = compared(Setting::plain(server), &world, &messages)?;
     recorded(server, &world, &settled)?;
     if !server.tells_what_failed() {
         return Ok(());
@@ -41,46 +42,38 @@ pub(crate) fn trial(server: Server) -> Result<()> {
     the_log_names_the_domain(&mut world, refused.ip(Manner::Refuse), &refused.domain)
 }
 
+/// What came of a trial with a few messages.
+pub(crate) struct Tried {
+    pub(crate) world: World,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) settled: Settled,
+    pub(crate) log: String,
+}
+
 /// The same with a few messages and a server that is set up otherwise.
-pub(crate) fn trial_of(setting: Setting) -> Result<()> {
-    // Exim would send the sender a bounce, which is none of the messages; and that TFO fails
-    // before a SYN, as without a route, is not seen on every kernel, which `matrix` is about.
-    let is_exim = setting.server == Server::Exim;
-    let messages = few_messages(if is_exim { &[Manner::Reject, Manner::NoRoute] } else { &[] });
+pub(crate) fn trial_of(setting: Setting) -> Result<Tried> {
+    let messages = few_messages(setting.rows, setting.instances);
     let world = World::new(&zone(&messages))?;
-    if is_exim {
+    if setting.server == Server::Exim {
         // TFO at every listener, 0x400, for clients and servers.
         world.lab().server().sysctl(&[("ipv4/tcp_fastopen", "1027")])?;
     }
     let log = || std::fs::read_to_string(setting.server.log(&world));
-    compared(setting, &world, &messages).with_context(|| log().unwrap_or_default())?;
+    let (events, settled) = compared(setting, &world, &messages).with_context(|| log().unwrap_or_default())?;
     let log = log()?;
     ensure!(log.contains(setting.logs), "the log does not have {:?}: {log}", setting.logs);
-    if is_exim {
-        let asked = world.lab().server().inside(cookies_asked_for)?;
-        println!("TFO cookies that were asked for: {asked}");
-        ensure!(asked > 0, "Exim did not try TFO");
-    }
-    Ok(())
-}
-
-/// SYNs that came with a request for a cookie of TFO.
-fn cookies_asked_for() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/netstat")?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = lines.next().zip(lines.next()).context("no TcpExt in netstat")?;
-    let mut counters = names.split(' ').zip(values.split(' '));
-    let asked = counters.find(|(name, _)| *name == "TCPFastOpenCookieReqd").context("no TCPFastOpenCookieReqd")?;
-    Ok(asked.1.parse()?)
+    Ok(Tried { world, messages, events, settled, log })
 }
 
 /// Has the server deliver them, and compares what observer makes of it with what was sent.
-fn compared(setting: Setting, world: &World, messages: &[Message]) -> Result<Settled> {
+fn compared(setting: Setting, world: &World, messages: &[Message]) -> Result<(Vec<Event>, Settled)> {
     let server = setting.server;
     let observer = start_daemon(world, server)?;
     let running = setting.start(world, messages)?;
     let mut follower = Follower::open(server.kind(), &Place::File(server.log(world)), From::Back(u64::MAX))?;
-    let mut lines = until_done(&mut follower, server, world, messages.len())?;
+    let tried = messages.iter().filter(|message| setting.is_tried(message)).count();
+    let mut lines = until_done(&mut follower, server, world, tried)?;
     std::thread::sleep(AFTERWARDS);
     drop(running);
     // OpenSMTPD has begun to try again.
@@ -94,15 +87,13 @@ fn compared(setting: Setting, world: &World, messages: &[Message]) -> Result<Set
     let settled = joiner.finish();
     let text = format!("{lines:?}{settled:?}");
     ensure!(!text.contains(LOCAL_PART), "a local part was kept");
-    let comparison = Comparison {
-        server,
-        messages,
-        events: events.iter().map(|event| (event.id.as_str(), event)).collect(),
-        ids: ids(server, world, messages)?,
-    };
+    let ids = ids(server, world, messages)?;
+    ensure!(ids.len() == tried, "{} ids of {tried} messages", ids.len());
+    let comparison =
+        Comparison { setting, messages, events: events.iter().map(|event| (event.id.as_str(), event)).collect(), ids };
     comparison.check(&settled)?;
     comparison.check_live(&settled)?;
-    Ok(settled)
+    Ok((events, settled))
 }
 
 /// Starts an `observer run` that reads the server's log.
@@ -188,11 +179,12 @@ fn ids(server: Server, world: &World, messages: &[Message]) -> Result<HashMap<St
             Server::Exim => line.split(' ').nth(2),
             Server::OpenSmtpd => line.split(' ').find_map(|word| word.strip_prefix("evpid=")),
         };
-        if let (Some(number), Some(id)) = (recipient, id) {
+        // A recipient that is rejected has none: `NOQUEUE`, or `H=`.
+        let is_id = |id: &&str| id.bytes().any(|byte| byte.is_ascii_digit()) && !id.contains('=');
+        if let (Some(number), Some(id)) = (recipient, id.filter(is_id)) {
             ids.insert(id.to_owned(), *number);
         }
     }
-    ensure!(ids.len() == messages.len(), "{} ids of {} messages", ids.len(), messages.len());
     Ok(ids)
 }
 
@@ -208,6 +200,8 @@ struct Row {
     unlogged: u32,
     ambiguous: u32,
     nothing: u32,
+    /// By attempts of which the server says nothing.
+    not_logged: u32,
     wrong: u32,
     deferred: u32,
     /// Deferred without a connect, as the log says.
@@ -219,7 +213,7 @@ struct Row {
 }
 
 struct Comparison<'a> {
-    server: Server,
+    setting: Setting,
     messages: &'a [Message],
     /// By id.
     events: HashMap<&'a str, &'a Event>,
@@ -255,42 +249,60 @@ impl Comparison<'_> {
         }
         for (name, row) in &rows {
             ensure!(row.wrong == 0, "{name}: {} wrongly", row.wrong);
-            ensure!(row.unmatched == 0, "{name}: {} steps of deferred deliveries without their attempt", row.unmatched);
+            ensure!(
+                row.unmatched == 0 || !self.setting.connects,
+                "{name}: {} steps of deferred deliveries without their attempt",
+                row.unmatched
+            );
             let is_alone = !name.contains("together");
-            let is_told = self.server.tells_what_failed();
+            let is_told = self.setting.server.tells_what_failed();
             ensure!(is_alone || !is_told || row.suspended > 0, "{name}: nothing was suspended");
             ensure!(is_told || row.deferred == row.untold, "{name}: {} untold", row.untold);
             ensure!(
-                !is_alone || row.attempts == row.joined + row.unlogged,
+                !is_alone
+                    || self.setting.way == Way::Callouts
+                    || row.attempts == row.joined + row.unlogged + row.not_logged,
                 "{name}: not every attempt has its message"
             );
         }
         Ok(())
     }
 
-    /// Where the attempt of this id went.
-    fn destination(&self, id: &str) -> Result<IpAddr> {
-        self.events.get(id).and_then(|event| event.dst.ip).context("an attempt of no event")
+    /// The message that the attempt of this id was made for, or one of all that share a domain. `None` for
+    /// traffic of others on this machine.
+    fn of_attempt(&self, id: &str) -> Result<Option<&Message>> {
+        let event = self.events.get(id).context("an attempt of no event")?;
+        let instance = sources(Ip::V4).iter().position(|source| event.src.ip == Some(*source));
+        let instance = instance.filter(|_| self.setting.instances > 1);
+        Ok(self.of_address(event.dst.ip.context("an attempt to nowhere")?, instance))
     }
 
-    /// The messages that an address is of: one, or all that share a domain.
-    fn of_address(&self, ip: IpAddr) -> Option<&Message> {
+    /// True if the server logs nothing of this attempt, for there is another host.
+    fn is_not_logged(&self, id: &str, message: &Message) -> bool {
+        let ip = self.events.get(id).and_then(|event| event.dst.ip);
+        let (last, before) = message.hosts.split_last().unwrap_or((&Manner::Work, &[]));
+        let is_at = |manner: &&Manner| ip == Some(message.ip(**manner));
+        before.iter().filter(is_at).any(|manner| manner != last && self.setting.unlogged.contains(manner))
+    }
+
+    /// The message that an address is of.
+    fn of_address(&self, ip: IpAddr, instance: Option<usize>) -> Option<&Message> {
         let IpAddr::V4(v4) = ip else { return None };
         let manner = Manner::ALL.into_iter().find(|manner| manner.octet() == v4.octets()[1])?;
-        self.messages.iter().find(|message| message.ip(manner) == ip && message.hosts.contains(&manner))
+        let is_of = |message: &&Message| message.ip(manner) == ip && message.hosts.contains(&manner);
+        self.messages.iter().filter(is_of).find(|message| instance.is_none_or(|of| of == message.instance))
     }
 
     fn attempts(&self, settled: &Settled, rows: &mut BTreeMap<String, Row>) -> Result<()> {
         for judged in &settled.attempts {
-            let ip = self.destination(&judged.id)?;
-            // Traffic of others on this machine.
-            let Some(message) = self.of_address(ip) else { continue };
+            let Some(message) = self.of_attempt(&judged.id)? else { continue };
             let row = rows.entry(message.row()).or_default();
             row.attempts += 1;
             match judged.verdict {
                 Verdict::Joined => row.joined += 1,
                 Verdict::Unlogged => row.unlogged += 1,
                 Verdict::Ambiguous(_) => row.ambiguous += 1,
+                Verdict::Nothing if self.is_not_logged(&judged.id, message) => row.not_logged += 1,
                 Verdict::Nothing | Verdict::Unsought => {
                     if row.nothing < SHOWN {
                         println!("without a line: {:?}", self.events.get(judged.id.as_str()));
@@ -334,7 +346,8 @@ impl Comparison<'_> {
     fn of_delivery(&self, delivery: &MailDelivery) -> Result<&Message> {
         let by_id = delivery.queue_id.as_ref().and_then(|id| self.ids.get(id)).map(|number| &self.messages[*number]);
         let ips = delivery.steps.iter().filter_map(|step| step.relay.ip);
-        let by_ip = || ips.filter(|_| !self.server.tells_what_failed()).find_map(|ip| self.of_address(ip));
+        let by_ip =
+            || ips.filter(|_| !self.setting.server.tells_what_failed()).find_map(|ip| self.of_address(ip, None));
         by_id.or_else(by_ip).with_context(|| format!("whose? {delivery:?}"))
     }
 
@@ -351,8 +364,9 @@ impl Comparison<'_> {
             for step in &delivery.steps {
                 match &step.found {
                     Found::One(id) => {
-                        let of = self.of_address(self.destination(id)?).context("an attempt at no host of ours")?;
-                        row.wrong += u32::from(of.domain != message.domain);
+                        let of = self.of_attempt(id)?.context("an attempt at no host of ours")?;
+                        let is_of = of.domain == message.domain && of.instance == message.instance;
+                        row.wrong += u32::from(!is_of);
                     }
                     Found::Many(_) => {}
                     _ => {

@@ -72,7 +72,7 @@ pub(crate) fn the_log_names_the_domain(world: &mut World, tried: IpAddr, domain:
     Ok(())
 }
 
-fn diagnose(world: &World, words: &[&str]) -> Result<Value> {
+pub(crate) fn diagnose(world: &World, words: &[&str]) -> Result<Value> {
     let history = world.path("history.sqlite");
     let script = format!(
         "{OBSERVER} diagnose --json --name-server 127.0.0.1 --history {} {}",

@@ -1,21 +1,15 @@
 //! OpenSMTPD, which logs by syslog(3) alone and has fixed paths below /var and /run.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
+use crate::client::{Client, SUBMISSION};
 use crate::post::{Message, dialogue};
 use crate::world::{Mortal, World};
-
-/// Where messages are handed in: no port that is watched.
-const SUBMISSION: &str = "127.0.0.1:2525";
-/// For an answer to what a client says.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Only the paths that it has compiled in are the world's, and only for it.
 const PLACES: &str = "mount -t tmpfs none /run\n\
@@ -66,29 +60,10 @@ fn syslog(world: &World) -> Result<()> {
 
 /// Hands the messages in, one after the other.
 fn hand_in(messages: &[Message]) -> Result<()> {
-    let deadline = Instant::now() + ANSWER_WITHIN;
-    let stream = loop {
-        match TcpStream::connect(SUBMISSION) {
-            Ok(stream) => break stream,
-            Err(error) => ensure!(Instant::now() < deadline, "OpenSMTPD does not listen: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-    stream.set_nodelay(true)?;
-    let mut answers = BufReader::new(stream.try_clone()?).lines();
-    let mut stream = stream;
-    let mut say = |line: &str| -> Result<()> {
-        stream.write_all(line.as_bytes())?;
-        loop {
-            let answer = answers.next().context("OpenSMTPD closed the connection")??;
-            if answer.as_bytes().get(3) != Some(&b'-') {
-                ensure!(answer.starts_with(['2', '3']), "{line:?} was answered by {answer}");
-                return Ok(());
-            }
-        }
-    };
-    // It speaks first.
-    say("")?;
-    dialogue(messages.iter()).try_for_each(|command| say(&command))
+    let mut client = Client::connect(SUBMISSION)?;
+    dialogue(messages.iter(), 1).try_for_each(|command| {
+        let answer = client.ask(&command)?;
+        ensure!(answer.starts_with(['2', '3']), "{command:?} was answered by {answer}");
+        Ok(())
+    })
 }

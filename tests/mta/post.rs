@@ -16,12 +16,19 @@ pub(crate) enum Manner {
     NoRoute,
     /// A mail server that takes no recipient, for good.
     Reject,
+    /// One behind a link that large packets do not pass, and nobody says so.
+    Narrow,
+    /// One that answers STARTTLS, and then with something else than TLS.
+    Garble,
+    /// One that answers STARTTLS, and then closes.
+    CutTls,
 }
 
-use Manner::{Close, Drop, Icmp, NoRoute, Refuse, Reject, Reset, Silent, Work};
+use Manner::{Close, CutTls, Drop, Garble, Icmp, Narrow, NoRoute, Refuse, Reject, Reset, Silent, Work};
 
 impl Manner {
-    pub(crate) const ALL: [Self; 9] = [Refuse, Drop, Icmp, Reset, Close, Silent, Work, NoRoute, Reject];
+    pub(crate) const ALL: [Self; 12] =
+        [Refuse, Drop, Icmp, Reset, Close, Silent, Work, NoRoute, Reject, Narrow, Garble, CutTls];
 
     /// The second octet of its hosts' addresses.
     pub(crate) fn octet(self) -> u8 {
@@ -37,13 +44,31 @@ impl Manner {
 const ONE: [&[Manner]; 8] = [&[Refuse], &[Drop], &[Icmp], &[Reset], &[Close], &[Silent], &[Work], &[NoRoute]];
 /// The hosts of domains that have several, by preference.
 const SEVERAL: [&[Manner]; 4] = [&[Refuse, Work], &[Drop, Work], &[Icmp, Refuse, Reset], &[Silent, Work]];
-/// Where there are few messages, these are beside [`ONE`], with hosts that reject.
-const FEW_BESIDE: [&[Manner]; 3] = [&[Reject], &[Refuse, Work], &[Reject, Work]];
+/// The same where there are few messages.
+pub(crate) const FEW: &[&[Manner]] = &[
+    &[Refuse],
+    &[Drop],
+    &[Icmp],
+    &[Reset],
+    &[Close],
+    &[Silent],
+    &[Work],
+    &[NoRoute],
+    &[Reject],
+    &[Refuse, Work],
+    &[Reject, Work],
+];
+/// Without those that make Exim send the sender a bounce, which is none of the messages.
+pub(crate) const FEW_OF_EXIM: &[&[Manner]] =
+    &[&[Refuse], &[Drop], &[Icmp], &[Reset], &[Close], &[Silent], &[Work], &[Refuse, Work]];
+pub(crate) const NARROW: &[&[Manner]] = &[&[Narrow], &[Narrow, Work], &[Work], &[Refuse, Narrow]];
+pub(crate) const BROKEN_TLS: &[&[Manner]] =
+    &[&[Garble], &[CutTls], &[Garble, Work], &[CutTls, Work], &[Refuse, CutTls], &[Work]];
 
 /// Messages to a domain and hosts of their own.
 const ALONE: usize = 800;
-/// The same where there are few.
-const FEW: usize = 4 * (ONE.len() + FEW_BESIDE.len());
+/// The same of each row where there are few.
+const OF_EACH: usize = 4;
 /// Messages to one of these domains, which all refuse: after the first failures
 /// nothing more is tried.
 const TOGETHER: usize = 200;
@@ -58,6 +83,9 @@ pub(crate) struct Message {
     pub(crate) is_together: bool,
     /// The number in the addresses of its hosts.
     place: usize,
+    /// Which instance of the server it is handed to, where there are several: each connects
+    /// from an address of its own.
+    pub(crate) instance: usize,
 }
 
 impl Message {
@@ -90,33 +118,34 @@ pub(crate) const LOCAL_PART: &str = "secret";
 pub(crate) fn messages(without: Option<Manner>) -> Vec<Message> {
     let rows: Vec<_> =
         ONE.into_iter().chain(SEVERAL).filter(|row| without.is_none_or(|manner| !row.contains(&manner))).collect();
-    let alone = alone(ALONE, &rows);
+    let alone = (0..ALONE).map(|number| alone(number, &rows));
     let together = (0..TOGETHER).map(|nth| Message {
         number: ALONE + nth,
         domain: format!("shared{}.example", nth % SHARED),
         hosts: &[Refuse],
         is_together: true,
         place: ALONE + nth % SHARED,
+        instance: 0,
     });
-    alone.into_iter().chain(together).collect()
+    alone.chain(together).collect()
 }
 
-/// A few messages, each to hosts of its own, which have none of these manners.
-pub(crate) fn few_messages(without: &[Manner]) -> Vec<Message> {
-    let rows: Vec<_> =
-        ONE.into_iter().chain(FEW_BESIDE).filter(|row| !row.iter().any(|manner| without.contains(manner))).collect();
-    alone(FEW, &rows)
+/// A few messages to hosts as in these rows. One to each instance of the server share their hosts,
+/// and nobody else.
+pub(crate) fn few_messages(rows: &[&'static [Manner]], instances: usize) -> Vec<Message> {
+    let message = |number: usize| Message { number, instance: number % instances, ..alone(number / instances, rows) };
+    (0..OF_EACH * rows.len() * instances).map(message).collect()
 }
 
-fn alone(count: usize, rows: &[&'static [Manner]]) -> Vec<Message> {
-    let message = |number: usize| Message {
+fn alone(number: usize, rows: &[&'static [Manner]]) -> Message {
+    Message {
         number,
         domain: format!("d{number}.example"),
         hosts: rows[number % rows.len()],
         is_together: false,
         place: number,
-    };
-    (0..count).map(message).collect()
+        instance: 0,
+    }
 }
 
 /// dnsmasq's configuration: MX and A records of all domains.
@@ -133,14 +162,15 @@ pub(crate) fn zone(messages: &[Message]) -> String {
     text
 }
 
-/// What a client says to hand these messages in, command by command.
-pub(crate) fn dialogue<'a>(messages: impl Iterator<Item = &'a Message>) -> impl Iterator<Item = String> {
-    let commands = |message: &Message| {
+/// What a client says to hand these messages in, command by command. Each has so many lines.
+pub(crate) fn dialogue<'a>(messages: impl Iterator<Item = &'a Message>, lines: usize) -> impl Iterator<Item = String> {
+    let body = format!("{}\r\n", "x".repeat(76)).repeat(lines);
+    let commands = move |message: &Message| {
         [
             "MAIL FROM:<sender@mx1.example>\r\n".to_owned(),
             format!("RCPT TO:<{}>\r\n", message.recipient()),
             "DATA\r\n".to_owned(),
-            format!("Subject: {}\r\n\r\nx\r\n.\r\n", message.number),
+            format!("Subject: {}\r\n\r\n{body}.\r\n", message.number),
         ]
     };
     let greeting = std::iter::once("EHLO localhost\r\n".to_owned());

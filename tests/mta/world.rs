@@ -11,10 +11,14 @@ use anyhow::{Context as _, Result, ensure};
 use observer_lab::{Ip, Lab, LabConfig, Scenario, destination};
 
 use crate::post::Manner;
+use crate::starttls::{Breaks, BrokenTls};
 
 /// Where smtp-sink listens in the server's namespace, and one that rejects every recipient.
 const SINK: &str = "198.51.100.2:2500";
 const REJECTING_SINK: &str = "198.51.100.2:2501";
+/// And where those listen that break TLS.
+const GARBLING: &str = "198.51.100.2:2502";
+const CUTTING: &str = "198.51.100.2:2503";
 
 /// What is the same for all zones.
 const DNS: &str = "no-resolv\nno-hosts\nlocal=/example/\nport=53\nlisten-address=127.0.0.1\nbind-interfaces\n";
@@ -49,6 +53,7 @@ impl Drop for Mortal {
 pub(crate) struct World {
     dns: Option<Mortal>,
     sinks: Vec<Mortal>,
+    _broken: [BrokenTls; 2],
     lab: Lab,
     place: tempfile::TempDir,
     packages: PathBuf,
@@ -62,7 +67,11 @@ impl World {
         let place = tempfile::tempdir()?;
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let lab = Lab::up(LabConfig { ports: vec![25], ..LabConfig::default() })?;
-        let mut world = Self { dns: None, sinks: Vec::new(), lab, place, packages };
+        let broken = [
+            BrokenTls::listen(lab.server(), GARBLING, Breaks::WithGarbage)?,
+            BrokenTls::listen(lab.server(), CUTTING, Breaks::ByClosing)?,
+        ];
+        let mut world = Self { dns: None, sinks: Vec::new(), _broken: broken, lab, place, packages };
         world.furnish()?;
         world.put("etc/resolv.conf", "nameserver 127.0.0.1\n")?;
         world.put("etc/hosts", "127.0.0.1 localhost\n")?;
@@ -160,24 +169,29 @@ impl World {
         let (lab, at) = (&self.lab, |manner: Manner| format!("10.{}.0.0/16", manner.octet()));
         for manner in Manner::ALL.into_iter().filter(|manner| *manner != Manner::NoRoute) {
             ip(lab.client().name(), &["route", "add", &at(manner), "via", "192.0.2.1"])?;
-            ip(lab.router().name(), &["route", "add", &at(manner), "via", "198.51.100.2"])?;
+            let mtu: &[&str] = if manner == Manner::Narrow { &["mtu", "600"] } else { &[] };
+            ip(lab.router().name(), &[&["route", "add", &at(manner), "via", "198.51.100.2"], mtu].concat())?;
             ip(lab.server().name(), &["route", "add", "local", &at(manner), "dev", "lo"])?;
         }
         lab.router().nft(&format!(
             "table ip mta {{ chain forward {{ type filter hook forward priority 0;\nip daddr {} drop\n\
-             ip daddr {} reject with icmp admin-prohibited\n}}\n}}",
+             ip daddr {} reject with icmp admin-prohibited\n}}\n\
+             chain output {{ type filter hook output priority 0;\nicmp code frag-needed drop\n}}\n}}",
             at(Manner::Drop),
             at(Manner::Icmp)
         ))?;
         let to = |manner, target: String| format!("ip daddr {} tcp dport 25 dnat to {target}\n", at(manner));
         let host = |scenario| format!("{}:25", destination(scenario, Ip::V4));
         lab.server().nft(&format!(
-            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}{}}}\n}}",
+            "table ip mta {{ chain in {{ type nat hook prerouting priority -100;\n{}{}{}{}{}{}{}{}}}\n}}",
             to(Manner::Reset, host(Scenario::ResetBeforeBanner)),
             to(Manner::Close, host(Scenario::ClosedBeforeBanner)),
             to(Manner::Silent, host(Scenario::Silent)),
             to(Manner::Work, SINK.to_owned()),
-            to(Manner::Reject, REJECTING_SINK.to_owned())
+            to(Manner::Reject, REJECTING_SINK.to_owned()),
+            to(Manner::Narrow, SINK.to_owned()),
+            to(Manner::Garble, GARBLING.to_owned()),
+            to(Manner::CutTls, CUTTING.to_owned())
         ))
     }
 }
