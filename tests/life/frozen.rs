@@ -1,6 +1,7 @@
 //! Spool, history and a file on a disk that stands still while attempts go on: readers see
 //! them meanwhile, and after it everything is everywhere, in order.
 
+use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -31,6 +32,18 @@ pub(crate) const TRIALS: &[LifeTrial] = &[
 
 /// Attempts a second.
 const RATE: u32 = 10_000;
+/// The first attempts.
+const BEFORE: Duration = Duration::from_secs(1);
+/// How long the disk is not frozen, to compare with; less where the trial is shorter.
+const CONTROL: Duration = Duration::from_secs(10);
+/// A reader that has got nothing for so long gets no more.
+const STILL: Duration = Duration::from_secs(2);
+/// What a reader has after this, it has in time for a busy machine.
+const GRACE: Duration = Duration::from_secs(5);
+/// A reader that is never later keeps up,
+const KEEPS_UP: Duration = Duration::from_millis(500);
+/// and is not later than this beside twice that while the disk stands still.
+const ADDED: Duration = Duration::from_secs(1);
 /// Attempts are made this often, so that they do not come all at once.
 const EVERY: Duration = Duration::from_millis(250);
 /// On a busy machine; what it took is printed.
@@ -45,7 +58,8 @@ fn nor_does_it_for_a_minute_in_a_flood() -> Result<()> {
 }
 
 fn freeze_for(time: Duration) -> Result<()> {
-    let attempts = RATE * u32::try_from(time.as_secs())?;
+    let control = time.min(CONTROL);
+    let attempts = RATE * u32::try_from((time + control + BEFORE).as_secs())?;
     // Four times what an event takes in a file, a spool, and history.
     let disk = Disk::mount((u64::from(attempts) * 12_000).max(256 << 20))?;
     let receiver = Receiver::start()?;
@@ -62,21 +76,19 @@ fn freeze_for(time: Duration) -> Result<()> {
     let had = Lines::of(Path::new(&format!("/proc/{}/fd/1", reader.pid())))?;
 
     // Some before, so that every file is open and not new.
-    let before = flood(&lab, Duration::from_secs(1))?.made();
+    let before = flood(&lab, BEFORE)?.made();
+    had.wait_until_still();
+    let moving = Watched::during(&lab, &had, control)?;
+    had.wait_until_still();
     let frozen = disk.freeze()?;
     let start = Instant::now();
-    let during = flood(&lab, time)?;
-    let made = before + during.made();
-    // It thaws when a reader has what was made meanwhile: it does not wait for the disk. In a
-    // flood on a busy machine it can lose some, which is its own affair.
-    let _ = wait(Duration::from_secs(5), || Ok(had.count() >= made));
-    let seen = had.count();
-    ensure!(seen > before, "a reader got nothing while the disk stood still: {seen} of {made}");
+    // It thaws when a reader has what was made meanwhile, or has had its time: it does not wait
+    // for the disk. In a flood on a busy machine it can lose some, which is its own affair.
+    let standing = Watched::during(&lab, &had, time)?;
     let held = start.elapsed();
     drop(frozen);
-    let behind = during.parts.iter().map(|part| had.behind(before + part.made, part.at));
-    // One that never came makes it `None`.
-    let behind = behind.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+    println!("the disk moves: {moving}\nit stands still: {standing}");
+    let made = before + moving.made + standing.made;
 
     let thawed = Instant::now();
     while receiver.count() < made as usize && thawed.elapsed() < CAUGHT_UP_WITHIN {
@@ -93,15 +105,59 @@ fn freeze_for(time: Duration) -> Result<()> {
     same("the receiver", &ids, &receiver.ids())?;
     same("history", &ids, &ids_in_history(&disk.path().join("history/history.sqlite"))?)?;
     ensure!(!said.contains("dropped ("), "{said}");
-    let behind = behind.map_or("not all".to_owned(), |behind| format!("each within {:.2} s", behind.as_secs_f64()));
+    standing.ensure_as_good_as(&moving)?;
     println!(
-        "{made} attempts, {:.0} a second; frozen for {:.1} s, a reader had {seen} before the thaw, {behind}; the receiver \
-         had all {:.1} s after it",
-        f64::from(during.made()) / during.took.as_secs_f64(),
+        "{made} attempts; frozen for {:.1} s; the receiver had all {:.1} s after it",
         held.as_secs_f64(),
         caught_up.as_secs_f64(),
     );
     Ok(())
+}
+
+/// What a reader had of a flood [`GRACE`] after it.
+struct Watched {
+    made: u32,
+    took: Duration,
+    had: u32,
+    /// How long after the attempt it had the one that was the latest; `None` if not all came.
+    behind: Option<Duration>,
+}
+
+impl Watched {
+    fn during(lab: &Lab, lines: &Lines, time: Duration) -> Result<Self> {
+        let before = lines.count();
+        let flood = flood(lab, time)?;
+        let made = flood.made();
+        let _ = wait(GRACE, || Ok(lines.count() >= before + made));
+        let had = lines.count() - before;
+        let behind = flood.parts.iter().map(|part| lines.behind(before + part.made, part.at));
+        let behind = behind.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+        Ok(Self { made, took: flood.took, had, behind })
+    }
+
+    /// Processors can be what a reader waits for, with the disk or without: then it had as much without.
+    fn ensure_as_good_as(&self, control: &Self) -> Result<()> {
+        let of = |one: &Self, other: &Self| u64::from(one.had) * u64::from(other.made);
+        ensure!(
+            2 * of(self, control) >= of(control, self),
+            "a reader had {self} beside a frozen disk, and {control} before"
+        );
+        let limit = control.behind.filter(|behind| *behind <= KEEPS_UP).map(|behind| 2 * behind + ADDED);
+        let is_in_time = |limit| self.behind.is_some_and(|behind| behind <= limit);
+        ensure!(limit.is_none_or(is_in_time), "a reader had {self} beside a frozen disk, and {control} before");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = f64::from(self.made) / self.took.as_secs_f64();
+        write!(f, "{} of {} attempts, {rate:.0} a second", self.had, self.made)?;
+        match self.behind {
+            Some(behind) => write!(f, ", each within {:.2} s", behind.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
 }
 
 fn configuration(disk: &Path, socket: &Path, queue: u64, port: u16) -> String {
@@ -179,6 +235,17 @@ impl Lines {
 
     fn count(&self) -> u32 {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).last().map_or(0, |&(_, lines)| lines)
+    }
+
+    /// Until no more come, or it takes too long.
+    fn wait_until_still(&self) {
+        let (mut count, mut since) = (self.count(), Instant::now());
+        let _ = wait(CAUGHT_UP_WITHIN, || {
+            if self.count() > count {
+                (count, since) = (self.count(), Instant::now());
+            }
+            Ok(since.elapsed() > STILL)
+        });
     }
 
     /// How long after `since` there were so many lines; `None` if there never were.
