@@ -18,8 +18,14 @@ pub(crate) fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     let Some(record) = attempt::of(sk) else { return 0 };
     if i32::from(sock::state(sk)) == tcp_state::CLOSE {
-        count(stat::RECOVERED_ENDS);
-        attempt::finish_record(sk, record, end::CLOSE);
+        // A failed connect() disconnects its socket, which wipes out what it ended with.
+        let end = if sock::sk_err(sk) == 0 {
+            end::DESTROYED
+        } else {
+            count(stat::RECOVERED_ENDS);
+            end::CLOSE
+        };
+        attempt::finish_record(sk, record, end);
     } else if record.code.phase == phase::SYN_SENT
         && let Some(error) = sock::newest_icmp_error(sk)
     {

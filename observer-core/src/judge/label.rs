@@ -438,7 +438,7 @@ fn label_silence(code: &EndCode) -> Verdict {
     let waited = has(fact::SYN_RETRANSMITTED | fact::ONE_SECOND);
     let timeout = |reason| Verdict::new(Label::Timeout, reason, Origin::None, false);
     let cancelled = |reason| Verdict::new(Label::Cancelled, reason, Origin::None, false);
-    let is_silent = code.sk_err == ETIMEDOUT || (code.sk_err == 0 && waited && has(fact::SHUTDOWN));
+    let is_silent = code.sk_err == ETIMEDOUT || (code.sk_err == 0 && waited);
     match code.sk_err {
         _ if is_silent && has(fact::SOURCE_UNUSABLE) => {
             Verdict::new(Label::Blocked, Reason::NoSourceAddress, Origin::Local, false)

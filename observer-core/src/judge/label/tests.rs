@@ -88,6 +88,14 @@ fn every_row_of_the_vocabulary() {
         ("connected - -", session(fact::BYTES_RECEIVED, end::PEER_FIN, 0)),
         ("connected - -", session(fact::BYTES_RECEIVED, end::LOCAL_FIN, 0)),
         ("timeout unknown none", EndCode { end: end::DESTROYED, ..handshake(fact::ONE_SECOND, 0) }),
+        ("timeout unknown none", EndCode { end: end::DESTROYED, ..handshake(fact::ONE_SECOND | fact::NO_SEGS_OUT, 0) }),
+        (
+            "blocked no-source-address local",
+            EndCode {
+                end: end::DESTROYED,
+                ..handshake(fact::SOURCE_UNUSABLE | fact::ONE_SECOND | fact::NO_SEGS_OUT, 0)
+            },
+        ),
         (
             "blocked no-source-address local",
             handshake(fact::SYN_DROPPED_SOME | fact::SOURCE_UNUSABLE | quit | fact::ONE_SECOND, 0),
