@@ -18,7 +18,7 @@ use crate::config::{Config, History, Listen, MtaLog, Places, SinkConfig};
 use crate::deliver::target::{JournaldTarget, SyslogReceiver, SyslogTarget, Target};
 use crate::deliver::{spool_name, transport};
 use crate::follow::{self, Place};
-use crate::store::history::schema;
+use crate::store::history;
 
 /// What the service manager makes for the packaged service when it starts: `RuntimeDirectory=`,
 /// `StateDirectory=` and `LogsDirectory=` of its unit.
@@ -319,5 +319,5 @@ fn is_history(path: &Path) -> Result<(), String> {
     if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
         return Err(format!("{} is not a regular file: name another one", path.display()));
     }
-    schema::ensure_ours(path).map_err(|error| format!("{}: {error}", path.display()))
+    history::ensure_ours(path).map_err(|error| format!("{}: {error}", path.display()))
 }

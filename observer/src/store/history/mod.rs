@@ -23,7 +23,7 @@ pub use delivery::{Connect, DeliveryRow};
 pub use entry::{Entry, MinuteKey, minute, whole_minute};
 pub use error::{Error, Result};
 pub use lock::{LOCK_SUFFIX, make_directory};
-pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally};
+pub use read::{Brief, DestinationTotals, History, Question, SourceTotals, Tallies, Tally, ensure_ours};
 pub use reserve::RESERVE_SUFFIX;
 pub use thread::{HistoryStatus, Writer};
 pub use write::{Recorder, Retention, Written};

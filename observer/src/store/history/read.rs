@@ -285,7 +285,26 @@ fn time_of_seconds(seconds: i64) -> Result<Timestamp> {
     Timestamp::from_second(seconds).map_err(|error| Error::Row { what: error.to_string() })
 }
 
-pub(super) fn connect(path: &Path) -> Result<Connection> {
+/// Fails if the file is there and is another program's, or a newer observer's. Changes nothing in it.
+///
+/// # Errors
+/// One line without the file's name.
+pub fn ensure_ours(path: &Path) -> Result<()> {
+    // An empty one is as good as none. It is not opened here: closing it would release the locks of
+    // a recorder in this process.
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(file) if file.is_dir() => return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into()),
+        Ok(file) if file.len() == 0 => return Ok(()),
+        found => found.map(drop)?,
+    }
+    match schema::check(&connect(path)?) {
+        Err(Error::Older { .. } | Error::Empty) => Ok(()),
+        checked => checked,
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
     let connection = open(path.as_os_str().as_encoded_bytes(), "mode=ro")?;
     match connection.query_row("SELECT count(*) FROM sqlite_master", (), |_| Ok(())) {
         // Without its side files, SQLite wants to make them, and who may only

@@ -60,10 +60,6 @@
 //! or function newer than SQLite 3.8.2 is used, so that old `sqlite3` programs
 //! can read the file.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -181,25 +177,6 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()>
         .execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('schema_version', ?1)", [VERSION.to_string()])?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)
-}
-
-/// Fails if the file is there and is another program's, or a newer observer's. Changes nothing in it.
-///
-/// # Errors
-/// One line without the file's name.
-pub fn ensure_ours(path: &Path) -> Result<()> {
-    // An empty one is as good as none. It is not opened here: closing it would release the locks of
-    // a recorder in this process.
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Ok(file) if file.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
-        Ok(file) if file.len() == 0 => return Ok(()),
-        found => found.map(drop)?,
-    }
-    match check(&super::read::connect(path)?) {
-        Err(Error::Older { .. } | Error::Empty) => Ok(()),
-        checked => checked,
-    }
 }
 
 /// Fails unless the file is at [`VERSION`]: a reader migrates nothing.

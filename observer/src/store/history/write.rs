@@ -78,7 +78,7 @@ impl Recorder {
         let mut reserve = Reserve::beside(path, retention.bytes);
         let open = || {
             // Before anything is made beside it, or changed in it.
-            schema::ensure_ours(path)?;
+            super::ensure_ours(path)?;
             let lock = lock::prepare(path)?;
             let mut connection = connect(path)?;
             schema::migrate(&mut connection, now)?;
