@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 pub use self::rows::Brief;
 use super::entry::{COLUMNS, Stored as _, minute, nanoseconds, read_address, text, time_of_nanoseconds};
@@ -298,8 +298,12 @@ pub fn ensure_ours(path: &Path) -> Result<()> {
         Ok(file) if file.len() == 0 => return Ok(()),
         found => found.map(drop)?,
     }
-    match schema::check(&connect(path)?) {
+    // Of the file alone, without what SQLite makes beside it: there may be no room for that.
+    let connection = open(path.as_os_str().as_encoded_bytes(), "immutable=1")?;
+    match schema::check(&connection) {
         Err(Error::Older { .. } | Error::Empty) => Ok(()),
+        // Whatever else ails it, who opens it in earnest is told.
+        Err(Error::Sqlite(error)) if error.sqlite_error_code() != Some(ErrorCode::NotADatabase) => Ok(()),
         checked => checked,
     }
 }
@@ -317,7 +321,7 @@ fn connect(path: &Path) -> Result<Connection> {
 }
 
 fn is_cannot_open(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly))
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
 fn side_file(path: &Path, suffix: &str) -> PathBuf {
