@@ -73,8 +73,8 @@ fn signals_end_with_the_summary() -> Result<()> {
     nothing_is_attached()
 }
 
-/// Bounds with room for a debug build and a busy machine; the benchmark has the
-/// figures.
+/// Bounds with room for a debug build, a busy machine and an emulated processor, on which the
+/// verifier of Linux 5.10 takes half of them; the benchmark has the figures.
 fn starts_and_stays_light() -> Result<()> {
     let start = Instant::now();
     let watcher = crate::watcher::Watcher::start(&[])?;
@@ -83,13 +83,13 @@ fn starts_and_stays_light() -> Result<()> {
     let rss = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default().to_owned();
     println!("attached and watching after {took:?}, {rss}");
     watcher.stop()?;
-    ensure!(took < Duration::from_secs(10), "attaching took {took:?}");
+    ensure!(took < Duration::from_secs(30), "attaching took {took:?}");
     Ok(())
 }
 
 /// Loopback refuses a connection now and then until the child ends.
 fn refuse_until_ended(mut child: std::process::Child) -> Result<Output> {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(45);
     while child.try_wait()?.is_none() {
         ensure!(Instant::now() < deadline, "observer did not end");
         let _ = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port()));

@@ -20,7 +20,7 @@ const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "6.18", "7.3"];
 pub(crate) const FEW: [&str; 3] = ["5.10", "6.12", "7.3"];
 
 /// Seconds after which a machine has failed.
-const LIMIT: u64 = 1_200;
+const LIMIT: u64 = 1_800;
 
 /// The kernel on which the trials of [`ON_ONE`] run.
 const OLDEST: &str = KERNELS[0];
