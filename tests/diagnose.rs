@@ -95,7 +95,6 @@ impl Recorded {
     }
 }
 
-/// More refusals than were ever looked at one by one, and then successes.
 /// Neither has an attempt: a step at an address that was never seen, and a delivery without one.
 #[test]
 fn what_came_no_further_than_bind_is_the_mail_servers_word_alone() {
@@ -145,6 +144,7 @@ fn successes_that_an_older_version_counted_are_named() {
     assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(expected), "{text}");
 }
 
+/// More refusals than were ever looked at one by one, and then successes.
 #[test]
 fn counts_are_of_all_attempts_and_times_of_the_last() {
     let mut recorded = Recorded::new();

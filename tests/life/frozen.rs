@@ -40,9 +40,9 @@ const CONTROL: Duration = Duration::from_secs(10);
 const STILL: Duration = Duration::from_secs(2);
 /// What a reader has after this, it has in time for a busy machine.
 const GRACE: Duration = Duration::from_secs(5);
-/// A reader that is never later keeps up,
+/// A reader keeps up if it never gets an event later than this.
 const KEEPS_UP: Duration = Duration::from_millis(500);
-/// and is not later than this beside twice that while the disk stands still.
+/// A reader that kept up may be twice as late, and this much more, while the disk stands still.
 const ADDED: Duration = Duration::from_secs(1);
 /// Attempts are made this often, so that they do not come all at once.
 const EVERY: Duration = Duration::from_millis(250);

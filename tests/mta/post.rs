@@ -16,7 +16,7 @@ pub(crate) enum Manner {
     NoRoute,
     /// A mail server that takes no recipient, for good.
     Reject,
-    /// One behind a link that large packets do not pass, and nobody says so.
+    /// One behind a link that drops large packets without an ICMP error.
     Narrow,
     /// One that answers STARTTLS, and then with something else than TLS.
     Garble,
@@ -130,8 +130,8 @@ pub(crate) fn messages(without: Option<Manner>) -> Vec<Message> {
     alone.chain(together).collect()
 }
 
-/// A few messages to hosts as in these rows. One to each instance of the server share their hosts,
-/// and nobody else.
+/// A few messages to hosts as in these rows. Only messages to different instances of the server share
+/// hosts.
 pub(crate) fn few_messages(rows: &[&'static [Manner]], instances: usize) -> Vec<Message> {
     let message = |number: usize| Message { number, instance: number % instances, ..alone(number / instances, rows) };
     (0..OF_EACH * rows.len() * instances).map(message).collect()

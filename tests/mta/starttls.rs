@@ -1,4 +1,4 @@
-//! Mail servers that offer TLS and break it; to who asks for none, they are like any other.
+//! Mail servers that offer TLS and break it. To a client that does not ask for TLS they are like any other.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -13,9 +13,9 @@ use observer_lab::Namespace;
 /// How it goes on when it has answered STARTTLS.
 #[derive(Clone, Copy)]
 pub(crate) enum Breaks {
-    /// With what is no TLS.
+    /// It sends bytes that are not TLS.
     WithGarbage,
-    /// By closing.
+    /// It closes the connection.
     ByClosing,
 }
 

@@ -155,7 +155,7 @@ fn the_path_is_narrow(tried: &Tried) -> Result<()> {
     first_cause(tried, &[&of.ip(Manner::Narrow).to_string()], "session-cut")
 }
 
-/// What the server binds its sockets to is no address of this host: it never comes to connect.
+/// The server binds its sockets to an address that this host does not have, so it never calls connect().
 fn nothing_is_tried(tried: &Tried) -> Result<()> {
     ensure!(tried.events.is_empty(), "connected: {:?}", tried.events);
     ensure!(tried.settled.deliveries.len() >= tried.messages.len(), "{:?}", tried.settled);

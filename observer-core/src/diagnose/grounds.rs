@@ -254,18 +254,14 @@ pub(super) fn by_icmp((label, reason, _): Ending) -> bool {
 }
 
 /// Rejections by ICMP among silence, and nothing else: as many as come at once are limited.
-pub(super) fn rejected_in_part(e: &Evidence) -> Option<u64> {
+pub(super) fn some_are_rejected(e: &Evidence) -> Option<String> {
     const FEW: u64 = 3;
     let (rejected, all) = (e.subject.count(by_icmp), e.subject.all);
     let is_part = rejected >= FEW && e.subject.mostly(by_icmp).is_none();
     let is_all = e.subject.mostly(|ending| by_icmp(ending) || unanswered(ending)).is_some();
     // Where some succeed, it is not a firewall that rejects all.
-    (is_part && is_all && all.attempts == all.failed()).then_some(rejected)
-}
-
-/// `112 failures are`.
-pub(super) fn failures(e: &Evidence) -> String {
-    format!("{} failures are", e.subject.all.failed())
+    let is_it = is_part && is_all && all.attempts == all.failed();
+    is_it.then(|| format!("{rejected} of {} failures are an ICMP reject", all.failed()))
 }
 
 fn unanswered((label, reason, _): Ending) -> bool {

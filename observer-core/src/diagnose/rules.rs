@@ -12,12 +12,12 @@ use super::evidence::Evidence;
 use super::grounds::{
     SEVERAL, SOME, after, answer_dropped, answered_by_this_host, answers, at_once, before_banner, between_others,
     by_errno_alone, by_icmp, comes_and_goes, conntrack_is_full, dns, dropped_here, eacces, eacces_despite_a_route,
-    elsewhere_works, every_answer_dropped, everything_fails, failing_by_ipv6, failures, going, greeted,
-    ipv6_alone_fails, ipv6_fails_for_several, is_like_a_block, is_next_hop, is_no_mail_server, list, little_gets_out,
-    local_firewall, log_says, mostly, no_route, no_route_or_no_source, no_way_by_ipv6, nothing_answers_one_source,
-    nothing_gets_out, of, of_family, one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too,
-    passes, redirect, redirected, rejected_in_part, resets, resets_like, rule_that_stops, senders, served_now, silent,
-    some_answers, some_answers_dropped, some_succeed, stopped_in_part, they, traced, worked_before,
+    elsewhere_works, every_answer_dropped, everything_fails, failing_by_ipv6, going, greeted, ipv6_alone_fails,
+    ipv6_fails_for_several, is_like_a_block, is_next_hop, is_no_mail_server, list, little_gets_out, local_firewall,
+    log_says, mostly, no_route, no_route_or_no_source, no_way_by_ipv6, nothing_answers_one_source, nothing_gets_out,
+    of, of_family, one_source, one_source_works, one_source_works_meanwhile, others, others_fail_too, passes, redirect,
+    redirected, resets, resets_like, rule_that_stops, senders, served_now, silent, some_answers, some_answers_dropped,
+    some_are_rejected, some_succeed, stopped_in_part, they, traced, worked_before,
 };
 use super::mail::Told;
 use super::seen::Ending;
@@ -176,8 +176,8 @@ pub(super) const RULES: &[Rule] = &[
         weight: 75,
         source: "RFC 1812, 4.3.2.8 and RFC 4443, 2.4 (f): who sends ICMP errors limits how many, and leaves out the others",
         holds: |e| {
-            let n = rejected_in_part(e)?;
-            Some(format!("{n} of {} an ICMP reject{}, and the others got no answer", failures(e), senders(e)))
+            let some = some_are_rejected(e)?;
+            Some(format!("{some}{}, and the others got no answer", senders(e)))
         },
     },
     Rule {
@@ -185,14 +185,14 @@ pub(super) const RULES: &[Rule] = &[
         cause: Cause::RemoteFirewallDrops,
         weight: -30,
         source: "who drops sends no ICMP errors; who rejects sends a limited number",
-        holds: |e| rejected_in_part(e).map(|n| format!("{n} of {} an ICMP reject", failures(e))),
+        holds: some_are_rejected,
     },
     Rule {
         name: "some-are-rejected-by-who-is-up",
         cause: Cause::ServerDown,
         weight: -20,
         source: "a host that is down rejects nothing",
-        holds: |e| rejected_in_part(e).map(|n| format!("{n} of {} an ICMP reject", failures(e))),
+        holds: some_are_rejected,
     },
     Rule {
         name: "rejects-by-the-destination-itself",
@@ -212,7 +212,7 @@ pub(super) const RULES: &[Rule] = &[
         holds: |e| {
             let is_by_itself = |(_, _, origin): Ending| origin == Some(Origin::Remote);
             let is_lonely = e.elsewhere.all.answered == 0 && e.subject.all.answered == 0 && !everything_fails(e);
-            let is_rejected = e.subject.mostly(by_icmp).or_else(|| rejected_in_part(e)).is_some();
+            let is_rejected = e.subject.mostly(by_icmp).is_some() || some_are_rejected(e).is_some();
             (is_rejected && e.subject.count(is_by_itself) == 0 && is_lonely)
                 .then(|| "no other destination answered in this period".to_owned())
         },

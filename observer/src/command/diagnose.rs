@@ -417,20 +417,13 @@ impl Inquiry {
         if is_untried && self.totals(history)?.iter().any(is_of_other_port) {
             evidence.not_seen.push(format!("the mail server's log: attempts to {host} were to another port"));
         } else {
-            add_deliveries(recorded, host, evidence);
+            recorded.add_deliveries(host, evidence);
         }
         recorded.add_before(host, &mut evidence.before);
         let details = recorded.details(host);
         evidence.sample(details);
         self.look_around(details, evidence);
         Ok(())
-    }
-}
-
-fn add_deliveries(recorded: &Recorded, host: IpAddr, evidence: &mut Evidence) {
-    let forgotten = recorded.add_deliveries(host, &mut evidence.mail);
-    if forgotten > 0 {
-        evidence.not_seen.push(format!("{forgotten} earlier lines of the mail server's log"));
     }
 }
 

@@ -64,9 +64,11 @@ impl Flood {
         let new = attempts.saturating_sub(self.attempts);
         self.attempts = attempts;
         if new >= FLOOD {
-            *self = Self { is_on: true, looks: None, ..*self };
+            self.is_on = true;
+            self.looks = None;
         } else if self.is_on && new <= OVER {
-            *self = Self { is_on: false, looks: Some(0), ..*self };
+            self.is_on = false;
+            self.looks = Some(0);
         } else {
             self.looks = self.looks.map(|looks| looks.saturating_add(1));
         }

@@ -195,15 +195,15 @@ pub(super) fn group_id(group: &str) -> Option<u32> {
     group.parse().ok().or_else(|| uzers::get_group_by_name(group).map(|group| group.gid()))
 }
 
-/// What lets one who may not connect do so.
+/// What a user who may not connect to this socket can do.
 pub(super) fn admission(path: &Path) -> String {
-    let gid = fs::metadata(path).ok().map(|socket| socket.gid()).filter(|&gid| gid != 0);
-    match gid.map(|gid| {
-        uzers::get_group_by_gid(gid)
-            .map_or_else(|| gid.to_string(), |group| group.name().to_string_lossy().into_owned())
-    }) {
-        Some(group) => format!("join the socket's group ({group}), or be root"),
-        None => "be root, or let observer run have a [socket] group that you are in".to_owned(),
+    let of_group = |group: uzers::Group| group.name().to_string_lossy().into_owned();
+    match fs::metadata(path).map_or(0, |socket| socket.gid()) {
+        0 => "be root, or let observer run have a [socket] group that you are in".to_owned(),
+        gid => {
+            let group = uzers::get_group_by_gid(gid).map_or_else(|| gid.to_string(), of_group);
+            format!("join the socket's group ({group}), or be root")
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! and any other is a problem.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -212,7 +212,7 @@ type Found<'s, 'a> = (usize, &'s Spanned<DeValue<'a>>);
 impl<'s, 'a> Section<'s, 'a> {
     /// The section of that name within this one.
     pub(super) fn section(&self, key: &'static str) -> Section<'s, 'a> {
-        self.asked.borrow_mut().push(key);
+        self.ask(key);
         let mut tables = Vec::new();
         for (file, table) in &self.tables {
             match table.get(key).map(|value| (value, value.get_ref())) {
@@ -256,12 +256,20 @@ impl<'s, 'a> Section<'s, 'a> {
         names.iter().map(|name| (name.clone(), section(name))).collect()
     }
 
+    /// Notes that this key is known, once.
+    fn ask(&self, key: &'static str) {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+    }
+
     fn named(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
     fn find(&self, key: &'static str) -> Option<Found<'s, 'a>> {
-        self.asked.borrow_mut().push(key);
+        self.ask(key);
         let found = self.tables.iter().rev().find_map(|(file, table)| Some((*file, table.get(key)?)));
         if let Some((file, value)) = &found {
             self.documents.found_key(self.named(key), *file, &value.span());
@@ -360,9 +368,7 @@ impl<'s, 'a> Section<'s, 'a> {
 
     /// Whatever was not asked for is unknown. `what` is said of the section.
     pub(super) fn finish(self, what: &str) {
-        let mut asked = self.asked.into_inner();
-        let mut seen = HashSet::new();
-        asked.retain(|name| seen.insert(*name));
+        let asked = self.asked.into_inner();
         for (file, table) in &self.tables {
             for (key, value) in table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
                 let place = if self.name.is_empty() { String::new() } else { format!(" in [{}]", self.name) };

@@ -44,12 +44,14 @@ pub fn render(diagnosis: &Diagnosis) -> String {
     }
     text.push('\n');
     match diagnosis.causes.as_slice() {
-        [] if diagnosis.is_served_now() => {
-            let text_now = "Probed now, it serves from every address that was tried: what failed is over, or comes and goes. \
-                            How the attempts ended:";
-            paragraph(&mut text, "", text_now);
+        [] => {
+            let why = if diagnosis.is_served_now() {
+                "Probed now, it serves from every address that was tried: what failed is over, or comes and goes."
+            } else {
+                "No cause is known that fits."
+            };
+            paragraph(&mut text, "", &format!("{why} How the attempts ended:"));
         }
-        [] => paragraph(&mut text, "", "No cause is known that fits. How the attempts ended:"),
         [first, second, ..] if diagnosis.is_open => {
             let either = format!(
                 "Either {} ({} points), or {} ({} points).",

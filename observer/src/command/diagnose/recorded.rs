@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use observer_core::diagnose::{FirstAndLast, Mail, Seen};
+use observer_core::diagnose::{Evidence, FirstAndLast, Seen};
 
 use super::back;
 use crate::store::history::{Connect, DeliveryRow, DestinationTotals, Entry, History, Question, Result};
@@ -70,8 +70,9 @@ impl Recorded {
     }
 
     /// Counts the deliveries that tried one destination, and what was put off for the
-    /// same domains. Returns how many were not looked at.
-    pub(super) fn add_deliveries(&self, host: IpAddr, mail: &mut Mail) -> u64 {
+    /// same domains. Says how many were not looked at.
+    pub(super) fn add_deliveries(&self, host: IpAddr, evidence: &mut Evidence) {
+        let mail = &mut evidence.mail;
         let of_this = |delivery: &&DeliveryRow| delivery.ip.is_some_and(|ip| ip.to_canonical() == host);
         self.deliveries.iter().filter(of_this).for_each(|delivery| mail.add(delivery));
         let domains = mail.domains.clone();
@@ -79,7 +80,9 @@ impl Recorded {
             |delivery: &&DeliveryRow| delivery.recipient_domain.as_ref().is_some_and(|of| domains.contains_key(of));
         let put_off = self.deliveries.iter().filter(|delivery| delivery.connect == Connect::None);
         put_off.filter(is_same).for_each(|delivery| mail.add(delivery));
-        self.forgotten
+        if self.forgotten > 0 {
+            evidence.not_seen.push(format!("{} earlier lines of the mail server's log", self.forgotten));
+        }
     }
 
     fn read_deliveries(&mut self, history: &History, since: Timestamp, networks: &[IpNet]) -> Result<()> {

@@ -302,7 +302,7 @@ pub fn ensure_ours(path: &Path) -> Result<()> {
     let connection = open(path.as_os_str().as_encoded_bytes(), "immutable=1")?;
     match schema::check(&connection) {
         Err(Error::Older { .. } | Error::Empty) => Ok(()),
-        // Whatever else ails it, who opens it in earnest is told.
+        // Any other error is reported when the file is opened to be written.
         Err(Error::Sqlite(error)) if error.sqlite_error_code() != Some(ErrorCode::NotADatabase) => Ok(()),
         checked => checked,
     }

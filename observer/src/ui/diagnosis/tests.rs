@@ -86,7 +86,7 @@ fn probes_are_shown_where_nothing_fails_and_where_nothing_is_known() {
         render(&Diagnosis { probes: vec![probe.clone()], not_seen, ..diagnosis("mx.example.net", connected, 0) })
     };
     insta::assert_snapshot!(shown(3) + &shown(0));
-    // What failed before is over: nobody is to be asked to do anything.
+    // The failures are over, so no letter is needed.
     let over = Diagnosis { probes: vec![probe], causes: Vec::new(), ..diagnosis("mx.example.net", 0, 9) };
     let text = render(&over).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("Probed now, it serves from every address that was tried"), "{text}");

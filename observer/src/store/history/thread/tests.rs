@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -160,14 +160,20 @@ fn what_is_not_written_at_the_end_is_counted() {
     assert_eq!((status.written, status.dropped["not written before the end"]), (0, 3));
 }
 
-#[test]
-fn a_file_that_was_moved_away_is_begun_anew() {
-    let (_directory, path) = place();
-    let (writer, said) = start(recorder(&path));
+/// A writer whose file was moved away once it had the first event, where to, and what it says.
+fn start_and_move_away(path: &Path) -> (Writer, PathBuf, Receiver<String>) {
+    let (writer, said) = start(recorder(path));
     writer.offer(event(1, 0));
     wait_until("the first event", || writer.status().written == 1);
     let moved = path.with_extension("old");
-    std::fs::rename(&path, &moved).unwrap();
+    std::fs::rename(path, &moved).unwrap();
+    (writer, moved, said)
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_begun_anew() {
+    let (_directory, path) = place();
+    let (writer, moved, said) = start_and_move_away(&path);
     let number = std::cell::Cell::new(2);
     wait_until("a new file", || {
         writer.offer(event(number.replace(number.get() + 1), 0));
@@ -186,11 +192,7 @@ fn a_file_that_was_moved_away_is_begun_anew() {
 #[test]
 fn a_file_that_was_moved_just_before_the_end_has_all_rows() {
     let (_directory, path) = place();
-    let (writer, _said) = start(recorder(&path));
-    writer.offer(event(1, 0));
-    wait_until("the event", || writer.status().written == 1);
-    let moved = path.with_extension("old");
-    std::fs::rename(&path, &moved).unwrap();
+    let (writer, moved, _said) = start_and_move_away(&path);
     writer.finish(LONG);
     check(&moved);
     assert_eq!(all(&moved).len(), 1);
